@@ -1,0 +1,74 @@
+import { z } from 'zod'
+import { TapestryError } from './core/error.ts'
+
+/** 64 GiB: one bf16 vector of a 30B model; larger models arrive in shards. */
+const DEFAULT_MAX_ARTIFACT_BYTES = 64 * 2 ** 30
+/** Stop taking uploads before the disk is full: the database shares it. */
+const DEFAULT_MIN_FREE_BYTES = 512 * 2 ** 20
+
+const SCHEMA = z.strictObject({
+  /** Address to listen on. */
+  host: z.string().min(1).default('127.0.0.1'),
+  /** One TLS port for gRPC and HTTPS; 0 picks a free one. */
+  port: z.int().min(0).max(65535).default(7400),
+  /** `host:port` that invitations carry; what nodes connect to. */
+  publicAddress: z.string().min(1).optional(),
+  /** Further names and IP addresses for the server certificate. */
+  hostnames: z.array(z.string().min(1)).default([]),
+  /** External Postgres; the embedded one when absent. */
+  databaseUrl: z.string().min(1).optional(),
+  /** Redis for waking workers; Postgres does it when absent. */
+  redisUrl: z.string().min(1).optional(),
+  /** Worker processes that `serve` starts; 0 when workers run elsewhere. */
+  workers: z.int().min(0).max(64).default(1),
+  /** Folder of `<BCP-47>.txt` public evaluation sets; none when absent. */
+  evaluationData: z.string().min(1).optional(),
+  /** Largest single artifact in bytes. */
+  maxArtifactBytes: z.int().min(1).default(DEFAULT_MAX_ARTIFACT_BYTES),
+  /** Announced and unfinished uploads that one node may have. */
+  maxOpenUploads: z.int().min(1).max(1000).default(4),
+  /** Free bytes below which uploads are refused. */
+  minFreeBytes: z.int().min(0).default(DEFAULT_MIN_FREE_BYTES),
+  /** Serve gRPC reflection. */
+  reflection: z.boolean().default(false),
+  logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
+})
+
+/** Everything the coordinator can be told, validated. */
+export type ServerConfig = z.infer<typeof SCHEMA>
+
+/** Flags and the file use the schema's names; the environment uses these. */
+const ENVIRONMENT = {
+  TAPESTRY_HOST: 'host',
+  TAPESTRY_PORT: 'port',
+  TAPESTRY_PUBLIC_ADDRESS: 'publicAddress',
+  DATABASE_URL: 'databaseUrl',
+  REDIS_URL: 'redisUrl',
+  TAPESTRY_WORKERS: 'workers',
+  TAPESTRY_EVALUATION_DATA: 'evaluationData',
+  TAPESTRY_MAX_ARTIFACT_BYTES: 'maxArtifactBytes',
+  TAPESTRY_LOG_LEVEL: 'logLevel',
+} as const satisfies Record<string, keyof ServerConfig>
+
+const NUMBERS: ReadonlySet<string> = new Set(['port', 'workers', 'maxArtifactBytes'])
+
+/**
+ * Merges the sources, strongest first: flags, environment, file, defaults.
+ * @throws TapestryError INVALID_ARGUMENT naming every setting that does not fit.
+ */
+export function serverConfig(sources: {
+  readonly flags: Readonly<Record<string, unknown>>
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly file: Readonly<Record<string, unknown>>
+}): ServerConfig {
+  const fromEnv: Record<string, unknown> = {}
+  for (const [variable, setting] of Object.entries(ENVIRONMENT)) {
+    const text = sources.env[variable]
+    if (text !== undefined && text !== '') fromEnv[setting] = NUMBERS.has(setting) ? Number(text) : text
+  }
+  const given = Object.fromEntries(Object.entries(sources.flags).filter(([, value]) => value !== undefined))
+  const parsed = SCHEMA.safeParse({ ...sources.file, ...fromEnv, ...given })
+  if (parsed.success) return parsed.data
+  const problems = parsed.error.issues.map((issue) => `${issue.path.join('.') || 'settings'}: ${issue.message}`)
+  throw new TapestryError('INVALID_ARGUMENT', `the configuration does not fit: ${problems.join('; ')}`)
+}

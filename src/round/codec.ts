@@ -1,0 +1,69 @@
+import { z } from 'zod'
+import { type Digest, ensureDigest } from '../core/digest.ts'
+import { TapestryError } from '../core/error.ts'
+import { ensureRunPolicy, type RunPolicy } from './policy.ts'
+import type { Round } from './round.ts'
+
+const digest = z.string().transform((text): Digest => ensureDigest(text))
+const count = z.int().min(0)
+const millis = z.int().min(0)
+
+const POLICY = z.strictObject({
+  target: z.int(),
+  quorum: z.int(),
+  joinWindowMs: z.int(),
+  collectWindowMs: z.int(),
+  evaluateWindowMs: z.int(),
+  rounds: z.int(),
+  continuous: z.boolean(),
+  maxNorm: z.number(),
+})
+
+const always = { base: digest, plan: digest, policy: POLICY }
+const counted = { ...always, roster: count, accepted: count, refused: count }
+const candidate = { ...counted, candidate: digest, evaluated: count }
+
+const ROUND = z.discriminatedUnion('phase', [
+  z.strictObject({ ...always, phase: z.literal('open'), joined: count, deadline: millis }),
+  z.strictObject({ ...counted, phase: z.literal('collecting'), deadline: millis }),
+  z.strictObject({ ...counted, phase: z.literal('sealed') }),
+  z.strictObject({ ...counted, phase: z.literal('aggregating') }),
+  z.strictObject({ ...candidate, phase: z.literal('evaluating'), deciding: z.boolean(), deadline: millis }),
+  z.strictObject({ ...candidate, phase: z.literal('published'), checkpoint: digest }),
+  z.strictObject({ ...candidate, phase: z.literal('rejected'), reason: z.string() }),
+  z.strictObject({ ...counted, phase: z.literal('failed'), reason: z.string() }),
+])
+
+/**
+ * Reads a round back from its JSON form, which is the value itself: `JSON.stringify(round)` writes it.
+ * Strict: a field too many, a field of another phase or impossible counts are refused.
+ * @throws TapestryError DATA_INVALID
+ */
+export function parseRound(json: unknown): Round {
+  const round = parse('round', ROUND, json)
+  if ('roster' in round && round.accepted + round.refused > round.roster) {
+    throw new TapestryError('DATA_INVALID', 'the stored round counts more submissions than its roster has members')
+  }
+  return { ...round, policy: checked(round.policy) }
+}
+
+/** Reads a run's policy back from its JSON form. Strict. @throws TapestryError DATA_INVALID */
+export function parseRunPolicy(json: unknown): RunPolicy {
+  return checked(parse('run policy', POLICY, json))
+}
+
+function checked(policy: RunPolicy): RunPolicy {
+  try {
+    return ensureRunPolicy(policy)
+  } catch (cause) {
+    throw new TapestryError('DATA_INVALID', 'the stored run policy is out of range', { cause })
+  }
+}
+
+function parse<T>(what: string, schema: z.ZodType<T>, json: unknown): T {
+  try {
+    return schema.parse(json)
+  } catch (cause) {
+    throw new TapestryError('DATA_INVALID', `the stored ${what} does not fit its schema`, { cause })
+  }
+}

@@ -1,0 +1,57 @@
+import { TapestryError } from '../core/error.ts'
+
+/** How rounds of a run open, close and follow each other. All times in milliseconds. */
+export type RunPolicy = {
+  /** A round starts collecting as soon as this many nodes have joined. */
+  readonly target: number
+  /** Fewest accepted contributions that make a merge. */
+  readonly quorum: number
+  /** How long a round waits for nodes to join. */
+  readonly joinWindowMs: number
+  /** How long a round waits for contributions. */
+  readonly collectWindowMs: number
+  /** How long a round waits for evaluations. */
+  readonly evaluateWindowMs: number
+  /** The run ends after this many rounds. */
+  readonly rounds: number
+  /** Open the next round when one ends. */
+  readonly continuous: boolean
+  /** Largest accepted delta norm; 0 means no limit. */
+  readonly maxNorm: number
+}
+
+/** A roster is one row a node; beyond this many a region of its own is the answer. */
+const MAX_TARGET = 100_000
+/** Slow members get days, not months: a forgotten round must end by itself. */
+const MAX_WINDOW_MS = 31 * 24 * 3600 * 1000
+const MAX_ROUNDS = 1_000_000
+
+export const DEFAULT_RUN_POLICY: RunPolicy = {
+  target: 7,
+  quorum: 4,
+  joinWindowMs: 3_600_000,
+  collectWindowMs: 24 * 3_600_000,
+  evaluateWindowMs: 3_600_000,
+  rounds: 100,
+  continuous: true,
+  maxNorm: 0,
+}
+
+/** Checks a policy. @throws TapestryError INVALID_ARGUMENT naming the first field that is out of range. */
+export function ensureRunPolicy(policy: RunPolicy): RunPolicy {
+  whole('target', policy.target, 1, MAX_TARGET)
+  whole('quorum', policy.quorum, 1, policy.target)
+  whole('joinWindowMs', policy.joinWindowMs, 1, MAX_WINDOW_MS)
+  whole('collectWindowMs', policy.collectWindowMs, 1, MAX_WINDOW_MS)
+  whole('evaluateWindowMs', policy.evaluateWindowMs, 1, MAX_WINDOW_MS)
+  whole('rounds', policy.rounds, 1, MAX_ROUNDS)
+  if (!(policy.maxNorm >= 0) || !Number.isFinite(policy.maxNorm)) {
+    throw new TapestryError('INVALID_ARGUMENT', `maxNorm must be a finite number from 0, not ${policy.maxNorm}`)
+  }
+  return policy
+}
+
+function whole(field: string, value: number, least: number, most: number): void {
+  if (Number.isInteger(value) && value >= least && value <= most) return
+  throw new TapestryError('INVALID_ARGUMENT', `${field} must be a whole number from ${least} to ${most}, not ${value}`)
+}

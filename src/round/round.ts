@@ -1,0 +1,107 @@
+import type { Millis } from '../core/clock.ts'
+import type { Digest } from '../core/digest.ts'
+import type { RunPolicy } from './policy.ts'
+
+/**
+ * One pass of the loop. Each phase carries only what is true in it; who is on the roster, and
+ * each member's standing, are rows of the store: the machine needs their counts alone, so that a
+ * round of ten thousand nodes steps as cheaply as a round of four.
+ */
+export type Round =
+  | OpenRound
+  | CollectingRound
+  | SealedRound
+  | AggregatingRound
+  | EvaluatingRound
+  | PublishedRound
+  | RejectedRound
+  | FailedRound
+
+/** True in every phase. */
+type Always = {
+  /** Manifest digest of the checkpoint that the round starts from. */
+  readonly base: Digest
+  readonly plan: Digest
+  /** The run's policy when the round was opened: later changes do not move a live round. */
+  readonly policy: RunPolicy
+}
+
+/** Nodes may join. */
+export type OpenRound = Always & { readonly phase: 'open'; readonly joined: number; readonly deadline: Millis }
+
+/** The roster is frozen; its members train and submit. */
+export type CollectingRound = Always & {
+  readonly phase: 'collecting'
+  readonly roster: number
+  readonly accepted: number
+  readonly refused: number
+  readonly deadline: Millis
+}
+
+/** What is known once collecting has ended. */
+type Counted = Always & { readonly roster: number; readonly accepted: number; readonly refused: number }
+
+/** No further submission counts; the merge has not begun. */
+export type SealedRound = Counted & { readonly phase: 'sealed' }
+
+/** A worker merges. */
+export type AggregatingRound = Counted & { readonly phase: 'aggregating' }
+
+/** The candidate exists; those who contributed score it on their own text. */
+export type EvaluatingRound = Counted & {
+  readonly phase: 'evaluating'
+  /** Digest of the candidate's weights file. */
+  readonly candidate: Digest
+  readonly evaluated: number
+  /** Whether the decision job has been asked for. */
+  readonly deciding: boolean
+  readonly deadline: Millis
+}
+
+/** The candidate became a checkpoint. */
+export type PublishedRound = Counted & {
+  readonly phase: 'published'
+  readonly candidate: Digest
+  readonly evaluated: number
+  /** Manifest digest of the checkpoint. */
+  readonly checkpoint: Digest
+}
+
+/** The release gate refused the candidate: the base stands. */
+export type RejectedRound = Counted & {
+  readonly phase: 'rejected'
+  readonly candidate: Digest
+  readonly evaluated: number
+  readonly reason: string
+}
+
+/** The round ended without a candidate: the base stands. */
+export type FailedRound = Counted & { readonly phase: 'failed'; readonly reason: string }
+
+export type Phase = Round['phase']
+
+export const PHASES = [
+  'open',
+  'collecting',
+  'sealed',
+  'aggregating',
+  'evaluating',
+  'published',
+  'rejected',
+  'failed',
+] as const satisfies readonly Phase[]
+
+/** True for phases that nothing leaves. */
+export function hasEnded(round: Round): round is PublishedRound | RejectedRound | FailedRound {
+  return round.phase === 'published' || round.phase === 'rejected' || round.phase === 'failed'
+}
+
+/** When the present phase times out, or undefined when only work moves it on. */
+export function deadlineOf(round: Round): Millis | undefined {
+  return 'deadline' in round ? round.deadline : undefined
+}
+
+/** A new round. */
+export function openRound(base: Digest, plan: Digest, policy: RunPolicy, now: Millis): OpenRound {
+  return { phase: 'open', base, plan, policy, joined: 0, deadline: now + policy.joinWindowMs }
+}

@@ -1,0 +1,156 @@
+import { assertNever } from '../core/assert.ts'
+import type { Millis } from '../core/clock.ts'
+import type { Digest } from '../core/digest.ts'
+import { isComplete, quorumIsOutOfReach, quorumReached } from './quorum.ts'
+import type { AggregatingRound, CollectingRound, EvaluatingRound, OpenRound, Round } from './round.ts'
+
+/** A roster member's latest submission in a round. */
+export type Standing = 'joined' | 'accepted' | 'refused'
+
+export type RoundEvent =
+  /** A node that was not yet on the roster joined. */
+  | { readonly type: 'node-joined' }
+  /** A roster member's submission was accepted; `from` is its standing before. */
+  | { readonly type: 'contribution-accepted'; readonly from: Standing }
+  /** A roster member's submission was refused; `from` is its standing before. */
+  | { readonly type: 'contribution-refused'; readonly from: Standing }
+  | { readonly type: 'aggregation-started' }
+  | { readonly type: 'candidate-written'; readonly candidate: Digest }
+  /** A contributor's first evaluation report was stored. */
+  | { readonly type: 'evaluation-stored' }
+  | { readonly type: 'checkpoint-published'; readonly checkpoint: Digest }
+  | { readonly type: 'release-refused'; readonly reason: string }
+  /** Work was given up for good. */
+  | { readonly type: 'work-abandoned'; readonly reason: string }
+  /** Time passed: the sweeper, or anything that looked at the clock. */
+  | { readonly type: 'time-passed' }
+
+/** Work that a step asks for. The store turns it into leased rows in the same transaction. */
+export type Work = 'aggregate' | 'decide'
+
+/** What a step did. `changed` is false when the event means nothing in this phase: that is normal, events may repeat. */
+export type Step = { readonly round: Round; readonly changed: boolean; readonly work: readonly Work[] }
+
+/**
+ * The round's state machine. Pure: the same round, event and time give the same step. Events that
+ * arrive late, twice or out of order change nothing.
+ */
+export function step(round: Round, event: RoundEvent, now: Millis): Step {
+  if (event.type === 'work-abandoned') return abandon(round, event.reason)
+  switch (round.phase) {
+    case 'open':
+      return stepOpen(round, event, now)
+    case 'collecting':
+      return stepCollecting(round, event, now)
+    case 'sealed':
+      return event.type === 'aggregation-started' ? moved({ ...round, phase: 'aggregating' }) : unchanged(round)
+    case 'aggregating':
+      return stepAggregating(round, event, now)
+    case 'evaluating':
+      return stepEvaluating(round, event, now)
+    case 'published':
+    case 'rejected':
+    case 'failed':
+      return unchanged(round)
+    default:
+      return assertNever(round)
+  }
+}
+
+function stepOpen(round: OpenRound, event: RoundEvent, now: Millis): Step {
+  if (event.type === 'node-joined') {
+    const joined = round.joined + 1
+    if (joined >= round.policy.target) return collect(round, joined, now)
+    return moved({ ...round, joined })
+  }
+  if (now < round.deadline) return unchanged(round)
+  if (round.joined >= round.policy.quorum) return collect(round, round.joined, now)
+  return moved({
+    ...settled(round, { roster: round.joined, accepted: 0, refused: 0 }),
+    phase: 'failed',
+    reason: `${round.joined} of the ${round.policy.quorum} nodes needed joined before the deadline`,
+  })
+}
+
+function collect(round: OpenRound, roster: number, now: Millis): Step {
+  const { base, plan, policy } = round
+  const deadline = now + policy.collectWindowMs
+  return moved({ phase: 'collecting', base, plan, policy, roster, accepted: 0, refused: 0, deadline })
+}
+
+function stepCollecting(round: CollectingRound, event: RoundEvent, now: Millis): Step {
+  const counted = count(round, event)
+  const late = now >= round.deadline
+  if (isComplete(counted) || late) {
+    if (quorumReached(counted)) return moved({ ...settled(counted, counted), phase: 'sealed' }, ['aggregate'])
+    if (late) return moved({ ...settled(counted, counted), phase: 'failed', reason: quorumIsOutOfReach(counted) })
+  }
+  return { round: counted, changed: counted !== round, work: [] }
+}
+
+/** A refused member may submit again until the round seals, so a refusal is not final. */
+function count(round: CollectingRound, event: RoundEvent): CollectingRound {
+  if (event.type === 'contribution-accepted' && event.from !== 'accepted') {
+    return { ...round, accepted: round.accepted + 1, refused: round.refused - (event.from === 'refused' ? 1 : 0) }
+  }
+  if (event.type === 'contribution-refused' && event.from === 'joined') return { ...round, refused: round.refused + 1 }
+  return round
+}
+
+function stepAggregating(round: AggregatingRound, event: RoundEvent, now: Millis): Step {
+  if (event.type !== 'candidate-written') return unchanged(round)
+  return moved({
+    ...round,
+    phase: 'evaluating',
+    candidate: event.candidate,
+    evaluated: 0,
+    deciding: false,
+    deadline: now + round.policy.evaluateWindowMs,
+  })
+}
+
+function stepEvaluating(round: EvaluatingRound, event: RoundEvent, now: Millis): Step {
+  const { candidate, evaluated } = round
+  const ended = { ...settled(round, round), candidate, evaluated }
+  if (event.type === 'checkpoint-published') {
+    return moved({ ...ended, phase: 'published', checkpoint: event.checkpoint })
+  }
+  if (event.type === 'release-refused') return moved({ ...ended, phase: 'rejected', reason: event.reason })
+  if (round.deciding) return unchanged(round)
+  const heard = evaluated + (event.type === 'evaluation-stored' ? 1 : 0)
+  if (heard >= round.accepted || now >= round.deadline) {
+    return moved({ ...round, evaluated: heard, deciding: true }, ['decide'])
+  }
+  return heard === evaluated ? unchanged(round) : moved({ ...round, evaluated: heard })
+}
+
+function abandon(round: Round, reason: string): Step {
+  switch (round.phase) {
+    case 'sealed':
+    case 'aggregating':
+    case 'evaluating':
+      return moved({ ...settled(round, round), phase: 'failed', reason })
+    case 'open':
+    case 'collecting':
+    case 'published':
+    case 'rejected':
+    case 'failed':
+      return unchanged(round)
+    default:
+      return assertNever(round)
+  }
+}
+
+/** The fields that every phase after collecting keeps, and no others. */
+function settled(round: Round, counts: { roster: number; accepted: number; refused: number }) {
+  const { base, plan, policy } = round
+  return { base, plan, policy, roster: counts.roster, accepted: counts.accepted, refused: counts.refused }
+}
+
+function moved(round: Round, work: readonly Work[] = []): Step {
+  return { round, changed: true, work }
+}
+
+function unchanged(round: Round): Step {
+  return { round, changed: false, work: [] }
+}

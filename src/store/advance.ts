@@ -1,0 +1,74 @@
+import type { Millis } from '../core/clock.ts'
+import { TapestryError } from '../core/error.ts'
+import type { RoundKey, RunId } from '../core/ids.ts'
+import { hasEnded, openRound } from '../round/round.ts'
+import { type RoundEvent, step } from '../round/step.ts'
+import type { RoundRow, RunRow } from './records.ts'
+import type { Tx } from './store.ts'
+
+/**
+ * Applies an event to a round inside the caller's transaction: the only way in which rounds move.
+ * When the event ends the round and the run goes on by itself, the next round opens in the same
+ * transaction, so that a crash can never leave a continuous run standing still.
+ * A checkpoint that the event announces must have become the run's head before: the next round starts from the head.
+ * @returns the round as it now stands; unchanged when the event means nothing in its phase.
+ * @throws TapestryError NOT_FOUND for an unknown round.
+ */
+export async function advanceRound(tx: Tx, key: RoundKey, event: RoundEvent, now: Millis): Promise<RoundRow> {
+  const row = await tx.round(key)
+  if (row === undefined) throw new TapestryError('NOT_FOUND', `there is no round ${key.number} in run ${key.run}`)
+  const { round, changed, work } = step(row.round, event, now)
+  if (!changed) return row
+  await tx.saveRound(row, round, work, now)
+  if (hasEnded(round)) await followUp(tx, key.run, now)
+  return { ...row, round, version: row.version + 1, updatedAt: now }
+}
+
+/**
+ * Opens the next round of a run from the run's head.
+ * @throws TapestryError NOT_FOUND for an unknown run; FAILED_PRECONDITION while a round of the run is
+ * live, when its rounds are used up, or when somebody else opened the round first.
+ */
+export async function openNextRound(tx: Tx, id: RunId, now: Millis): Promise<RoundRow> {
+  const run = await requireRun(tx, id)
+  if (isUsedUp(run)) {
+    throw new TapestryError('FAILED_PRECONDITION', `run ${id} has had all of its ${run.policy.rounds} rounds`)
+  }
+  await requireNoLiveRound(tx, id)
+  if (!(await tx.advanceRun(id, run.roundsStarted))) {
+    throw new TapestryError('FAILED_PRECONDITION', `the next round of run ${id} has just been opened`)
+  }
+  const key: RoundKey = { run: id, number: run.roundsStarted + 1 }
+  const round = openRound(run.head, run.planDigest, run.policy, now)
+  await tx.createRound(key, round, now)
+  return (await tx.round(key)) ?? missing(key)
+}
+
+async function followUp(tx: Tx, id: RunId, now: Millis): Promise<void> {
+  const run = await requireRun(tx, id)
+  if (run.policy.continuous && !isUsedUp(run)) await openNextRound(tx, id, now)
+}
+
+function isUsedUp(run: RunRow): boolean {
+  return run.roundsStarted >= run.policy.rounds
+}
+
+async function requireRun(tx: Tx, id: RunId): Promise<RunRow> {
+  const run = await tx.run(id)
+  if (run === undefined) throw new TapestryError('NOT_FOUND', `there is no run ${id}`)
+  return run
+}
+
+/** Rounds open one after another, so only the newest can be live. */
+async function requireNoLiveRound(tx: Tx, id: RunId): Promise<void> {
+  const [newest] = await tx.rounds({ run: id, limit: 1 })
+  if (newest === undefined || hasEnded(newest.round)) return
+  throw new TapestryError(
+    'FAILED_PRECONDITION',
+    `round ${newest.key.number} of run ${id} is ${newest.round.phase}: it must end before the next opens`,
+  )
+}
+
+function missing(key: RoundKey): never {
+  throw new TapestryError('INTERNAL', `round ${key.number} of run ${key.run} vanished while it was opened`)
+}

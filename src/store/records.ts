@@ -1,0 +1,183 @@
+import type { Millis } from '../core/clock.ts'
+import type { Digest } from '../core/digest.ts'
+import type { ChannelName, FederationId, MemberId, NodeId, RoundKey, RunId } from '../core/ids.ts'
+import type { LanguageTag } from '../core/language-tag.ts'
+import type { RejectionReason } from '../core/rejection.ts'
+import type { Signature } from '../core/signature.ts'
+import type { RunPolicy } from '../round/policy.ts'
+import type { Phase, Round } from '../round/round.ts'
+import type { Standing } from '../round/step.ts'
+
+/** What the store keeps, in the domain's own types. Signed documents are kept as the exact text that was signed. */
+export type FederationRow = {
+  readonly id: FederationId
+  readonly name: string
+  /** Canonical JSON of the federation record. */
+  readonly record: string
+  /** Base64 signature of the record by the CA key. */
+  readonly signature: string
+  readonly createdAt: Millis
+}
+
+export type InvitationRow = {
+  /** Hex SHA-256 of the secret. */
+  readonly secretHash: string
+  readonly member: MemberId
+  readonly expiresAt: Millis
+  readonly usedBy: NodeId | null
+}
+
+export type NodeStatus = 'active' | 'suspended' | 'left'
+
+export type NodeRow = {
+  readonly id: NodeId
+  readonly member: MemberId
+  readonly name: string
+  /** Canonical JSON of the genesis record. */
+  readonly genesis: string
+  /** PEM of the node's Ed25519 public key. */
+  readonly publicKey: string
+  readonly status: NodeStatus
+  readonly enrolledAt: Millis
+}
+
+export type RunRow = {
+  readonly id: RunId
+  /** Canonical JSON of the plan. */
+  readonly plan: string
+  readonly planDigest: Digest
+  readonly policy: RunPolicy
+  readonly channel: ChannelName
+  /** Checkpoint that the next round starts from. */
+  readonly head: Digest
+  readonly roundsStarted: number
+  readonly createdAt: Millis
+}
+
+/** A round with its key and the version that compare-and-set guards. */
+export type RoundRow = {
+  readonly key: RoundKey
+  readonly round: Round
+  readonly version: number
+  readonly createdAt: Millis
+  readonly updatedAt: Millis
+}
+
+export type RosterRow = { readonly node: NodeId; readonly standing: Standing; readonly evaluated: boolean }
+
+/** Mean loss in nats per token with its standard error over sequences. */
+export type ScoreRow = { readonly mean: number; readonly standardError: number; readonly tokens: number }
+
+export type LanguageReportRow = {
+  readonly language: LanguageTag
+  /** Empty when none is declared. */
+  readonly community: string
+  readonly tokens: number
+  readonly documents: number
+  /** Base on the node's held-out text; `tokens` are the held-out tokens, the same in both. */
+  readonly before: ScoreRow
+  readonly after: ScoreRow
+}
+
+export type ContributionRow = {
+  /** Digest of the signed manifest. */
+  readonly id: Digest
+  readonly key: RoundKey
+  readonly node: NodeId
+  /** Canonical JSON that the node signed. */
+  readonly manifest: string
+  readonly signature: Signature
+  /** Hex. */
+  readonly nonce: string
+  readonly payload: Digest
+  readonly bytes: number
+  readonly norm: number
+  /** Null before sealing. */
+  readonly weight: { readonly value: number; readonly reason: string } | null
+  readonly languages: readonly LanguageReportRow[]
+  readonly acceptedAt: Millis
+}
+
+export type RejectionRow = {
+  /** Null when the submission named no round that exists. */
+  readonly key: RoundKey | null
+  readonly node: NodeId
+  readonly kind: 'upload' | 'contribution' | 'evaluation'
+  readonly reason: RejectionReason
+  readonly detail: string
+  readonly at: Millis
+}
+
+export type EvaluationRow = {
+  readonly key: RoundKey
+  readonly measuredBy: NodeId | 'coordinator'
+  readonly language: LanguageTag
+  readonly community: string
+  readonly base: ScoreRow
+  readonly candidate: ScoreRow
+  /** The signed report; null when the coordinator measured. */
+  readonly report: { readonly text: string; readonly signature: Signature } | null
+  readonly at: Millis
+}
+
+export type CheckpointFileRow = { readonly path: string; readonly digest: Digest; readonly size: number }
+
+export type CheckpointRow = {
+  readonly digest: Digest
+  readonly run: RunId
+  readonly version: number
+  /** 0 for the initial checkpoint. */
+  readonly round: number
+  readonly parent: Digest | null
+  /** Canonical JSON. */
+  readonly manifest: string
+  readonly signature: Signature
+  readonly files: readonly CheckpointFileRow[]
+  readonly createdAt: Millis
+}
+
+export type ChannelRow = {
+  readonly name: ChannelName
+  readonly checkpoint: Digest
+  readonly run: RunId
+  readonly version: number
+  readonly updatedAt: Millis
+}
+
+export const JOB_KINDS = ['aggregate', 'decide'] as const
+export type JobKind = (typeof JOB_KINDS)[number]
+
+export type JobRow = {
+  /** `<kind>/<run>/<round>`. */
+  readonly id: string
+  readonly kind: JobKind
+  readonly key: RoundKey
+  readonly state: 'ready' | 'leased' | 'done' | 'abandoned'
+  readonly attempts: number
+  readonly lastError: string | null
+}
+
+/** A job in somebody's hands: only the holder of the token may finish it, and only before the lease ends. */
+export type LeasedJob = JobRow & { readonly token: string; readonly leaseUntil: Millis }
+
+export type UploadRow = {
+  readonly digest: Digest
+  readonly size: number
+  readonly node: NodeId
+  readonly createdAt: Millis
+}
+
+export type SummaryBy = 'language' | 'community' | 'node' | 'round'
+
+export type SummaryRow = {
+  readonly key: string
+  readonly accepted: number
+  readonly rejected: number
+  readonly tokens: number
+  readonly documents: number
+  /** Token-weighted means over accepted contributions; null without any. */
+  readonly lossBefore: number | null
+  readonly lossAfter: number | null
+}
+
+export type RoundFilter = { readonly run?: RunId; readonly phases?: readonly Phase[]; readonly limit: number }

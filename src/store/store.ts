@@ -1,0 +1,126 @@
+import type { Millis } from '../core/clock.ts'
+import type { Digest } from '../core/digest.ts'
+import type { ChannelName, MemberId, NodeId, RoundKey, RunId } from '../core/ids.ts'
+import type { Round } from '../round/round.ts'
+import type { Standing, Work } from '../round/step.ts'
+import type {
+  ChannelRow,
+  CheckpointRow,
+  ContributionRow,
+  EvaluationRow,
+  FederationRow,
+  InvitationRow,
+  JobKind,
+  JobRow,
+  LeasedJob,
+  NodeRow,
+  NodeStatus,
+  RejectionRow,
+  RosterRow,
+  RoundFilter,
+  RoundRow,
+  RunRow,
+  SummaryBy,
+  SummaryRow,
+  UploadRow,
+} from './records.ts'
+
+/** Everything that may be asked and nothing that may be changed: what read-only rooms receive. */
+export type Reader = {
+  federation(): Promise<FederationRow | undefined>
+  node(id: NodeId): Promise<NodeRow | undefined>
+  nodes(): Promise<readonly NodeRow[]>
+  run(id: RunId): Promise<RunRow | undefined>
+  runs(): Promise<readonly RunRow[]>
+  /** Any run that uses the plan. */
+  runByPlan(plan: Digest): Promise<RunRow | undefined>
+  round(key: RoundKey): Promise<RoundRow | undefined>
+  /** Newest first. */
+  rounds(filter: RoundFilter): Promise<readonly RoundRow[]>
+  /** Live rounds whose deadline is at or before `now`. */
+  roundsPastDeadline(now: Millis, limit: number): Promise<readonly RoundRow[]>
+  roster(key: RoundKey): Promise<readonly RosterRow[]>
+  rosterEntry(key: RoundKey, node: NodeId): Promise<RosterRow | undefined>
+  /** Ordered by node id: the merge's fixed order. */
+  contributions(key: RoundKey): Promise<readonly ContributionRow[]>
+  rejections(key: RoundKey): Promise<readonly RejectionRow[]>
+  /** Ordered by measuredBy, language, community. */
+  evaluations(key: RoundKey): Promise<readonly EvaluationRow[]>
+  checkpoint(digest: Digest): Promise<CheckpointRow | undefined>
+  checkpointByVersion(run: RunId, version: number): Promise<CheckpointRow | undefined>
+  /** Newest first. */
+  checkpoints(filter: { readonly run?: RunId; readonly limit: number }): Promise<readonly CheckpointRow[]>
+  channel(name: ChannelName): Promise<ChannelRow | undefined>
+  channels(): Promise<readonly ChannelRow[]>
+  /** True when some published checkpoint lists a file with this digest. */
+  isReleased(file: Digest): Promise<boolean>
+  upload(digest: Digest): Promise<UploadRow | undefined>
+  /** Announced and unfinished, newest first. */
+  uploadsOf(node: NodeId): Promise<readonly UploadRow[]>
+  jobs(filter: { readonly states?: readonly JobRow['state'][]; readonly limit: number }): Promise<readonly JobRow[]>
+  /** Sums over rows; a node's own when `node` is given. */
+  summary(by: SummaryBy, filter: { readonly run?: RunId; readonly node?: NodeId }): Promise<readonly SummaryRow[]>
+  /** Accepted and refused submissions by reason, for counters. */
+  rejectionCounts(): Promise<ReadonlyMap<string, number>>
+}
+
+/** One transaction's hands. Every method takes the time from its caller. */
+export type Tx = Reader & {
+  createFederation(row: FederationRow): Promise<void>
+  ensureMember(id: MemberId, now: Millis): Promise<void>
+  createInvitation(row: InvitationRow, now: Millis): Promise<void>
+  invitation(secretHash: string): Promise<InvitationRow | undefined>
+  useInvitation(secretHash: string, node: NodeId, now: Millis): Promise<void>
+  createNode(row: NodeRow): Promise<void>
+  setNodeStatus(id: NodeId, status: NodeStatus): Promise<void>
+  createRun(row: RunRow): Promise<void>
+  /** Compare-and-set on roundsStarted: true when it was `expected` and is now one more. */
+  advanceRun(id: RunId, expected: number): Promise<boolean>
+  setRunHead(id: RunId, head: Digest): Promise<void>
+  createRound(key: RoundKey, round: Round, now: Millis): Promise<void>
+  /**
+   * Compare-and-set on the version, and the jobs that the step asked for, in one statement each.
+   * Also notifies watchers after the commit. @throws a conflict (retried by transact) when the version moved.
+   */
+  saveRound(row: RoundRow, next: Round, work: readonly Work[], now: Millis): Promise<void>
+  addToRoster(key: RoundKey, node: NodeId, now: Millis): Promise<void>
+  setStanding(key: RoundKey, node: NodeId, standing: Standing): Promise<void>
+  setEvaluated(key: RoundKey, node: NodeId): Promise<void>
+  createContribution(row: ContributionRow): Promise<void>
+  contributionByNonce(node: NodeId, nonce: string): Promise<ContributionRow | undefined>
+  setWeight(id: Digest, weight: { readonly value: number; readonly reason: string }): Promise<void>
+  createRejection(row: RejectionRow): Promise<void>
+  /** Inserts or, for the same measurer, language and community, replaces. */
+  putEvaluations(rows: readonly EvaluationRow[]): Promise<void>
+  createCheckpoint(row: CheckpointRow): Promise<void>
+  moveChannel(name: ChannelName, checkpoint: Digest, now: Millis): Promise<void>
+  putUpload(row: UploadRow): Promise<void>
+  removeUpload(digest: Digest): Promise<void>
+  /** Leases the oldest job that is ready, or whose lease has ended; undefined when there is none. */
+  leaseJob(kinds: readonly JobKind[], now: Millis, leaseMs: number): Promise<LeasedJob | undefined>
+  /** False when the lease was lost. */
+  renewLease(job: LeasedJob, now: Millis, leaseMs: number): Promise<boolean>
+  /** False when the lease was lost: the caller must then roll back by throwing. */
+  finishJob(job: LeasedJob, now: Millis): Promise<boolean>
+  /** Back to ready, or abandoned when `attempts` has reached `mostAttempts`. False when the lease was lost. */
+  failJob(job: LeasedJob, error: string, mostAttempts: number, now: Millis): Promise<'ready' | 'abandoned' | false>
+}
+
+/** What changed, told to whoever listens. Delivery is a hint: listeners also poll. */
+export type Notice = { readonly kind: 'round'; readonly key: RoundKey } | { readonly kind: 'job'; readonly id: string }
+
+export type Store = {
+  readonly reader: Reader
+  /**
+   * Runs `work` in one serializable transaction, from the start again on a conflict, at most a
+   * bounded number of times. `work` does no network calls and no file I/O: it may run twice.
+   * @param name names the transaction in logs, such as `submit-contribution`.
+   * @throws TapestryError UNAVAILABLE when the database cannot be reached or conflicts do not end.
+   */
+  transact<T>(name: string, work: (tx: Tx) => Promise<T>): Promise<T>
+  /** Calls back for every notice until the returned function is called. Reconnects by itself. */
+  listen(onNotice: (notice: Notice) => void): Promise<() => Promise<void>>
+  /** True when the database answers. */
+  ready(): Promise<boolean>
+  close(): Promise<void>
+}

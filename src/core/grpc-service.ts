@@ -1,5 +1,5 @@
-import { type DescMessage, type DescMethod, type DescService, fromBinary, toBinary } from '@bufbuild/protobuf'
 import type { MessageInitShape, MessageShape } from '@bufbuild/protobuf'
+import { type DescMessage, type DescMethod, type DescService, fromBinary, toBinary } from '@bufbuild/protobuf'
 import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js'
 
 /**
@@ -21,8 +21,25 @@ export type ResponseInit<M extends DescMethod> = MessageInitShape<M['output']>
 export const CODE_KEY = 'tapestry-code'
 export const HINT_KEY = 'tapestry-hint'
 
+/** Metadata is printable ASCII: everything else, and `%`, travels percent-encoded as UTF-8. */
+export function encodeHint(hint: string): string {
+  const wellFormed = hint.replace(/\p{Surrogate}/gu, '\ufffd')
+  return wellFormed.replace(/[^\x20-\x24\x26-\x7e]/gu, encodeURIComponent)
+}
+
+/** Reverses {@link encodeHint}; text that was not encoded by it is returned as it came. */
+export function decodeHint(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}
+
 /** The path that gRPC puts on the wire, such as `/tapestry.v1.RoundService/JoinRound`. */
-export function methodPath(method: Pick<DescMethod, 'name'> & { readonly parent: { readonly typeName: string } }): string {
+export function methodPath(
+  method: Pick<DescMethod, 'name'> & { readonly parent: { readonly typeName: string } },
+): string {
   return `/${method.parent.typeName}/${method.name}`
 }
 

@@ -2,9 +2,9 @@ import { z } from 'zod'
 import type { Digest } from '../core/digest.ts'
 import type { FederationId, NodeId, RunId } from '../core/ids.ts'
 import type { Verdict } from '../core/rejection.ts'
+import { digestSchema } from './parsing.ts'
 import {
   countSchema,
-  digestSchema,
   encodeDocument,
   type LanguageKey,
   languageKeyFields,

@@ -2,8 +2,8 @@ import { z } from 'zod'
 import type { Digest } from '../core/digest.ts'
 import type { FederationId, NodeId, RunId } from '../core/ids.ts'
 import type { Verdict } from '../core/rejection.ts'
+import { digestSchema } from './parsing.ts'
 import {
-  digestSchema,
   encodeDocument,
   type LanguageKey,
   languageKeyFields,

@@ -1,10 +1,10 @@
 import { z } from 'zod'
 import { canonicalBytes, type Json } from '../core/canonical-json.ts'
-import { ensureDigest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { ensureFederationId, ensureNodeId, ensureRunId } from '../core/ids.ts'
 import { ensureLanguageTag, type LanguageTag } from '../core/language-tag.ts'
 import { accept, type Rejection, reject, type Verdict } from '../core/rejection.ts'
+import { branded, digestSchema } from './parsing.ts'
 
 /** The largest document that a node may sign: 10,000 languages is far beyond any node, and parsing stays cheap. */
 export const MAX_DOCUMENT_BYTES = 1024 * 1024
@@ -16,6 +16,8 @@ const MAX_LOSS = 10_000
 const MAX_COUNT = 1e15
 /** Labels, not essays. */
 const MAX_COMMUNITY = 128
+/** No line breaks, no control characters, nothing that reorders the text around it; joiners are needed by some scripts. */
+const PRINTABLE = /^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]*$/u
 
 /** Mean loss over held-out text. */
 export type Score = {
@@ -34,23 +36,9 @@ export type LanguageKey = {
   readonly community: string
 }
 
-/** Accepts text that one of core's `ensure…` functions accepts, as its branded type. */
-export function branded<T extends string>(ensure: (text: string) => T) {
-  return z.string().transform((text, context): T => {
-    try {
-      return ensure(text)
-    } catch (error) {
-      const message = error instanceof Error ? error.message : 'invalid'
-      context.issues.push({ code: 'custom', message, input: text })
-      return z.NEVER
-    }
-  })
-}
-
 const count = z.number().int().min(0).max(MAX_COUNT)
 
 export const countSchema = count
-export const digestSchema = branded(ensureDigest)
 
 export const scoreSchema = z.strictObject({
   mean: z.number().min(0).max(MAX_LOSS),
@@ -60,10 +48,7 @@ export const scoreSchema = z.strictObject({
 
 export const languageKeyFields = {
   language: branded(ensureLanguageTag),
-  community: z
-    .string()
-    .max(MAX_COMMUNITY)
-    .regex(/^[^\p{C}]*$/u),
+  community: z.string().max(MAX_COMMUNITY).regex(PRINTABLE),
 }
 
 /** What every signed report of a node says about where it belongs. */

@@ -1,6 +1,4 @@
-import { randomUUID } from 'node:crypto'
-import { type FileHandle, open, rename, rm } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { type FileHandle, open } from 'node:fs/promises'
 import { TapestryError } from '../core/error.ts'
 import { reject, type Verdict } from '../core/rejection.ts'
 import { quoted } from './header-text.ts'
@@ -15,6 +13,7 @@ import {
   type TensorEntry,
 } from './safetensors-header.ts'
 import { elementCount, type TensorSpec } from './tensor.ts'
+import { fileError, writeWhole } from './whole-file.ts'
 
 export {
   encodeHeader,
@@ -46,8 +45,7 @@ export async function readHeader(file: FileHandle): Promise<Verdict<SafetensorsH
 }
 
 /**
- * Writes a safetensors file in canonical form (see {@link encodeHeader}). The file appears whole
- * or not at all: written under another name in the same directory, synced, then renamed.
+ * Writes a safetensors file in canonical form (see {@link encodeHeader}); it appears whole or not at all.
  * @throws TapestryError INVALID_ARGUMENT for bad names, shapes or data lengths; DISK_FULL; NOT_FOUND for the directory
  */
 export async function writeSafetensors(
@@ -57,15 +55,7 @@ export async function writeSafetensors(
 ): Promise<void> {
   const header = encodeHeader(tensors, metadata)
   const parts = inNameOrder(tensors).map(dataBytes)
-  const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}.tmp`)
-  try {
-    await writeParts(temporary, [header, ...parts])
-    await rename(temporary, path)
-    await syncDirectory(dirname(path))
-  } catch (cause) {
-    await rm(temporary, { force: true })
-    throw fileError(path, cause)
-  }
+  await writeWhole(path, [header, ...parts])
 }
 
 function dataBytes(tensor: TensorData): Uint8Array {
@@ -79,26 +69,6 @@ function dataBytes(tensor: TensorData): Uint8Array {
     throw new TapestryError('INVALID_ARGUMENT', detail)
   }
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
-}
-
-async function writeParts(path: string, parts: readonly Uint8Array[]): Promise<void> {
-  const file = await open(path, 'wx')
-  try {
-    for (const part of parts) await file.writeFile(part)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-}
-
-/** Makes the rename itself survive a power cut. */
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, 'r')
-  try {
-    await directory.sync()
-  } finally {
-    await directory.close()
-  }
 }
 
 /**
@@ -146,12 +116,4 @@ export async function readFully(file: FileHandle, target: Uint8Array, position: 
     filled += bytesRead
   }
   return true
-}
-
-function fileError(path: string, cause: unknown): unknown {
-  const code = cause instanceof Error && 'code' in cause ? cause.code : undefined
-  if (code === 'ENOENT') return new TapestryError('NOT_FOUND', `no such file or directory: ${path}`, { cause })
-  if (code === 'ENOSPC') return new TapestryError('DISK_FULL', `no space left to write ${path}`, { cause })
-  if (code === 'EISDIR') return new TapestryError('DATA_INVALID', `${path} is a directory`, { cause })
-  return cause
 }

@@ -91,6 +91,8 @@ function tokenizerConfig() {
     ...specialTokens(),
     added_tokens_decoder: Object.fromEntries(SPECIALS.map(({ id, content }) => [id, addedToken(content)])),
     clean_up_tokenization_spaces: false,
+    // Text that spells a special token is text: without this, anyone's document could end a sequence.
+    split_special_tokens: true,
     model_input_names: ['input_ids', 'attention_mask'],
   }
 }

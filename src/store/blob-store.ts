@@ -57,4 +57,6 @@ export type BlobStore = {
   discard(digest: Digest): Promise<void>
   /** Deletes a whole blob. Streams that are open go on. Harmless when there is none. */
   remove(digest: Digest): Promise<void>
+  /** A new, empty local directory on the same disk, for large files in the making. Its user removes it; what a crash leaves is removed later. */
+  scratch(): Promise<string>
 }

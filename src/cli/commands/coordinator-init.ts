@@ -1,0 +1,28 @@
+import { z } from 'zod'
+import { defineCommand, flag, setting } from '../command.ts'
+import { initCoordinator } from '../coordinator-directory.ts'
+import { defaultCoordinatorDirectory } from '../directories.ts'
+
+export const coordinatorInit = defineCommand({
+  path: 'coordinator init',
+  summary: 'make a new federation: its keys, certificate authority and data directory',
+  options: [
+    setting('--dir <directory>', 'where the coordinator keeps everything'),
+    setting('--name <name>', 'the name of the federation'),
+    flag('--hostname <name...>', 'further names and addresses for the server certificate'),
+  ],
+  input: z.object({
+    dir: z.string().optional(),
+    name: z.string().default('Tapestry'),
+    hostname: z.array(z.string()).default([]),
+  }),
+  async run(input, { env, clock }) {
+    const dir = input.dir ?? defaultCoordinatorDirectory(env)
+    const settings = input.hostname.length > 0 ? { hostnames: input.hostname } : {}
+    const { id } = await initCoordinator({ dir, name: input.name, settings, now: clock.now() })
+    return {
+      json: { federation: id, directory: dir },
+      text: `federation ${id}\nin ${dir}\nstart it: tapestry coordinator serve --dir ${dir}`,
+    }
+  },
+})

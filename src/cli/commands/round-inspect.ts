@@ -1,0 +1,26 @@
+import { z } from 'zod'
+import { RoundService } from '../../gen/proto/tapestry/v1/round_pb.ts'
+import { defineCommand } from '../command.ts'
+import { roundKey } from '../input.ts'
+import { OPERATOR_INPUT, OPERATOR_OPTIONS, withOperator } from '../operator-client.ts'
+import { contributionsTable, inspectionJson, languagesTable, roundsTable } from '../round-view.ts'
+import { printable } from '../terminal.ts'
+
+export const roundInspect = defineCommand({
+  path: 'round inspect',
+  summary: 'show one round: who contributed what, with which weight, and what came of it',
+  arguments: [{ name: '<round>', description: 'run/number, such as demo/3' }],
+  options: OPERATOR_OPTIONS(),
+  input: z.object({ ...OPERATOR_INPUT, round: roundKey }),
+  async run({ round: ref, ...access }, { env }) {
+    const response = await withOperator(access, env, (client) => client.call(RoundService.method.getRound, { ref }))
+    const { round, contributions, languages } = response
+    const parts = [
+      ...(round === undefined ? [] : [roundsTable([round])]),
+      ...(round?.reason ? [`reason: ${printable(round.reason)}`] : []),
+      ...(contributions.length > 0 ? [contributionsTable(contributions)] : []),
+      ...(languages.length > 0 ? [languagesTable(languages)] : []),
+    ]
+    return { json: inspectionJson(response), text: parts.join('\n\n') }
+  },
+})

@@ -1,0 +1,92 @@
+import { z } from 'zod'
+import { OperatorService } from '../../gen/proto/tapestry/v1/operator_pb.ts'
+import { DEFAULT_RUN_POLICY } from '../../round/policy.ts'
+import { defineCommand, flag, setting } from '../command.ts'
+import { channelName, duration, measure, runId, wholeNumber } from '../input.ts'
+import { OPERATOR_INPUT, OPERATOR_OPTIONS, withOperator } from '../operator-client.ts'
+import { planSpecBytes, PRESET_NAMES } from '../plan-choice.ts'
+import { shortDigest } from '../terminal.ts'
+
+/** What the wire can carry; the coordinator checks the policy itself. */
+const count = wholeNumber(1, 0xffffffff)
+
+export const runCreate = defineCommand({
+  path: 'run create',
+  summary: 'create a training programme and its first checkpoint',
+  arguments: [{ name: '<id>', description: 'the run: a-z, 0-9, ".", "_", "-"' }],
+  options: [
+    ...OPERATOR_OPTIONS(),
+    setting('--preset <name>', 'a plan that comes with tapestry').choices(PRESET_NAMES),
+    setting('--plan <file>', 'a plan spec of your own, as JSON'),
+    setting('--local-steps <n>', 'training steps of a node in a round'),
+    setting('--batch-size <n>', 'sequences in a step'),
+    setting('--learning-rate <x>', 'the peak learning rate'),
+    setting('--seed <n>', 'seed of the initial parameters and of the held-out split'),
+    setting('--target <n>', `nodes that make a round start collecting (${DEFAULT_RUN_POLICY.target})`),
+    setting('--quorum <n>', `fewest accepted contributions that make a merge (${DEFAULT_RUN_POLICY.quorum})`),
+    setting('--rounds <n>', `rounds until the run ends (${DEFAULT_RUN_POLICY.rounds})`),
+    setting('--join-window <duration>', 'how long a round waits for nodes to join (1h)'),
+    setting('--collect-window <duration>', 'how long a round waits for contributions (24h)'),
+    setting('--evaluate-window <duration>', 'how long a round waits for evaluations (1h)'),
+    flag('--continuous', 'open the next round when one ends (the default)'),
+    flag('--no-continuous', 'open rounds by hand'),
+    setting('--max-norm <x>', 'largest accepted norm of a delta (no limit)'),
+    setting('--channel <name>', 'channel that published checkpoints move (global)'),
+  ],
+  input: z.object({
+    ...OPERATOR_INPUT,
+    id: runId,
+    preset: z.enum(PRESET_NAMES).optional(),
+    plan: z.string().optional(),
+    localSteps: count.optional(),
+    batchSize: count.optional(),
+    learningRate: measure.optional(),
+    seed: wholeNumber(0, Number.MAX_SAFE_INTEGER).optional(),
+    target: count.optional(),
+    quorum: count.optional(),
+    rounds: count.optional(),
+    joinWindow: duration.optional(),
+    collectWindow: duration.optional(),
+    evaluateWindow: duration.optional(),
+    continuous: z.boolean().optional(),
+    maxNorm: measure.optional(),
+    channel: channelName.optional(),
+  }),
+  async run(input, { env }) {
+    const plan = await planSpecBytes(input)
+    const request = { run: input.id, plan, policy: policyOf(input), channel: input.channel ?? '' }
+    const { planDigest, baseDigest } = await withOperator(input, env, (client) =>
+      client.call(OperatorService.method.createRun, request),
+    )
+    return {
+      json: { run: input.id, planDigest, baseDigest },
+      text: `run ${input.id} begins at ${shortDigest(baseDigest)}\nopen its first round: tapestry round start ${input.id}`,
+    }
+  },
+})
+
+type PolicyInput = {
+  readonly target?: number | undefined
+  readonly quorum?: number | undefined
+  readonly rounds?: number | undefined
+  readonly joinWindow?: number | undefined
+  readonly collectWindow?: number | undefined
+  readonly evaluateWindow?: number | undefined
+  readonly continuous?: boolean | undefined
+  readonly maxNorm?: number | undefined
+}
+
+/** A smaller target than the default quorum means: all of them. */
+function policyOf(input: PolicyInput) {
+  const target = input.target ?? Math.max(DEFAULT_RUN_POLICY.target, input.quorum ?? 0)
+  return {
+    target,
+    quorum: input.quorum ?? Math.min(DEFAULT_RUN_POLICY.quorum, target),
+    rounds: input.rounds ?? DEFAULT_RUN_POLICY.rounds,
+    joinWindowMs: BigInt(input.joinWindow ?? DEFAULT_RUN_POLICY.joinWindowMs),
+    collectWindowMs: BigInt(input.collectWindow ?? DEFAULT_RUN_POLICY.collectWindowMs),
+    evaluateWindowMs: BigInt(input.evaluateWindow ?? DEFAULT_RUN_POLICY.evaluateWindowMs),
+    continuous: input.continuous ?? DEFAULT_RUN_POLICY.continuous,
+    maxNorm: input.maxNorm ?? DEFAULT_RUN_POLICY.maxNorm,
+  }
+}

@@ -1,0 +1,85 @@
+import type { Json } from '../../core/canonical-json.ts'
+import type {
+  ContributionSummary,
+  GetRoundResponse,
+  LanguageReport,
+  LanguageScore,
+} from '../../gen/proto/tapestry/v1/round_pb.ts'
+import { phaseName } from '../round-view.ts'
+
+export type DemoReport = {
+  readonly rounds: readonly GetRoundResponse[]
+  readonly checkpoint: {
+    readonly version: number
+    readonly digest: string
+    readonly channel: string
+    readonly path: string
+  }
+  readonly verified: boolean
+  readonly wallSeconds: number
+  /** Peak resident memory with all child processes, MB (10^6 bytes): of the coordinator, and of the largest node. */
+  readonly peakRssMb: { readonly coordinator: number; readonly node: number }
+}
+
+/** The one object that `demo --json` writes. Losses are nats per token on held-out text. */
+export function reportJson({ rounds, ...rest }: DemoReport) {
+  return { rounds: rounds.map(roundReport), ...rest } satisfies Json
+}
+
+function roundReport({ round, contributions, languages }: GetRoundResponse) {
+  return {
+    round: round?.ref?.number ?? 0,
+    baseDigest: round?.baseDigest ?? '',
+    checkpointDigest: round?.checkpointDigest || null,
+    status: phaseName(round?.phase ?? 0),
+    contributions: contributions.map(contributionReport),
+    languages: Object.fromEntries(
+      languages.map(({ language, base, candidate }) => [
+        language,
+        { base: base?.mean ?? null, candidate: candidate?.mean ?? null },
+      ]),
+    ),
+  }
+}
+
+function contributionReport({ node, status, weight, rejection, languages }: ContributionSummary) {
+  const byTag = Map.groupBy(languages, (report) => report.language)
+  return {
+    node,
+    status,
+    weight,
+    ...(rejection === undefined ? {} : { reason: rejection.reason }),
+    languages: Object.fromEntries([...byTag].map(([tag, reports]) => [tag, languageReport(reports)])),
+  }
+}
+
+/** Communities of one language are added up, their losses weighted by held-out tokens. */
+function languageReport(reports: readonly LanguageReport[]) {
+  return {
+    tokens: reports.reduce((sum, { tokens }) => sum + Number(tokens), 0),
+    lossBefore: pooled(reports.map(({ before }) => before)),
+    lossAfter: pooled(reports.map(({ after }) => after)),
+  }
+}
+
+function pooled(scores: readonly (LanguageReport['before'] | undefined)[]): number | null {
+  const measured = scores.filter((score) => score !== undefined && score.tokens > 0n)
+  const tokens = measured.reduce((sum, score) => sum + Number(score?.tokens), 0)
+  return tokens === 0 ? null : measured.reduce((sum, score) => sum + (score?.mean ?? 0) * Number(score?.tokens), 0) / tokens
+}
+
+/** A language that did not learn, or was not measured: why the demonstration fails. */
+export type Unlearned = { readonly language: string; readonly first: number | null; readonly last: number | null }
+
+/** Languages whose loss after the last round is not lower than before the first. `expected`: every language given out. */
+export function unlearned(rounds: readonly GetRoundResponse[], expected: readonly string[]): Unlearned[] {
+  return expected.flatMap((language) => {
+    const first = scoreOf(rounds.at(0), language)?.base?.mean ?? null
+    const last = scoreOf(rounds.at(-1), language)?.candidate?.mean ?? null
+    return first !== null && last !== null && last < first ? [] : [{ language, first, last }]
+  })
+}
+
+function scoreOf(response: GetRoundResponse | undefined, language: string): LanguageScore | undefined {
+  return response?.languages.find((score) => score.language === language)
+}

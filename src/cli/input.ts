@@ -1,0 +1,74 @@
+import { z } from 'zod'
+import { ensureDigest } from '../core/digest.ts'
+import { toTapestryError } from '../core/error.ts'
+import {
+  ensureChannelName,
+  ensureFederationId,
+  ensureMemberId,
+  ensureNodeId,
+  ensureRoundNumber,
+  ensureRunId,
+} from '../core/ids.ts'
+import { ensureLanguageTag } from '../core/language-tag.ts'
+import { parseAddress } from '../participant/address.ts'
+import { parseDuration } from './duration.ts'
+
+/** Text from the command line through a parser that throws; its message becomes the usage error. */
+function parsedBy<T>(parse: (text: string) => T) {
+  return z.string().transform((text, context): T => {
+    try {
+      return parse(text)
+    } catch (thrown) {
+      context.addIssue({ code: 'custom', message: toTapestryError(thrown).message })
+      return z.NEVER
+    }
+  })
+}
+
+export const runId = parsedBy(ensureRunId)
+export const memberId = parsedBy(ensureMemberId)
+export const channelName = parsedBy(ensureChannelName)
+export const federationId = parsedBy(ensureFederationId)
+export const nodeId = parsedBy(ensureNodeId)
+export const digest = parsedBy(ensureDigest)
+export const duration = parsedBy(parseDuration)
+
+/** A whole number within bounds, written in decimal digits. */
+export function wholeNumber(least: number, most: number) {
+  return z
+    .string()
+    .regex(/^\d+$/, 'not a whole number')
+    .transform(Number)
+    .pipe(z.number().min(least).max(most))
+}
+
+/** A number from 0, finite. */
+export const measure = z
+  .string()
+  .regex(/^\d+(\.\d+)?(e[+-]?\d+)?$/i, 'not a number')
+  .transform(Number)
+  .pipe(z.number())
+
+/** `run/number`. */
+export const roundKey = parsedBy((text) => {
+  const slash = text.lastIndexOf('/')
+  const number = text.slice(slash + 1)
+  return {
+    run: ensureRunId(text.slice(0, Math.max(0, slash))),
+    number: ensureRoundNumber(/^\d+$/.test(number) ? Number(number) : Number.NaN),
+  }
+})
+
+/** `host:port`, with brackets round IPv6 addresses. */
+export const address = parsedBy((text) => parseAddress(text).text)
+
+/** Comma-separated language tags, each once. */
+export const languageTags = parsedBy((text) => [...new Set(text.split(',').map((tag) => ensureLanguageTag(tag.trim())))])
+
+/** `tag=name` pairs. */
+export const communityPairs = z.array(
+  parsedBy((text) => {
+    const equals = text.indexOf('=')
+    return { language: ensureLanguageTag(text.slice(0, Math.max(0, equals))), community: text.slice(equals + 1) }
+  }),
+)

@@ -1,0 +1,42 @@
+import { Command } from 'commander'
+import type { Definition, Surroundings } from './command.ts'
+import { COMMANDS } from './commands.ts'
+import { version } from './version.ts'
+
+/** What the words before a command's last one stand for. */
+const GROUPS: Readonly<Record<string, string>> = {
+  coordinator: 'run a coordinator',
+  invite: 'invite members',
+  nodes: 'the nodes of the federation',
+  run: 'training programmes',
+  round: 'passes of the loop',
+  node: 'take part with your own data',
+  models: 'released checkpoints',
+}
+
+/** The whole command line. */
+export function createProgram(surroundings: Surroundings): Command {
+  const program = new Command('tapestry')
+    .description('Train one open foundation model together. The data never move.')
+    .version(version(), '-V, --version')
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => surroundings.stdout.write(text), writeErr: () => undefined })
+  for (const definition of COMMANDS) definition.attach(parentOf(program, definition), surroundings)
+  silence(program)
+  return program
+}
+
+function parentOf(program: Command, definition: Definition): Command {
+  const [group, leaf] = definition.path.split(' ')
+  if (group === undefined || leaf === undefined) return program
+  const existing = program.commands.find((command) => command.name() === group)
+  return existing ?? program.command(group).description(GROUPS[group] ?? '')
+}
+
+/** Settings that commander does not hand down to commands that exist already. */
+function silence(command: Command): void {
+  for (const child of command.commands) {
+    child.copyInheritedSettings(command)
+    silence(child)
+  }
+}

@@ -1,0 +1,179 @@
+import type { Json } from '../core/canonical-json.ts'
+import type { Score } from '../gen/proto/tapestry/v1/common_pb.ts'
+import {
+  type ContributionSummary,
+  type GetRoundResponse,
+  type LanguageScore,
+  type Round,
+  RoundPhase,
+} from '../gen/proto/tapestry/v1/round_pb.ts'
+import { type Column, formatTime, printable, shortDigest, table } from './terminal.ts'
+
+const PHASE_NAMES = {
+  [RoundPhase.UNSPECIFIED]: 'unknown',
+  [RoundPhase.OPEN]: 'open',
+  [RoundPhase.COLLECTING]: 'collecting',
+  [RoundPhase.SEALED]: 'sealed',
+  [RoundPhase.AGGREGATING]: 'aggregating',
+  [RoundPhase.EVALUATING]: 'evaluating',
+  [RoundPhase.PUBLISHED]: 'published',
+  [RoundPhase.REJECTED]: 'rejected',
+  [RoundPhase.FAILED]: 'failed',
+} as const satisfies Record<RoundPhase, string>
+
+/** The phase's name; `unknown` for one that a newer coordinator invented. */
+export function phaseName(phase: RoundPhase): string {
+  return PHASE_NAMES[phase] ?? 'unknown'
+}
+
+const orNull = (text: string) => (text === '' ? null : text)
+
+/** A round as JSON: times in milliseconds since the epoch, null where nothing is known yet. */
+export function roundJson(round: Round) {
+  return {
+    run: round.ref?.run ?? '',
+    round: round.ref?.number ?? 0,
+    phase: phaseName(round.phase),
+    baseDigest: round.baseDigest,
+    planDigest: round.planDigest,
+    candidateDigest: orNull(round.candidateDigest),
+    checkpointDigest: orNull(round.checkpointDigest),
+    deadlineMs: round.deadlineMs === 0n ? null : Number(round.deadlineMs),
+    roster: round.roster,
+    accepted: round.accepted,
+    refused: round.refused,
+    evaluated: round.evaluated,
+    reason: orNull(round.reason),
+    last: round.last,
+  } satisfies Json
+}
+
+/** A score as JSON: nats per token. */
+export function scoreJson(score: Score | undefined) {
+  if (score === undefined) return null
+  return { mean: score.mean, standardError: score.standardError, tokens: Number(score.tokens) }
+}
+
+function contributionJson(contribution: ContributionSummary) {
+  const { node, nodeName, member, status, weight, rejection } = contribution
+  return {
+    node,
+    name: nodeName,
+    member,
+    status,
+    weight,
+    weightReason: orNull(contribution.weightReason),
+    rejection: rejection === undefined ? null : { reason: rejection.reason, detail: rejection.detail },
+    bytes: Number(contribution.bytes),
+    norm: contribution.norm,
+    payloadDigest: orNull(contribution.payloadDigest),
+    languages: contribution.languages.map((report) => ({
+      language: report.language,
+      community: orNull(report.community),
+      tokens: Number(report.tokens),
+      documents: Number(report.documents),
+      before: scoreJson(report.before),
+      after: scoreJson(report.after),
+    })),
+  }
+}
+
+function languageJson(score: LanguageScore) {
+  const { language, base, candidate, measuredBy } = score
+  return { language, base: scoreJson(base), candidate: scoreJson(candidate), measuredBy }
+}
+
+/** One round with its contributions and scores as JSON. */
+export function inspectionJson(response: GetRoundResponse) {
+  return {
+    ...(response.round === undefined ? null : roundJson(response.round)),
+    contributions: response.contributions.map(contributionJson),
+    languages: response.languages.map(languageJson),
+  } satisfies Json
+}
+
+/** Rounds for people. */
+export function roundsTable(rounds: readonly Round[]): string {
+  const columns: Column[] = [
+    { title: 'ROUND' },
+    { title: 'PHASE' },
+    { title: 'ROSTER', align: 'right' },
+    { title: 'ACCEPTED', align: 'right' },
+    { title: 'REFUSED', align: 'right' },
+    { title: 'UNTIL' },
+    { title: 'CHECKPOINT' },
+  ]
+  return table(
+    columns,
+    rounds.map((round) => [
+      `${printable(round.ref?.run ?? '')}/${round.ref?.number ?? 0}`,
+      phaseName(round.phase),
+      String(round.roster),
+      String(round.accepted),
+      String(round.refused),
+      formatTime(Number(round.deadlineMs)),
+      shortDigest(printable(round.checkpointDigest)) || '-',
+    ]),
+  )
+}
+
+/** Who contributed what to a round. */
+export function contributionsTable(contributions: readonly ContributionSummary[]): string {
+  const columns: Column[] = [
+    { title: 'NODE' },
+    { title: 'MEMBER' },
+    { title: 'STATUS' },
+    { title: 'WEIGHT', align: 'right' },
+    { title: 'TOKENS', align: 'right' },
+    { title: 'LANGUAGES (held-out loss before > after own training)' },
+  ]
+  return table(
+    columns,
+    contributions.map((contribution) => [
+      printable(contribution.nodeName),
+      printable(contribution.member),
+      printable(contribution.rejection?.reason ?? contribution.status),
+      percent(contribution.weight),
+      String(contribution.languages.reduce((sum, report) => sum + report.tokens, 0n)),
+      contribution.languages.map(reportText).join(', '),
+    ]),
+  )
+}
+
+function reportText(report: ContributionSummary['languages'][number]): string {
+  const community = report.community === '' ? '' : ` (${report.community})`
+  return printable(`${report.language}${community} ${loss(report.before)} > ${loss(report.after)}`)
+}
+
+/** Base and candidate per language. */
+export function languagesTable(scores: readonly LanguageScore[]): string {
+  const columns: Column[] = [
+    { title: 'LANGUAGE' },
+    { title: 'BASE', align: 'right' },
+    { title: 'CANDIDATE', align: 'right' },
+    { title: 'CHANGE', align: 'right' },
+    { title: 'HELD-OUT TOKENS', align: 'right' },
+    { title: 'MEASURED BY', align: 'right' },
+  ]
+  return table(
+    columns,
+    scores.map(({ language, base, candidate, measuredBy }) => [
+      printable(language),
+      loss(base),
+      loss(candidate),
+      base && candidate ? changeText(base.mean, candidate.mean) : '-',
+      String(candidate?.tokens ?? 0),
+      String(measuredBy.length),
+    ]),
+  )
+}
+
+const loss = (score: Score | undefined) => score?.mean.toFixed(3) ?? '-'
+
+const percent = (share: number) => (share > 0 ? `${(share * 100).toFixed(1)}%` : '-')
+
+/** The change of a loss in percent: negative is better. */
+export function changeText(from: number, to: number): string {
+  const change = ((to - from) / from) * 100
+  return Number.isFinite(change) ? `${change > 0 ? '+' : ''}${change.toFixed(1)}%` : '-'
+}

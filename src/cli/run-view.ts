@@ -1,0 +1,49 @@
+import type { Run } from '../gen/proto/tapestry/v1/operator_pb.ts'
+import { formatDuration } from './duration.ts'
+import { formatTime, printable, table } from './terminal.ts'
+
+/** A run as JSON: windows in milliseconds. */
+export function runJson(run: Run) {
+  const { id, planDigest, channel, policy, roundsStarted } = run
+  return {
+    id,
+    planDigest,
+    channel,
+    roundsStarted,
+    createdMs: Number(run.createdMs),
+    policy: {
+      target: policy?.target ?? 0,
+      quorum: policy?.quorum ?? 0,
+      rounds: policy?.rounds ?? 0,
+      joinWindowMs: Number(policy?.joinWindowMs ?? 0n),
+      collectWindowMs: Number(policy?.collectWindowMs ?? 0n),
+      evaluateWindowMs: Number(policy?.evaluateWindowMs ?? 0n),
+      continuous: policy?.continuous ?? false,
+      maxNorm: policy?.maxNorm ?? 0,
+    },
+  }
+}
+
+/** Runs for people. */
+export function runsTable(runs: readonly Run[]): string {
+  return table(
+    [
+      { title: 'RUN' },
+      { title: 'CHANNEL' },
+      { title: 'ROUNDS', align: 'right' },
+      { title: 'TARGET', align: 'right' },
+      { title: 'QUORUM', align: 'right' },
+      { title: 'COLLECTS FOR', align: 'right' },
+      { title: 'CREATED' },
+    ],
+    runs.map((run) => [
+      printable(run.id),
+      printable(run.channel),
+      `${run.roundsStarted}/${run.policy?.rounds ?? 0}`,
+      String(run.policy?.target ?? 0),
+      String(run.policy?.quorum ?? 0),
+      formatDuration(Number(run.policy?.collectWindowMs ?? 0n)),
+      formatTime(Number(run.createdMs)),
+    ]),
+  )
+}

@@ -1,0 +1,147 @@
+import { z } from 'zod'
+import { isErrorCode } from '../core/error.ts'
+import { ensureLanguageTag, type LanguageTag } from '../core/language-tag.ts'
+import { ensurePlan, type Plan } from '../plan/plan.ts'
+import type { DataSource } from './sources.ts'
+
+/** Mean loss over held-out text: nats per token, its standard error over sequences, tokens scored. */
+export type Score = { readonly mean: number; readonly standardError: number; readonly tokens: number }
+
+export type TrainTask = {
+  readonly kind: 'train'
+  readonly plan: Plan
+  /** The weights to start from: a safetensors file. */
+  readonly baseWeights: string
+  readonly sources: readonly DataSource[]
+  /** Decides the order of the data; specific to node and round. */
+  readonly seed: number | string
+  /** Where to write trained minus base, as F32 safetensors. */
+  readonly outDelta: string
+}
+
+export type ScoreTask = {
+  readonly kind: 'score'
+  readonly plan: Plan
+  readonly weights: readonly { readonly name: string; readonly path: string }[]
+  readonly sources: readonly DataSource[]
+}
+
+export type EngineTask = TrainTask | ScoreTask
+
+/** Wall time and the largest resident memory of the child process. */
+type Usage = { readonly wallMs: number; readonly peakRssMb: number }
+
+export type TrainedLanguage = {
+  readonly language: LanguageTag
+  readonly community: string
+  /** Tokens trained on, repetitions included. */
+  readonly tokens: number
+  /** Documents trained on, each once. */
+  readonly documents: number
+  /** Tokens of all documents that are held out; `before` and `after` may have scored a part of them. */
+  readonly heldOutTokens: number
+  readonly before: Score
+  readonly after: Score
+}
+
+export type TrainResult = Usage & {
+  readonly kind: 'train'
+  readonly languages: readonly TrainedLanguage[]
+  readonly steps: number
+  readonly lossFirst: number
+  readonly lossLast: number
+}
+
+export type ScoredLanguage = Score & { readonly language: LanguageTag; readonly community: string }
+
+export type ScoreResult = Usage & {
+  readonly kind: 'score'
+  /** One entry per weights, in the order of the task. */
+  readonly weights: readonly { readonly name: string; readonly languages: readonly ScoredLanguage[] }[]
+}
+
+export type EngineResult = TrainResult | ScoreResult
+
+/** `loss` is the mean of the latest batch, nats per token. */
+export type Progress = {
+  readonly step: number
+  readonly steps: number
+  readonly loss: number
+  readonly tokensPerSecond: number
+}
+
+const language = z.string().transform((text) => ensureLanguageTag(text))
+const plan = z.unknown().transform((json) => ensurePlan(json))
+const sources = z.array(z.strictObject({ path: z.string(), language, community: z.string() })).readonly()
+
+const taskSchema: z.ZodType<EngineTask> = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('train'),
+    plan,
+    baseWeights: z.string(),
+    sources,
+    seed: z.union([z.number(), z.string()]),
+    outDelta: z.string(),
+  }),
+  z.strictObject({
+    kind: z.literal('score'),
+    plan,
+    weights: z.array(z.strictObject({ name: z.string(), path: z.string() })),
+    sources,
+  }),
+])
+
+const number = z.number()
+const score = { mean: number, standardError: number, tokens: number }
+const corpus = { language, community: z.string() }
+const usage = { wallMs: number, peakRssMb: number }
+
+const trainResult: z.ZodType<TrainResult> = z.strictObject({
+  kind: z.literal('train'),
+  languages: z.array(
+    z.strictObject({
+      ...corpus,
+      tokens: number,
+      documents: number,
+      heldOutTokens: number,
+      before: z.strictObject(score),
+      after: z.strictObject(score),
+    }),
+  ),
+  steps: number,
+  lossFirst: number,
+  lossLast: number,
+  ...usage,
+})
+
+const scoreResult: z.ZodType<ScoreResult> = z.strictObject({
+  kind: z.literal('score'),
+  weights: z.array(z.strictObject({ name: z.string(), languages: z.array(z.strictObject({ ...corpus, ...score })) })),
+  ...usage,
+})
+
+/** What the child says: progress any number of times, then one result or one failure. */
+const replySchema = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('ready') }),
+  z.strictObject({ type: z.literal('progress'), step: number, steps: number, loss: number, tokensPerSecond: number }),
+  z.strictObject({ type: z.literal('trained'), result: trainResult }),
+  z.strictObject({ type: z.literal('scored'), result: scoreResult }),
+  z.strictObject({
+    type: z.literal('failed'),
+    code: z.string().refine(isErrorCode),
+    message: z.string(),
+    hint: z.string().optional(),
+  }),
+])
+
+export type Reply = z.infer<typeof replySchema>
+
+/** Undefined for anything that is not a task. */
+export function parseTask(message: unknown): EngineTask | undefined {
+  return taskSchema.safeParse(message).data
+}
+
+/** Undefined for anything that is not a reply. */
+export function parseReply(message: unknown): Reply | undefined {
+  return replySchema.safeParse(message).data
+}

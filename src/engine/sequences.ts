@@ -1,0 +1,80 @@
+import { BOS_ID, EOS_ID, PAD_ID } from '../model/tokenizer.ts'
+import { type Random, shuffled } from '../plan/random.ts'
+import type { Corpus, Document } from './dataset.ts'
+
+/** A run of tokens to read and, for each, the token to predict. Labels of PAD and BOS are not counted. */
+export type Sequence = { readonly ids: readonly number[]; readonly labels: readonly number[] }
+
+/** Held-out text is cut into at least this many sequences where it can be, or there is no spread to measure. */
+const MIN_SEQUENCES = 8
+
+/**
+ * Whether predicting this label says something about the text: padding is none, and the BOS that
+ * follows every EOS is certain.
+ */
+export function isCounted(label: number): boolean {
+  return label !== PAD_ID && label !== BOS_ID
+}
+
+/** A document as the model reads it: BOS, its bytes, EOS. */
+function tokensOf({ bytes }: Document): number[] {
+  return [BOS_ID, ...bytes, EOS_ID]
+}
+
+/** Tokens of these documents that count as labels: their bytes and one EOS each. */
+export function countedTokens(documents: readonly Document[]): number {
+  return documents.reduce((sum, { bytes }) => sum + bytes.length + 1, 0)
+}
+
+/**
+ * An endless stream of full sequences over `documents`: shuffled, joined, cut; shuffled anew at the
+ * end. Consecutive sequences share one token, so that every token is predicted once.
+ * @returns pairs of a sequence and the number of documents begun so far.
+ */
+export function* trainingSequences(
+  documents: readonly Document[],
+  length: number,
+  random: Random,
+): Generator<{ readonly sequence: Sequence; readonly begun: number }, never> {
+  let buffer: number[] = []
+  let begun = 0
+  for (;;) {
+    for (const document of shuffled(documents, random)) {
+      buffer.push(...tokensOf(document))
+      begun++
+      let start = 0
+      for (; buffer.length - start > length; start += length) yield { sequence: sequenceAt(buffer, start, length), begun }
+      buffer = buffer.slice(start)
+    }
+  }
+}
+
+/**
+ * The first `most` sequences of held-out text, in order, the last one padded. Short texts are cut
+ * into shorter sequences, padded to `length`: there are always at least two, since a document is at
+ * least one byte and EOS.
+ */
+export function scoringSequences(documents: readonly Document[], length: number, most: number): Sequence[] {
+  const wanted = length * most + 1
+  const tokens: number[] = []
+  for (const document of documents) {
+    if (tokens.length >= wanted) break
+    tokens.push(...tokensOf(document))
+  }
+  const stride = Math.min(length, Math.max(1, Math.ceil((tokens.length - 1) / MIN_SEQUENCES)))
+  const sequences: Sequence[] = []
+  for (let start = 0; start < tokens.length - 1 && sequences.length < most; start += stride) {
+    sequences.push(padded(sequenceAt(tokens, start, stride), length))
+  }
+  return sequences
+}
+
+function sequenceAt(tokens: readonly number[], start: number, length: number): Sequence {
+  const labels = tokens.slice(start + 1, start + 1 + length)
+  return { ids: tokens.slice(start, start + labels.length), labels }
+}
+
+function padded({ ids, labels }: Sequence, length: number): Sequence {
+  const padding = new Array<number>(length - ids.length).fill(PAD_ID)
+  return { ids: [...ids, ...padding], labels: [...labels, ...padding] }
+}

@@ -1,0 +1,68 @@
+import { X509Certificate } from 'node:crypto'
+import type { Millis } from '../core/clock.ts'
+import { TapestryError } from '../core/error.ts'
+import { ensureNodeId, type FederationId, type NodeId } from '../core/ids.ts'
+
+/** Whom a client certificate speaks for. */
+export type CertificateIdentity =
+  | { readonly kind: 'node'; readonly node: NodeId }
+  | { readonly kind: 'operator'; readonly name: string }
+
+const OPERATOR_NAME = /^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$/
+
+/** @throws TapestryError INVALID_ARGUMENT unless `name` is a slug of 1-64 characters. */
+export function ensureOperatorName(name: string): string {
+  if (OPERATOR_NAME.test(name)) return name
+  throw new TapestryError('INVALID_ARGUMENT', `not an operator name: "${name.slice(0, 80)}"`)
+}
+
+/** The one URI in a client certificate's subject alternative name: `tapestry://<federation hex>/node/<node id>`. */
+export function identityUri(federation: FederationId, identity: CertificateIdentity): string {
+  const authority = federation.slice('sha256:'.length)
+  return identity.kind === 'node'
+    ? `tapestry://${authority}/node/${identity.node}`
+    : `tapestry://${authority}/operator/${ensureOperatorName(identity.name)}`
+}
+
+/** The whole extension as OpenSSL prints it: one URI and nothing beside it. */
+const ALTERNATIVE_NAME = /^URI:tapestry:\/\/([0-9a-f]{64})\/(node|operator)\/([a-z0-9._-]{1,64})$/
+
+/**
+ * Reads the identity out of a certificate that TLS has already verified against the federation's authority.
+ * TLS checks the dates once, at the handshake; a connection may outlive its certificate, so they are checked here too.
+ * @param der the peer's certificate, DER.
+ * @returns undefined for a certificate of another federation, without an identity, or outside its validity.
+ */
+export function certificateIdentity(
+  der: Uint8Array,
+  federation: FederationId,
+  now: Millis,
+): CertificateIdentity | undefined {
+  const certificate = parseCertificate(der)
+  if (!certificate || !isValidAt(certificate, now)) return undefined
+  const [, authority, kind, name] = ALTERNATIVE_NAME.exec(certificate.subjectAltName ?? '') ?? []
+  if (name === undefined || `sha256:${authority}` !== federation) return undefined
+  if (kind === 'operator') return OPERATOR_NAME.test(name) ? { kind, name } : undefined
+  return nodeIdentity(name)
+}
+
+/** True when `now` lies within the certificate's dates, which have a resolution of one second. */
+export function isValidAt(certificate: X509Certificate, now: Millis): boolean {
+  return Date.parse(certificate.validFrom) <= now && now <= Date.parse(certificate.validTo)
+}
+
+function nodeIdentity(name: string): CertificateIdentity | undefined {
+  try {
+    return { kind: 'node', node: ensureNodeId(name) }
+  } catch {
+    return undefined
+  }
+}
+
+function parseCertificate(der: Uint8Array): X509Certificate | undefined {
+  try {
+    return new X509Certificate(der)
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,88 @@
+import { createReadStream } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { mergeMean } from '../aggregation/merge.ts'
+import type { Digest } from '../core/digest.ts'
+import { TapestryError } from '../core/error.ts'
+import { byNode, decideWeights, type WeightDecision } from '../policy/influence.ts'
+import type { AggregatingRound } from '../round/round.ts'
+import { advanceRound } from '../store/advance.ts'
+import type { ContributionRow, NodeRow } from '../store/records.ts'
+import type { Reader } from '../store/store.ts'
+import { finish, type Task } from './task.ts'
+import { weightsOf } from './weights.ts'
+
+/** A contribution with its decided share. */
+type Weighed = { readonly row: ContributionRow; readonly weight: WeightDecision }
+
+/**
+ * Merges a sealed round: base plus the weighted sum of its deltas becomes the candidate. The
+ * candidate is stored by its content before one transaction records weights, candidate and the end
+ * of the job, so dying anywhere loses time only; running twice gives the same bytes.
+ * A round that has moved on or ended meanwhile leaves nothing to do but end the job.
+ * @throws TapestryError INTERNAL when rows and round disagree; DATA_INVALID for blobs that do not fit; DISK_FULL.
+ */
+export async function aggregate(task: Task): Promise<void> {
+  const round = await start(task)
+  if (round === undefined) return
+  const weighed = await weigh(task.context.store.reader, task, round)
+  const candidate = await merge(task, round, weighed)
+  await record(task, weighed, candidate)
+}
+
+/** Marks the round as aggregating; ends the job and returns undefined when it is past that. */
+async function start({ context, job }: Task): Promise<AggregatingRound | undefined> {
+  const now = context.clock.now()
+  return context.store.transact('start-aggregation', async (tx) => {
+    const { round } = await advanceRound(tx, job.key, { type: 'aggregation-started' }, now)
+    if (round.phase === 'aggregating') return round
+    await finish(tx, job, now)
+    return undefined
+  })
+}
+
+/** In order of node id: a contribution's own id holds a random nonce, so its order would differ between repetitions. */
+async function weigh(reader: Reader, { job }: Task, round: AggregatingRound): Promise<Weighed[]> {
+  const rows = byNode(await reader.contributions(job.key))
+  if (rows.length !== round.accepted) {
+    const detail = `round ${job.key.number} accepted ${round.accepted} contributions, ${rows.length} are stored`
+    throw new TapestryError('INTERNAL', detail)
+  }
+  const members = new Map((await reader.nodes()).map((node): [string, NodeRow] => [node.id, node]))
+  const decisions = decideWeights(rows.map((row) => ({ ...row, member: members.get(row.node)?.member ?? '' })))
+  const byId = new Map(decisions.map((decision) => [decision.id, decision]))
+  return rows.flatMap((row) => {
+    const weight = byId.get(row.id)
+    return weight === undefined ? [] : [{ row, weight }]
+  })
+}
+
+async function merge(task: Task, round: AggregatingRound, weighed: readonly Weighed[]): Promise<Digest> {
+  const { context, job, signal } = task
+  const { blobs, log } = context
+  const base = await blobs.localPath(await weightsOf(context.store.reader, round.base))
+  const deltas = await Promise.all(
+    weighed.map(async ({ row, weight }) => ({ path: await blobs.localPath(row.payload), weight: weight.value })),
+  )
+  const scratch = await blobs.scratch()
+  try {
+    const out = join(scratch, 'candidate.safetensors')
+    const merged = await mergeMean({ base, deltas, out, signal })
+    const candidate = await blobs.put(createReadStream(out))
+    log.info({ job: job.id, candidate: candidate.digest, norm: merged.deltaNorm, deltas: deltas.length }, 'merged')
+    return candidate.digest
+  } finally {
+    await rm(scratch, { recursive: true, force: true })
+  }
+}
+
+async function record({ context, job }: Task, weighed: readonly Weighed[], candidate: Digest): Promise<void> {
+  const now = context.clock.now()
+  await context.store.transact('record-candidate', async (tx) => {
+    await finish(tx, job, now)
+    for (const { row, weight } of weighed) {
+      await tx.setWeight(row.id, { value: weight.value, reason: weight.reason })
+    }
+    await advanceRound(tx, job.key, { type: 'candidate-written', candidate }, now)
+  })
+}

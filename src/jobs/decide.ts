@@ -1,0 +1,107 @@
+import { TapestryError } from '../core/error.ts'
+import type { LanguageTag } from '../core/language-tag.ts'
+import type { LanguageScores, MergedContribution } from '../model/manifest.ts'
+import { parsePlan } from '../plan/plan.ts'
+import { decideRelease, type LanguageScore } from '../policy/release.ts'
+import type { EvaluatingRound } from '../round/round.ts'
+import { advanceRound } from '../store/advance.ts'
+import { buildCheckpoint, type CheckpointFacts, recordCheckpoint } from '../store/publish.ts'
+import type { CheckpointRow, ContributionRow, RunRow } from '../store/records.ts'
+import { measurePublicSets } from './public-sets.ts'
+import { finish, subjectOf, type Task } from './task.ts'
+import { requireCheckpoint } from './weights.ts'
+
+/**
+ * Decides about a candidate: measures it on the operator's public sets when there are any, pools
+ * everybody's scores, and either refuses the release or publishes the candidate as the run's next
+ * checkpoint. Files are stored first; one transaction then records the outcome and ends the job.
+ * The checkpoint's digest depends on stored rows alone, so deciding twice names one checkpoint.
+ * @throws TapestryError NOT_FOUND or INTERNAL when rows are missing; ENGINE_FAILED; DATA_INVALID for bad public sets; DISK_FULL.
+ */
+export async function decide(task: Task): Promise<void> {
+  const { context, job } = task
+  const { round, run } = await subjectOf(context.store.reader, job)
+  if (round.round.phase !== 'evaluating') return endOnly(task)
+  await measurePublicSets(task, run, round.round)
+  const decision = decideRelease(await context.store.reader.evaluations(job.key))
+  if (!decision.release) return refuse(task, decision.reason)
+  await publish(task, run, await build(task, run, round.round, decision.languages))
+}
+
+/** The round ended while the job waited: there is nothing to decide. */
+async function endOnly({ context, job }: Task): Promise<void> {
+  await context.store.transact('end-decision', (tx) => finish(tx, job, context.clock.now()))
+}
+
+async function refuse({ context, job }: Task, reason: string): Promise<void> {
+  const now = context.clock.now()
+  await context.store.transact('refuse-release', async (tx) => {
+    await finish(tx, job, now)
+    await advanceRound(tx, job.key, { type: 'release-refused', reason }, now)
+  })
+  context.log.info({ job: job.id, reason }, 'release refused')
+}
+
+/** The head moves before the round ends: a round that opens in this transaction starts from it. */
+async function publish({ context, job }: Task, run: RunRow, checkpoint: CheckpointRow): Promise<void> {
+  const now = checkpoint.createdAt
+  await context.store.transact('publish-checkpoint', async (tx) => {
+    await finish(tx, job, now)
+    await recordCheckpoint(tx, run, checkpoint, now)
+    await advanceRound(tx, job.key, { type: 'checkpoint-published', checkpoint: checkpoint.digest }, now)
+  })
+  context.log.info({ job: job.id, checkpoint: checkpoint.digest, version: checkpoint.version }, 'published')
+}
+
+async function build(
+  task: Task,
+  run: RunRow,
+  round: EvaluatingRound,
+  languages: readonly LanguageScore[],
+): Promise<CheckpointRow> {
+  const { context, signer, job } = task
+  const { reader } = context.store
+  const weights = await context.blobs.stat(round.candidate)
+  if (weights === undefined) throw new TapestryError('NOT_FOUND', `the candidate ${round.candidate} is not stored`)
+  const base = await requireCheckpoint(reader, round.base)
+  const facts: CheckpointFacts = {
+    run: run.id,
+    version: base.version + 1,
+    round: job.key.number,
+    parents: [round.base],
+    base: round.base,
+    strategy: 'mean',
+    contributions: await mergedContributions(task),
+    scores: Object.fromEntries(languages.map(scoresEntry)),
+  }
+  const plan = parsePlan(Buffer.from(run.plan, 'utf8'))
+  return buildCheckpoint(context, signer, facts, plan, weights, context.clock.now())
+}
+
+function scoresEntry({ language, base, candidate, measuredBy }: LanguageScore): [string, LanguageScores] {
+  return [language, { base, candidate, measuredBy }]
+}
+
+async function mergedContributions({ context, job }: Task): Promise<MergedContribution[]> {
+  const { reader } = context.store
+  const rows = await reader.contributions(job.key)
+  return Promise.all(rows.map(async (row) => mergedContribution(row, await reader.node(row.node))))
+}
+
+type Owner = { readonly member: MergedContribution['member'] } | undefined
+
+function mergedContribution(row: ContributionRow, owner: Owner): MergedContribution {
+  const { id, node, payload, bytes, weight } = row
+  if (weight === null || owner === undefined) {
+    throw new TapestryError('INTERNAL', `contribution ${id} has no weight or no member`)
+  }
+  const languages = tokensByLanguage(row)
+  return { id, node, member: owner.member, payload, bytes, weight: weight.value, reason: weight.reason, languages }
+}
+
+/** Tokens trained on by language, its communities added up. */
+function tokensByLanguage({ languages }: ContributionRow): Record<LanguageTag, number> {
+  const tokens = new Map<LanguageTag, number>()
+  for (const report of languages) tokens.set(report.language, (tokens.get(report.language) ?? 0) + report.tokens)
+  return Object.fromEntries(tokens)
+}

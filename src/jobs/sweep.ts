@@ -1,0 +1,72 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Context } from '../context.ts'
+import { advanceRound } from '../store/advance.ts'
+import type { RoundRow } from '../store/records.ts'
+
+/** A round is late by this much at most. */
+const EVERY_MS = 1_000
+/** What one sweep leaves over the next one finds. */
+const ROUNDS_PER_SWEEP = 200
+const JOBS_PER_SWEEP = 1_000
+
+export type SweeperOptions = { readonly signal: AbortSignal; readonly everyMs?: number }
+
+/**
+ * Lets time pass for rounds and finds the jobs that nobody was woken for. Stateless: several
+ * sweepers at once, or one that was dead for a day, give the same rounds.
+ * @param wake sends a job id to the workers; see WakeQueue.
+ * @returns a promise that resolves when the sweeper has ended. It never rejects.
+ */
+export function startSweeper(
+  context: Context,
+  wake: (jobId: string) => void,
+  options: SweeperOptions,
+): { readonly stopped: Promise<void> } {
+  return { stopped: run(context, wake, options) }
+}
+
+async function run(context: Context, wake: (jobId: string) => void, options: SweeperOptions): Promise<void> {
+  const unlisten = await listen(context, wake)
+  while (!options.signal.aborted) {
+    await sweep(context, wake)
+    await delay(options.everyMs ?? EVERY_MS, undefined, { signal: options.signal }).catch(() => {})
+  }
+  await unlisten().catch(() => {})
+}
+
+/** Notices make a wake immediate; without them the sweep is late by a second. */
+async function listen(context: Context, wake: (jobId: string) => void): Promise<() => Promise<void>> {
+  try {
+    return await context.store.listen((notice) => {
+      if (notice.kind === 'job') wake(notice.id)
+    })
+  } catch (error) {
+    context.log.warn({ err: error }, 'no notices from the database: jobs are found by sweeping')
+    return async () => {}
+  }
+}
+
+/** One sweep. Never rejects: what fails is logged, and the next sweep tries again. */
+export async function sweep(context: Context, wake: (jobId: string) => void): Promise<void> {
+  try {
+    const now = context.clock.now()
+    for (const round of await context.store.reader.roundsPastDeadline(now, ROUNDS_PER_SWEEP))
+      await timeOut(context, round)
+    // A leased job is woken too: its worker may be dead, and only leasing it tells.
+    const jobs = await context.store.reader.jobs({ states: ['ready', 'leased'], limit: JOBS_PER_SWEEP })
+    for (const { id } of jobs) wake(id)
+  } catch (error) {
+    context.log.warn({ err: error }, 'a sweep failed')
+  }
+}
+
+/** Each round in a transaction of its own, so that one that cannot move holds up no other. */
+async function timeOut(context: Context, { key }: RoundRow): Promise<void> {
+  try {
+    await context.store.transact('pass-time', (tx) =>
+      advanceRound(tx, key, { type: 'time-passed' }, context.clock.now()),
+    )
+  } catch (error) {
+    context.log.warn({ run: key.run, round: key.number, err: error }, 'a round past its deadline did not move')
+  }
+}

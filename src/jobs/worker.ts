@@ -1,0 +1,126 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Context, ReleaseSigner } from '../context.ts'
+import { toTapestryError } from '../core/error.ts'
+import { advanceRound } from '../store/advance.ts'
+import { JOB_KINDS, type JobKind, type LeasedJob } from '../store/records.ts'
+import { aggregate } from './aggregate.ts'
+import { decide } from './decide.ts'
+import type { WakeQueue } from './driver.ts'
+import { holdLease } from './lease.ts'
+import type { Task } from './task.ts'
+
+export type WorkerOptions = {
+  /** Jobs at a time in this process; a merge takes two threads and constant memory. */
+  readonly concurrency: number
+  /** Stops the worker. The job in hand is given up and somebody else's at once. */
+  readonly signal: AbortSignal
+  /** Looks for work this often without being woken. */
+  readonly pollMs?: number
+  /** After this long without renewal a job is somebody else's. */
+  readonly leaseMs?: number
+  /** First pause after a failure; it doubles with each attempt. */
+  readonly retryMs?: number
+  /** What runs for each kind of job. */
+  readonly handlers?: Handlers
+}
+
+export type Handlers = { readonly [kind in JobKind]: (task: Task) => Promise<void> }
+
+export const HANDLERS: Handlers = { aggregate, decide }
+
+/** A job that failed this often is given up, and its round with it. */
+const MOST_ATTEMPTS = 5
+const POLL_MS = 2_000
+/** Long enough for a pause of the whole machine, short enough that a dead worker's job is soon taken over. */
+const LEASE_MS = 60_000
+const RETRY_MS = 1_000
+
+/**
+ * Works on leased jobs until `options.signal` aborts: when the queue wakes it, and by its own poll,
+ * so that the queue is never needed. Any number of workers in any number of processes may run.
+ * @returns a promise that resolves when the last job in hand is out of it. It never rejects.
+ */
+export function startWorker(
+  context: Context,
+  signer: ReleaseSigner,
+  queue: WakeQueue,
+  options: WorkerOptions,
+): { readonly stopped: Promise<void> } {
+  const busy = new Set<Promise<void>>()
+  const kick = (): Promise<void> => {
+    // Whoever is busy looks for more before resting: a wake that finds no free hand is not lost.
+    if (options.signal.aborted || busy.size >= options.concurrency) return Promise.resolve()
+    const loop = workUntilIdle(context, signer, options).finally(() => busy.delete(loop))
+    busy.add(loop)
+    return loop
+  }
+  queue.consume(kick, options.concurrency)
+  return { stopped: poll(kick, options).then(async () => void (await Promise.all(busy))) }
+}
+
+async function poll(kick: () => Promise<void>, { signal, pollMs }: WorkerOptions): Promise<void> {
+  while (!signal.aborted) {
+    void kick()
+    await delay(pollMs ?? POLL_MS, undefined, { signal }).catch(() => {})
+  }
+}
+
+/** Runs one job after another until none can be leased. Never rejects: what fails is logged and tried again. */
+export async function workUntilIdle(context: Context, signer: ReleaseSigner, options: WorkerOptions): Promise<void> {
+  try {
+    while (!options.signal.aborted && (await workOnce(context, signer, options))) {}
+  } catch (error) {
+    context.log.error({ err: error }, 'the worker could not reach its jobs')
+  }
+}
+
+/** Leases a job and runs it to its end. False when there is none. */
+async function workOnce(context: Context, signer: ReleaseSigner, options: WorkerOptions): Promise<boolean> {
+  const leaseMs = options.leaseMs ?? LEASE_MS
+  const job = await context.store.transact('lease-job', (tx) => tx.leaseJob(JOB_KINDS, context.clock.now(), leaseMs))
+  if (job === undefined) return false
+  const lease = holdLease(context, job, leaseMs, options.signal)
+  try {
+    await run({ context, signer, job, signal: lease.signal }, options.handlers ?? HANDLERS)
+  } catch (error) {
+    await fail({ context, signer, job, signal: lease.signal }, error, options)
+  } finally {
+    lease.release()
+  }
+  return true
+}
+
+async function run(task: Task, handlers: Handlers): Promise<void> {
+  // A job that kills its workers never reports a failure: leases taken are counted instead.
+  if (task.job.attempts > MOST_ATTEMPTS) throw new Error('the workers that tried it died or stopped answering')
+  await handlers[task.job.kind](task)
+}
+
+/**
+ * Puts a failed job back, or gives it up together with its round. The pause before that is taken
+ * with the lease in hand: whatever failed is left alone for that long by everybody.
+ */
+async function fail(task: Task, thrown: unknown, options: WorkerOptions): Promise<void> {
+  const { context, job, signal } = task
+  context.log.warn({ job: job.id, attempt: job.attempts, err: thrown }, 'a job failed')
+  const pause = job.attempts < MOST_ATTEMPTS ? (options.retryMs ?? RETRY_MS) * 2 ** (job.attempts - 1) : 0
+  await delay(pause, undefined, { signal }).catch(() => {})
+  if (options.signal.aborted) return giveUp(task)
+  await context.store.transact('fail-job', async (tx) => {
+    const now = context.clock.now()
+    const text = reasonOf(thrown)
+    if ((await tx.failJob(job, text, MOST_ATTEMPTS, now)) !== 'abandoned') return
+    await advanceRound(tx, job.key, { type: 'work-abandoned', reason: `${job.kind} was given up: ${text}` }, now)
+  })
+}
+
+/** A stopping worker lets its lease end now: the job did nothing wrong. */
+async function giveUp({ context, job }: { context: Context; job: LeasedJob }): Promise<void> {
+  await context.store.transact('return-job', (tx) => tx.renewLease(job, context.clock.now(), 0))
+}
+
+/** What operators read in the job's and the round's rows: a code and a sentence, no internals. */
+function reasonOf(thrown: unknown): string {
+  const error = toTapestryError(thrown)
+  return `${error.code}: ${error.message}`
+}

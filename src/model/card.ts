@@ -1,0 +1,133 @@
+import type { LlamaArchitecture } from './llama-config.ts'
+import type { Manifest, MergedContribution, Score } from './manifest.ts'
+
+/** Everything of a manifest that a card states: the card is itself one of the manifest's files. */
+export type CardSource = Omit<Manifest, 'files'>
+
+/** `name`: for people; `license`: an SPDX identifier. */
+export type CardOptions = {
+  readonly name: string
+  readonly license: string
+  readonly architecture: LlamaArchitecture
+}
+
+/** SPDX identifiers that model hubs know under the same name in lower case; others are stated as `other`. */
+const HUB_LICENSES: ReadonlySet<string> = new Set([
+  'apache-2.0',
+  'mit',
+  'bsd-3-clause',
+  'cc0-1.0',
+  'cc-by-4.0',
+  'cc-by-sa-4.0',
+  'cc-by-nc-4.0',
+  'cc-by-nc-sa-4.0',
+])
+
+/**
+ * README.md of a checkpoint: YAML front matter for model hubs, scores, contributions, and how to
+ * verify the files. States no time, so equal inputs give equal bytes.
+ */
+export function modelCard(manifest: CardSource, options: CardOptions): string {
+  const parts = [
+    frontMatter(manifest, options),
+    `# ${plain(options.name)}`,
+    introduction(manifest, options.architecture),
+    '## Scores',
+    scoreTable(manifest),
+    '## Contributions',
+    contributionTable(manifest),
+    '## Verify',
+    verification(manifest),
+  ]
+  return `${parts.join('\n\n')}\n`
+}
+
+function frontMatter(manifest: CardSource, { license }: CardOptions): string {
+  const languages = languagesOf(manifest)
+  const lines = ['---', languages.length > 0 ? 'language:' : 'language: []', ...languages.map(item)]
+  lines.push(...licenseLines(license), 'library_name: "transformers"', 'pipeline_tag: "text-generation"')
+  lines.push('tags:', ...['tapestry', 'federated-learning', 'byte-level', `run:${manifest.run}`].map(item), '---')
+  return lines.join('\n')
+}
+
+/** Quoted: unquoted, the tag of Norwegian reads as a boolean. JSON strings are YAML strings. */
+const item = (text: string) => `  - ${JSON.stringify(text)}`
+
+function licenseLines(license: string): string[] {
+  const name = license.toLowerCase()
+  if (HUB_LICENSES.has(name)) return [`license: ${JSON.stringify(name)}`]
+  return ['license: "other"', `license_name: ${JSON.stringify(license)}`]
+}
+
+function languagesOf({ scores, contributions }: CardSource): string[] {
+  const tags = [...Object.keys(scores), ...contributions.flatMap(({ languages }) => Object.keys(languages))]
+  return [...new Set(tags)].sort()
+}
+
+function introduction({ run, version, round, base, plan }: CardSource, architecture: LlamaArchitecture): string {
+  const { layers, hiddenSize, heads, contextLength, vocabSize } = architecture
+  const origin =
+    base === null
+      ? 'It is the initial checkpoint of its run: no data has shaped it yet.'
+      : `It merges the contributions of round ${round} into the checkpoint \`${base}\`.`
+  return [
+    `Version ${version} of the run \`${run}\`, trained together by the nodes below. Data never left them; they`,
+    `exchanged weights only. ${origin}`,
+    '',
+    `A Llama with ${layers} layers of ${hiddenSize} dimensions and ${heads} heads, a context of ${contextLength} tokens,`,
+    `and a vocabulary of ${vocabSize}: the UTF-8 bytes and three special tokens. Plan: \`${plan}\`.`,
+  ].join('\n')
+}
+
+function scoreTable({ scores }: CardSource): string {
+  const tags = Object.keys(scores).sort()
+  if (tags.length === 0) return 'No scores were measured.'
+  const rows = tags.flatMap((tag) => {
+    const score = scores[tag]
+    if (!score) return []
+    const { base, candidate, measuredBy } = score
+    return [[tag, scoreText(base), scoreText(candidate), String(candidate.tokens), measuredBy.join(', ')]]
+  })
+  const note = 'Mean loss on held-out text in nats per token (lower is better) and its standard error.'
+  return `${note}\n\n${table(['Language', 'Base', 'This checkpoint', 'Tokens', 'Measured by'], rows)}`
+}
+
+const scoreText = ({ mean, standardError }: Score) => `${mean.toFixed(4)} ± ${standardError.toFixed(4)}`
+
+function contributionTable({ contributions }: CardSource): string {
+  if (contributions.length === 0) return 'None.'
+  const rows = [...contributions].sort(inOrder).map(({ node, member, weight, reason, languages }) => {
+    const tokens = Object.keys(languages)
+      .sort()
+      .map((tag) => `${tag} ${languages[tag]}`)
+    return [node, member, weight.toFixed(6), reason, tokens.join(', ')]
+  })
+  return table(['Node', 'Member', 'Weight', 'Reason', 'Tokens trained on'], rows)
+}
+
+function inOrder(a: MergedContribution, b: MergedContribution): number {
+  return a.id < b.id ? -1 : a.id > b.id ? 1 : 0
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) => `| ${cells.map(plain).join(' | ')} |`
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n')
+}
+
+/** Text from outside must stay text: no markup, no links, no new cells or lines. */
+function plain(text: string): string {
+  return text.replaceAll(/\s+/g, ' ').replaceAll(/[\\`*_[\]<>|#]/g, '\\$&')
+}
+
+function verification({ federation, parents }: CardSource): string {
+  const lines = [
+    `Signed by the federation \`${federation}\`. \`manifest.json\` lists the digest of every file and`,
+    'of every contribution; `manifest.sig` signs it with a release key; `federation.json` proves that key. Offline:',
+    '',
+    '```sh',
+    `tapestry verify . --federation ${federation}`,
+    '```',
+  ]
+  if (parents.length > 0) lines.push('', 'Parents:', '', ...parents.map((parent) => `- \`${parent}\``))
+  return lines.join('\n')
+}

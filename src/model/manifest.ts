@@ -1,0 +1,182 @@
+import { z } from 'zod'
+import { canonicalBytes } from '../core/canonical-json.ts'
+import { type Digest, digestOf } from '../core/digest.ts'
+import { TapestryError } from '../core/error.ts'
+import {
+  ensureFederationId,
+  ensureMemberId,
+  ensureNodeId,
+  ensureRunId,
+  type FederationId,
+  type MemberId,
+  type NodeId,
+  type RunId,
+} from '../core/ids.ts'
+import { ensureLanguageTag } from '../core/language-tag.ts'
+import { branded, digestSchema, parseCanonical } from './parsing.ts'
+import { findPathClash, isReleasePath } from './release-path.ts'
+
+/** One contribution that was merged. `payload` and `bytes`: its delta file; `languages`: tokens trained on, by tag. */
+export type MergedContribution = {
+  readonly id: Digest
+  readonly node: NodeId
+  readonly member: MemberId
+  readonly payload: Digest
+  readonly bytes: number
+  /** Share of the merge, 0 to 1; all weights add up to 1. */
+  readonly weight: number
+  /** Why it has this weight. */
+  readonly reason: string
+  readonly languages: Readonly<Record<string, number>>
+}
+
+/** Held-out loss in nats per token (lower is better), its standard error, and the tokens it was measured on. */
+export type Score = { readonly mean: number; readonly standardError: number; readonly tokens: number }
+
+/** Base and candidate on the same held-out text, and who measured. */
+export type LanguageScores = {
+  readonly base: Score
+  readonly candidate: Score
+  readonly measuredBy: readonly string[]
+}
+
+export type ReleasedFile = { readonly path: string; readonly digest: Digest; readonly size: number }
+
+/**
+ * What a checkpoint is made of and where it comes from. Holds no time and nothing random: the
+ * same inputs give the same bytes, and their digest names the checkpoint.
+ */
+export type Manifest = {
+  readonly format: 'tapestry-manifest/1'
+  readonly federation: FederationId
+  readonly run: RunId
+  /** Counts releases of the run; 0 is the initial checkpoint. */
+  readonly version: number
+  /** The round that made it; 0 for the initial checkpoint. */
+  readonly round: number
+  readonly parents: readonly Digest[]
+  readonly plan: Digest
+  /** The checkpoint the round started from; null for the initial checkpoint. */
+  readonly base: Digest | null
+  readonly strategy: 'mean'
+  /** In order of id. */
+  readonly contributions: readonly MergedContribution[]
+  /** By language tag. */
+  readonly scores: Readonly<Record<string, LanguageScores>>
+  /** In order of path. */
+  readonly files: readonly ReleasedFile[]
+}
+
+/** Weights are sums of 64-bit fractions: this allows for their rounding, and for nothing else. */
+const WEIGHT_TOLERANCE = 1e-9
+
+const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER)
+const shortText = z.string().min(1).max(500)
+const languageTag = z.string().refine(isLanguageTag, 'not a language tag')
+
+const contributionSchema = z.strictObject({
+  id: digestSchema,
+  node: branded(ensureNodeId),
+  member: branded(ensureMemberId),
+  payload: digestSchema,
+  bytes: count,
+  weight: z.number().min(0).max(1),
+  reason: shortText,
+  languages: z.record(languageTag, count),
+})
+
+const scoreSchema = z.strictObject({ mean: z.number().min(0), standardError: z.number().min(0), tokens: count })
+
+const manifestSchema = z
+  .strictObject({
+    format: z.literal('tapestry-manifest/1'),
+    federation: branded(ensureFederationId),
+    run: branded(ensureRunId),
+    version: count,
+    round: count,
+    parents: z.array(digestSchema),
+    plan: digestSchema,
+    base: digestSchema.nullable(),
+    strategy: z.literal('mean'),
+    contributions: z.array(contributionSchema),
+    scores: z.record(
+      languageTag,
+      z.strictObject({ base: scoreSchema, candidate: scoreSchema, measuredBy: z.array(shortText) }),
+    ),
+    files: z.array(
+      z.strictObject({
+        path: z.string().refine(isReleasePath, 'not a safe relative path'),
+        digest: digestSchema,
+        size: count,
+      }),
+    ),
+  })
+  .refine(({ contributions }) => weightsAddUp(contributions), 'the weights do not add up to 1')
+  .refine(({ contributions }) => ascend(contributions.map(({ id }) => id)), 'contributions are not in order of id')
+  .refine(({ files }) => ascend(files.map(({ path }) => path)), 'files are not in order of path')
+  .refine(({ files }) => findPathClash(files.map(({ path }) => path)) === undefined, 'two paths clash')
+  .refine(
+    ({ scores }) => Object.values(scores).every(({ measuredBy }) => ascend(measuredBy)),
+    'measuredBy not in order',
+  )
+
+/**
+ * The manifest's canonical bytes. Contributions, files and measuredBy may come in any order.
+ * @throws TapestryError INVALID_ARGUMENT for a manifest that {@link parseManifest} would refuse
+ */
+export function manifestBytes(manifest: Manifest): Uint8Array {
+  const arranged = arrange(manifest)
+  const parsed = manifestSchema.safeParse(arranged)
+  if (!parsed.success) {
+    throw new TapestryError('INVALID_ARGUMENT', 'the manifest is not valid', { cause: parsed.error })
+  }
+  return canonicalBytes(arranged)
+}
+
+/** The digest that names the checkpoint: SHA-256 of {@link manifestBytes}. */
+export function manifestDigest(manifest: Manifest): Digest {
+  return digestOf(manifestBytes(manifest))
+}
+
+/**
+ * Reads a manifest from anywhere. The bytes must be exactly what {@link manifestBytes} gives.
+ * @throws TapestryError VERIFICATION_FAILED
+ */
+export function parseManifest(bytes: Uint8Array): Manifest {
+  return parseCanonical(bytes, manifestSchema, 'manifest.json')
+}
+
+function arrange(manifest: Manifest): Manifest {
+  const scores = Object.entries(manifest.scores).map(([tag, score]): [string, LanguageScores] => [
+    tag,
+    { ...score, measuredBy: [...score.measuredBy].sort() },
+  ])
+  return {
+    ...manifest,
+    contributions: [...manifest.contributions].sort((a, b) => compare(a.id, b.id)),
+    scores: Object.fromEntries(scores),
+    files: [...manifest.files].sort((a, b) => compare(a.path, b.path)),
+  }
+}
+
+const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
+
+/** Strictly ascending, so also without repeats. */
+function ascend(texts: readonly string[]): boolean {
+  return texts.every((text, index) => index === 0 || compare(texts[index - 1] ?? '', text) < 0)
+}
+
+function weightsAddUp(contributions: readonly { readonly weight: number }[]): boolean {
+  if (contributions.length === 0) return true
+  const sum = contributions.reduce((total, { weight }) => total + weight, 0)
+  return Math.abs(sum - 1) <= WEIGHT_TOLERANCE
+}
+
+function isLanguageTag(text: string): boolean {
+  try {
+    ensureLanguageTag(text)
+    return true
+  } catch {
+    return false
+  }
+}

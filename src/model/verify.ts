@@ -1,0 +1,166 @@
+import { createHash } from 'node:crypto'
+import { constants, type Dirent } from 'node:fs'
+import { open, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Digest, digestOf, fromHex } from '../core/digest.ts'
+import { TapestryError } from '../core/error.ts'
+import { DOMAINS, keyIdOf, publicKeyFromPem, type Signature, verifyMessage } from '../core/signature.ts'
+import { type FederationRecord, parseFederationRecord } from './federation-record.ts'
+import { type Manifest, parseManifest, type ReleasedFile } from './manifest.ts'
+import { directoriesOf, SIDECARS } from './release-path.ts'
+import { readSidecars } from './sidecars.ts'
+
+/** What the caller trusts: a federation by its id, or one release key by its PEM. */
+export type TrustRoot = { readonly federation: string } | { readonly releaseKeyPem: string }
+
+export type VerifiedCheckpoint = {
+  readonly manifest: Manifest
+  /** Names the checkpoint: the digest of manifest.json. */
+  readonly digest: Digest
+  readonly federation: FederationRecord
+}
+
+export type VerifyOptions = {
+  /** Called as files are hashed, with bytes done and bytes in all. */
+  readonly onProgress?: (done: number, total: number) => void
+}
+
+/** Large enough to keep the disk busy, small enough to show progress. */
+const CHUNK_BYTES = 4 * 2 ** 20
+
+/**
+ * Proves offline that a directory is a checkpoint of the federation: signed by one of its release
+ * keys, every file present with its size and digest, and nothing else in it (not even hidden).
+ * @throws TapestryError VERIFICATION_FAILED naming the file; WRONG_FEDERATION when the checkpoint
+ *   is sound but not of the federation or key the caller trusts; INVALID_ARGUMENT for a bad PEM
+ */
+export async function verifyCheckpoint(
+  directory: string,
+  trust: TrustRoot,
+  options: VerifyOptions = {},
+): Promise<VerifiedCheckpoint> {
+  const listing = await listDirectory(directory)
+  requireFiles(listing, SIDECARS)
+  const sidecars = await readSidecars(directory)
+  const federation = trustedFederation(sidecars.federation.record, sidecars.federation.signature, trust)
+  verifySignature(sidecars.manifest, sidecars.signature, federation, trust)
+  const manifest = parseManifest(sidecars.manifest)
+  if (manifest.federation !== federation.id) throw failed('manifest.json', 'belongs to another federation')
+  checkListing(listing, manifest.files)
+  await verifyFiles(directory, manifest.files, options)
+  return { manifest, digest: digestOf(sidecars.manifest), federation }
+}
+
+function trustedFederation(record: Uint8Array, signature: Signature, trust: TrustRoot): FederationRecord {
+  const expectedId = 'federation' in trust ? trust.federation : undefined
+  try {
+    const federation = parseFederationRecord(record, signature, expectedId)
+    if ('releaseKeyPem' in trust) requireReleaseKey(federation, trust.releaseKeyPem)
+    return federation
+  } catch (cause) {
+    if (!(cause instanceof TapestryError) || cause.code !== 'VERIFICATION_FAILED') throw cause
+    throw new TapestryError('VERIFICATION_FAILED', `federation.json: ${cause.message}`, { cause })
+  }
+}
+
+function requireReleaseKey(federation: FederationRecord, pem: string): void {
+  const trusted = keyIdOf(publicKeyFromPem(pem))
+  if (!federation.releaseKeys.some(({ keyId }) => keyId === trusted)) {
+    throw new TapestryError(
+      'WRONG_FEDERATION',
+      `the federation ${federation.id} does not list the release key you gave`,
+    )
+  }
+}
+
+function verifySignature(
+  manifest: Uint8Array,
+  signature: Signature,
+  federation: FederationRecord,
+  trust: TrustRoot,
+): void {
+  const listed = federation.releaseKeys.find(({ keyId }) => keyId === signature.keyId)
+  const pem = 'releaseKeyPem' in trust ? trust.releaseKeyPem : listed?.publicKey
+  if (pem === undefined) throw failed('manifest.sig', 'is by a key that the federation does not list')
+  if (!verifyMessage(publicKeyFromPem(pem), DOMAINS.manifest, manifest, signature)) {
+    throw failed('manifest.sig', 'does not sign this manifest.json')
+  }
+}
+
+/** Relative paths with `/`. Anything but plain files and directories is refused while listing. */
+type Listing = { readonly files: ReadonlySet<string>; readonly directories: ReadonlySet<string> }
+
+async function listDirectory(root: string): Promise<Listing> {
+  const files = new Set<string>()
+  const directories = new Set<string>()
+  const pending = ['']
+  for (let prefix = pending.pop(); prefix !== undefined; prefix = pending.pop()) {
+    for (const entry of await readEntries(root, prefix)) {
+      const path = `${prefix}${entry.name}`
+      if (entry.isFile()) files.add(path)
+      else if (!entry.isDirectory()) throw failed(path, 'is neither a file nor a directory')
+      else {
+        directories.add(path)
+        pending.push(`${path}/`)
+      }
+    }
+  }
+  return { files, directories }
+}
+
+async function readEntries(root: string, prefix: string): Promise<Dirent[]> {
+  try {
+    return await readdir(join(root, prefix), { withFileTypes: true })
+  } catch (cause) {
+    throw failed(prefix === '' ? root : prefix, 'cannot be listed', cause)
+  }
+}
+
+function requireFiles(listing: Listing, paths: readonly string[]): void {
+  for (const path of paths) {
+    if (!listing.files.has(path)) throw failed(path, 'is missing')
+  }
+}
+
+function checkListing(listing: Listing, files: readonly ReleasedFile[]): void {
+  const paths = files.map(({ path }) => path)
+  requireFiles(listing, paths)
+  const known = new Set<string>([...paths, ...SIDECARS])
+  const parents = new Set(paths.flatMap(directoriesOf))
+  for (const path of listing.files) if (!known.has(path)) throw failed(path, 'is not part of the checkpoint')
+  for (const path of listing.directories) if (!parents.has(path)) throw failed(path, 'is not part of the checkpoint')
+}
+
+async function verifyFiles(directory: string, files: readonly ReleasedFile[], options: VerifyOptions): Promise<void> {
+  const total = files.reduce((sum, { size }) => sum + size, 0)
+  let done = 0
+  for (const file of files) {
+    await verifyFile(join(directory, file.path), file, (bytes) => {
+      done += bytes
+      options.onProgress?.(done, total)
+    })
+  }
+}
+
+async function verifyFile(path: string, expected: ReleasedFile, onBytes: (bytes: number) => void): Promise<void> {
+  // Without following a link that was put there since the listing.
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW).catch((cause: unknown) => {
+    throw failed(expected.path, 'cannot be read', cause)
+  })
+  try {
+    const { size } = await file.stat()
+    if (size !== expected.size) throw failed(expected.path, `has ${size} bytes, expected ${expected.size}`)
+    const hash = createHash('sha256')
+    for await (const chunk of file.createReadStream({ highWaterMark: CHUNK_BYTES, autoClose: false })) {
+      hash.update(chunk)
+      onBytes(chunk.length)
+    }
+    if (fromHex(hash.digest('hex')) !== expected.digest) throw failed(expected.path, 'does not have the signed digest')
+  } finally {
+    await file.close()
+  }
+}
+
+function failed(path: string, problem: string, cause?: unknown): TapestryError {
+  return new TapestryError('VERIFICATION_FAILED', `${JSON.stringify(path)} ${problem}`, { cause })
+}

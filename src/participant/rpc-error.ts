@@ -1,0 +1,46 @@
+import { type Metadata, type ServiceError, status } from '@grpc/grpc-js'
+import { type ErrorCode, isErrorCode, TapestryError } from '../core/error.ts'
+import { CODE_KEY, decodeHint, HINT_KEY } from '../core/grpc-service.ts'
+
+/**
+ * What a status means when the answer carries no code of ours, so that it is the transport's or a proxy's.
+ * INTERNAL and UNKNOWN are then a cut stream or a gateway's error page: worth trying again.
+ */
+const CODE_OF_STATUS: ReadonlyMap<number, ErrorCode> = new Map([
+  [status.CANCELLED, 'UNAVAILABLE'],
+  [status.UNKNOWN, 'UNAVAILABLE'],
+  [status.INVALID_ARGUMENT, 'INVALID_ARGUMENT'],
+  [status.DEADLINE_EXCEEDED, 'DEADLINE_EXCEEDED'],
+  [status.NOT_FOUND, 'NOT_FOUND'],
+  [status.ALREADY_EXISTS, 'ALREADY_EXISTS'],
+  [status.PERMISSION_DENIED, 'PERMISSION_DENIED'],
+  [status.RESOURCE_EXHAUSTED, 'RESOURCE_EXHAUSTED'],
+  [status.FAILED_PRECONDITION, 'FAILED_PRECONDITION'],
+  [status.ABORTED, 'UNAVAILABLE'],
+  [status.OUT_OF_RANGE, 'INVALID_ARGUMENT'],
+  [status.UNIMPLEMENTED, 'FAILED_PRECONDITION'],
+  [status.INTERNAL, 'UNAVAILABLE'],
+  [status.UNAVAILABLE, 'UNAVAILABLE'],
+  [status.DATA_LOSS, 'UNAVAILABLE'],
+  [status.UNAUTHENTICATED, 'UNAUTHENTICATED'],
+])
+
+const MOST_TEXT = 1024
+
+/** Text from the other side, safe to print: no control characters that a terminal would obey. */
+export function printable(text: string): string {
+  return text.slice(0, MOST_TEXT).replace(/[\p{Cc}\p{Cs}\u202a-\u202e\u2066-\u2069]+/gu, ' ')
+}
+
+/** Turns a failed call into our error: by the code in its trailing metadata, else by its status. */
+export function rpcError(method: string, error: ServiceError): TapestryError {
+  const told = text(error.metadata, CODE_KEY)
+  const code = told !== undefined && isErrorCode(told) ? told : (CODE_OF_STATUS.get(error.code) ?? 'INTERNAL')
+  const hint = text(error.metadata, HINT_KEY)
+  const message = printable(error.details === '' ? `${method} failed` : error.details)
+  return new TapestryError(code, message, { cause: error, ...(hint && { hint: printable(decodeHint(hint)) }) })
+}
+
+function text(metadata: Metadata | undefined, key: string): string | undefined {
+  return metadata?.get(key)[0]?.toString()
+}

@@ -1,0 +1,280 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { digestOf } from '../core/digest.ts'
+import { parseRound } from './codec.ts'
+import type { RunPolicy } from './policy.ts'
+import { deadlineOf, hasEnded, openRound, type Round } from './round.ts'
+import { type RoundEvent, type Standing, type Step, step, type Work } from './step.ts'
+
+const BASE = digestOf('base')
+const PLAN = digestOf('plan')
+const CANDIDATE = digestOf('candidate')
+const CHECKPOINT = digestOf('checkpoint')
+
+const policy: fc.Arbitrary<RunPolicy> = fc
+  .record({
+    target: fc.integer({ min: 1, max: 6 }),
+    quorum: fc.integer({ min: 1, max: 6 }),
+    joinWindowMs: fc.integer({ min: 1, max: 400 }),
+    collectWindowMs: fc.integer({ min: 1, max: 400 }),
+    evaluateWindowMs: fc.integer({ min: 1, max: 400 }),
+    rounds: fc.constant(3),
+    continuous: fc.boolean(),
+    maxNorm: fc.constant(0),
+  })
+  .map((fields) => ({ ...fields, quorum: Math.min(fields.quorum, fields.target) }))
+
+/** Something that may happen; who it concerns is chosen among those it can concern. */
+type Happening = {
+  readonly kind:
+    | 'join'
+    | 'accept'
+    | 'refuse'
+    | 'start'
+    | 'candidate'
+    | 'evaluate'
+    | 'publish'
+    | 'block'
+    | 'abandon'
+    | 'time'
+  readonly who: number
+  readonly wait: number
+}
+
+const happening: fc.Arbitrary<Happening> = fc.record({
+  kind: fc.oneof(
+    { weight: 10, arbitrary: fc.constant('join' as const) },
+    { weight: 12, arbitrary: fc.constant('accept' as const) },
+    { weight: 3, arbitrary: fc.constant('refuse' as const) },
+    { weight: 6, arbitrary: fc.constant('start' as const) },
+    { weight: 6, arbitrary: fc.constant('candidate' as const) },
+    { weight: 6, arbitrary: fc.constant('evaluate' as const) },
+    { weight: 1, arbitrary: fc.constant('publish' as const) },
+    { weight: 1, arbitrary: fc.constant('block' as const) },
+    { weight: 1, arbitrary: fc.constant('abandon' as const) },
+    { weight: 3, arbitrary: fc.constant('time' as const) },
+  ),
+  who: fc.nat(7),
+  wait: fc.oneof({ weight: 12, arbitrary: fc.nat(3) }, { weight: 1, arbitrary: fc.nat(400) }),
+})
+
+/** Long enough to see rounds to their end. */
+const happenings = fc.array(happening, { maxLength: 120, size: 'max' })
+
+/** What the store keeps beside the round: the roster. */
+type World = { round: Round; now: number; standings: Map<number, Standing>; evaluated: Set<number> }
+
+/** The event that the store would make of it; undefined when its own rows already stop it. */
+function eventOf(world: World, { kind, who }: Happening): RoundEvent | undefined {
+  const from = world.standings.get(who)
+  switch (kind) {
+    case 'join':
+      return from === undefined && world.round.phase === 'open' ? { type: 'node-joined' } : undefined
+    case 'accept':
+      return from === undefined ? undefined : { type: 'contribution-accepted', from }
+    case 'refuse':
+      return from === undefined ? undefined : { type: 'contribution-refused', from }
+    case 'start':
+      return { type: 'aggregation-started' }
+    case 'candidate':
+      return { type: 'candidate-written', candidate: CANDIDATE }
+    case 'evaluate':
+      return from !== 'accepted' || world.evaluated.has(who) ? undefined : { type: 'evaluation-stored' }
+    case 'publish':
+      return { type: 'checkpoint-published', checkpoint: CHECKPOINT }
+    case 'block':
+      return { type: 'release-refused', reason: 'worse' }
+    case 'abandon':
+      return { type: 'work-abandoned', reason: 'gave up' }
+    case 'time':
+      return { type: 'time-passed' }
+  }
+}
+
+/** Keeps the rows as the store does: in step with what the machine took. */
+function record(world: World, happened: Happening, event: RoundEvent, before: Round): void {
+  if (event.type === 'node-joined') world.standings.set(happened.who, 'joined')
+  const collecting = before.phase === 'collecting'
+  if (event.type === 'contribution-accepted' && collecting) world.standings.set(happened.who, 'accepted')
+  if (event.type === 'contribution-refused' && collecting && event.from !== 'accepted') {
+    world.standings.set(happened.who, 'refused')
+  }
+  if (event.type === 'evaluation-stored' && before.phase === 'evaluating') world.evaluated.add(happened.who)
+}
+
+type Trace = { readonly before: Round; readonly event: RoundEvent; readonly now: number; readonly step: Step }
+
+function play(rules: RunPolicy, played: readonly Happening[]): { world: World; trace: Trace[] } {
+  const world: World = {
+    round: openRound(BASE, PLAN, rules, 1000),
+    now: 1000,
+    standings: new Map(),
+    evaluated: new Set(),
+  }
+  const trace: Trace[] = []
+  for (const happened of played) {
+    world.now += happened.wait
+    const event = eventOf(world, happened)
+    if (event === undefined) continue
+    const before = world.round
+    const taken = step(before, event, world.now)
+    trace.push({ before, event, now: world.now, step: taken })
+    record(world, happened, event, before)
+    world.round = taken.round
+  }
+  return { world, trace }
+}
+
+/** Plays random rounds and checks every step of each. */
+function always(check: (one: Trace, world: World) => void): void {
+  fc.assert(
+    fc.property(policy, happenings, (rules, played) => {
+      const { world, trace } = play(rules, played)
+      for (const one of trace) check(one, world)
+    }),
+    { numRuns: 500, seed: 20261123 },
+  )
+}
+
+describe('step', () => {
+  it('reaches every phase in random play, so that the properties below speak of all of them', () => {
+    const phases = new Set<string>()
+    always((one) => void phases.add(one.step.round.phase))
+    expect([...phases].sort()).toEqual([
+      'aggregating',
+      'collecting',
+      'evaluating',
+      'failed',
+      'open',
+      'published',
+      'rejected',
+      'sealed',
+    ])
+  })
+
+  it('never counts more submissions than the roster has members, nor below zero', () => {
+    always(({ step: { round } }) => {
+      if (round.phase === 'open') return
+      expect(round.accepted).toBeGreaterThanOrEqual(0)
+      expect(round.refused).toBeGreaterThanOrEqual(0)
+      expect(round.accepted + round.refused).toBeLessThanOrEqual(round.roster)
+      expect(round.roster).toBeLessThanOrEqual(round.policy.target)
+      if ('evaluated' in round) expect(round.evaluated).toBeLessThanOrEqual(round.accepted)
+    })
+  })
+
+  it('counts what the rows say', () => {
+    fc.assert(
+      fc.property(policy, happenings, (rules, played) => {
+        const { round, standings, evaluated } = play(rules, played).world
+        const standing = (what: Standing) => [...standings.values()].filter((one) => one === what).length
+        if (round.phase === 'open') {
+          expect(round.joined).toBe(standings.size)
+          return
+        }
+        expect(round.roster).toBe(standings.size)
+        expect(round.accepted).toBe(standing('accepted'))
+        expect(round.refused).toBe(standing('refused'))
+        if (round.phase === 'evaluating' && !round.deciding) expect(round.evaluated).toBe(evaluated.size)
+      }),
+      { numRuns: 500, seed: 7 },
+    )
+  })
+
+  it('changes nothing once a round has ended', () => {
+    always(({ before, step: taken }) => {
+      if (hasEnded(before)) expect(taken).toEqual({ round: before, changed: false, work: [] })
+    })
+  })
+
+  it('says "changed" exactly when the round is another', () => {
+    always(({ before, step: taken }) => {
+      expect(taken.changed).toBe(JSON.stringify(before) !== JSON.stringify(taken.round))
+      if (!taken.changed) expect(taken.work).toEqual([])
+    })
+  })
+
+  it('takes the same submission of the same member once', () => {
+    always(({ event, now, step: taken }) => {
+      const again = repeated(event)
+      if (again === undefined || (deadlineOf(taken.round) ?? now + 1) <= now) return
+      expect(step(taken.round, again, now).changed).toBe(false)
+    })
+  })
+
+  it('merges only with a quorum', () => {
+    always(({ step: { round } }) => {
+      if (round.phase === 'open' || round.phase === 'collecting' || round.phase === 'failed') return
+      expect(round.accepted).toBeGreaterThanOrEqual(round.policy.quorum)
+    })
+  })
+
+  it('asks for each kind of work at most once, and exactly once in a round that needed it', () => {
+    fc.assert(
+      fc.property(policy, happenings, (rules, played) => {
+        const { trace } = play(rules, played)
+        const asked = trace.flatMap((one) => one.step.work)
+        const times = (kind: Work) => asked.filter((work) => work === kind).length
+        const sealed = trace.some((one) => one.step.round.phase === 'sealed')
+        const deciding = trace.some(({ step: { round } }) => round.phase === 'evaluating' && round.deciding)
+        expect(times('aggregate')).toBe(sealed ? 1 : 0)
+        expect(times('decide')).toBe(deciding ? 1 : 0)
+      }),
+      { numRuns: 500, seed: 11 },
+    )
+  })
+
+  it('leaves a phase whose deadline has come, and never before it for want of time', () => {
+    always(({ before, now }) => {
+      const deadline = deadlineOf(before)
+      const waiting = deadline !== undefined && !(before.phase === 'evaluating' && before.deciding)
+      if (!waiting) return
+      const { round, changed } = step(before, { type: 'time-passed' }, now)
+      if (now < deadline && !isFull(before)) expect(changed).toBe(false)
+      if (now >= deadline)
+        expect(round.phase !== before.phase || (round.phase === 'evaluating' && round.deciding)).toBe(true)
+    })
+  })
+
+  it('moves along the loop only', () => {
+    const next: Record<Round['phase'], readonly Round['phase'][]> = {
+      open: ['open', 'collecting', 'failed'],
+      collecting: ['collecting', 'sealed', 'failed'],
+      sealed: ['sealed', 'aggregating', 'failed'],
+      aggregating: ['aggregating', 'evaluating', 'failed'],
+      evaluating: ['evaluating', 'published', 'rejected', 'failed'],
+      published: ['published'],
+      rejected: ['rejected'],
+      failed: ['failed'],
+    }
+    always(({ before, step: { round } }) => expect(next[before.phase]).toContain(round.phase))
+  })
+
+  it('keeps base, plan and policy, and always survives its JSON form', () => {
+    always(({ before, step: { round } }) => {
+      expect([round.base, round.plan, round.policy]).toEqual([before.base, before.plan, before.policy])
+      expect(parseRound(JSON.parse(JSON.stringify(round)))).toEqual(round)
+    })
+  })
+
+  it('does not touch the round it is given', () => {
+    always(({ before, event, now }) => {
+      const text = JSON.stringify(before)
+      step(before, event, now)
+      expect(JSON.stringify(before)).toBe(text)
+    })
+  })
+})
+
+/** A submission as it would come a second time: the member's standing is now what the first made it. */
+function repeated(event: RoundEvent): RoundEvent | undefined {
+  if (event.type === 'contribution-accepted') return { ...event, from: 'accepted' }
+  if (event.type === 'contribution-refused')
+    return { ...event, from: event.from === 'accepted' ? 'accepted' : 'refused' }
+  return undefined
+}
+
+function isFull(round: Round): boolean {
+  if (round.phase === 'collecting') return round.accepted + round.refused >= round.roster
+  return round.phase === 'evaluating' && round.evaluated >= round.accepted
+}

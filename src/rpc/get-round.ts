@@ -1,0 +1,78 @@
+import type { Context } from '../context.ts'
+import { TapestryError } from '../core/error.ts'
+import type { NodeId } from '../core/ids.ts'
+import type { GetRoundRequest } from '../gen/proto/tapestry/v1/round_pb.ts'
+import { poolScores } from '../policy/release.ts'
+import type { ContributionRow, LanguageReportRow, NodeRow, RejectionRow } from '../store/records.ts'
+import { roundKeyOf, roundMessage, scoreMessage } from './message.ts'
+
+/** One round with every node's part in it and the scores per language. */
+export async function getRound(context: Context, request: GetRoundRequest) {
+  const key = roundKeyOf(request.ref)
+  const { reader } = context.store
+  const row = await reader.round(key)
+  if (row === undefined) throw new TapestryError('NOT_FOUND', `there is no round ${key.number} in run ${key.run}`)
+  const [contributions, rejections, evaluations, nodes] = await Promise.all([
+    reader.contributions(key),
+    reader.rejections(key),
+    reader.evaluations(key),
+    reader.nodes(),
+  ])
+  const byId = new Map(nodes.map((node) => [node.id, node]))
+  return {
+    round: roundMessage(row),
+    contributions: [
+      ...contributions.map((contribution) => acceptedSummary(contribution, byId)),
+      ...finalRefusals(contributions, rejections).map((rejection) => refusedSummary(rejection, byId)),
+    ],
+    languages: poolScores(evaluations).map(({ language, base, candidate, measuredBy }) => ({
+      language,
+      base: scoreMessage(base),
+      candidate: scoreMessage(candidate),
+      measuredBy: [...measuredBy],
+    })),
+  }
+}
+
+/** The last refusal of each node that was never accepted: what became of its part. */
+function finalRefusals(contributions: readonly ContributionRow[], rejections: readonly RejectionRow[]) {
+  const accepted = new Set(contributions.map((contribution) => contribution.node))
+  const last = new Map<NodeId, RejectionRow>()
+  for (const rejection of rejections) {
+    if (rejection.kind === 'contribution' && !accepted.has(rejection.node)) last.set(rejection.node, rejection)
+  }
+  return [...last.values()]
+}
+
+function acceptedSummary(contribution: ContributionRow, nodes: ReadonlyMap<NodeId, NodeRow>) {
+  return {
+    ...whoIs(contribution.node, nodes),
+    status: 'accepted',
+    weight: contribution.weight?.value ?? 0,
+    weightReason: contribution.weight?.reason ?? '',
+    bytes: BigInt(contribution.bytes),
+    norm: contribution.norm,
+    payloadDigest: contribution.payload,
+    languages: contribution.languages.map(languageMessage),
+  }
+}
+
+function refusedSummary({ node, reason, detail }: RejectionRow, nodes: ReadonlyMap<NodeId, NodeRow>) {
+  return { ...whoIs(node, nodes), status: 'rejected', rejection: { reason, detail } }
+}
+
+function whoIs(node: NodeId, nodes: ReadonlyMap<NodeId, NodeRow>) {
+  const row = nodes.get(node)
+  return { node, nodeName: row?.name ?? '', member: row?.member ?? '' }
+}
+
+function languageMessage(report: LanguageReportRow) {
+  return {
+    language: report.language,
+    community: report.community,
+    tokens: BigInt(report.tokens),
+    documents: BigInt(report.documents),
+    before: scoreMessage(report.before),
+    after: scoreMessage(report.after),
+  }
+}

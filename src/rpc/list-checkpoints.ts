@@ -1,0 +1,24 @@
+import type { Context } from '../context.ts'
+import { ensureRunId } from '../core/ids.ts'
+import type { ListCheckpointsRequest } from '../gen/proto/tapestry/v1/model_pb.ts'
+import { limitOf } from './message.ts'
+
+/** Checkpoints of one run or of all, newest first, with the channels that point to each. */
+export async function listCheckpoints(context: Context, request: ListCheckpointsRequest) {
+  const run = request.run === '' ? {} : { run: ensureRunId(request.run) }
+  const { reader } = context.store
+  const [rows, channels] = await Promise.all([
+    reader.checkpoints({ ...run, limit: limitOf(request.limit) }),
+    reader.channels(),
+  ])
+  const checkpoints = rows.map((row) => ({
+    digest: row.digest,
+    run: row.run,
+    version: row.version,
+    round: row.round,
+    bytes: BigInt(row.files.reduce((sum, file) => sum + file.size, 0)),
+    createdMs: BigInt(row.createdAt),
+    channels: channels.filter((channel) => channel.checkpoint === row.digest).map((channel) => channel.name),
+  }))
+  return { checkpoints }
+}

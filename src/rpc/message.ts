@@ -1,0 +1,69 @@
+import type { MessageInitShape } from '@bufbuild/protobuf'
+import { TapestryError } from '../core/error.ts'
+import { ensureRoundNumber, ensureRunId, type RoundKey } from '../core/ids.ts'
+import type { Signature } from '../core/signature.ts'
+import type { RoundRef, ScoreSchema, Signature as SignatureMessage } from '../gen/proto/tapestry/v1/common_pb.ts'
+import { RoundPhase, type RoundSchema } from '../gen/proto/tapestry/v1/round_pb.ts'
+import { deadlineOf, type Phase, type Round } from '../round/round.ts'
+import type { RoundRow, ScoreRow } from '../store/records.ts'
+
+/** Between the wire and the domain: proto enums and optional messages end here. */
+
+const PHASE_MESSAGES = {
+  open: RoundPhase.OPEN,
+  collecting: RoundPhase.COLLECTING,
+  sealed: RoundPhase.SEALED,
+  aggregating: RoundPhase.AGGREGATING,
+  evaluating: RoundPhase.EVALUATING,
+  published: RoundPhase.PUBLISHED,
+  rejected: RoundPhase.REJECTED,
+  failed: RoundPhase.FAILED,
+} as const satisfies Record<Phase, RoundPhase>
+
+/** @throws TapestryError INVALID_ARGUMENT when the reference is missing or malformed. */
+export function roundKeyOf(ref: RoundRef | undefined): RoundKey {
+  if (ref === undefined) throw new TapestryError('INVALID_ARGUMENT', 'the request names no round')
+  return { run: ensureRunId(ref.run), number: ensureRoundNumber(ref.number) }
+}
+
+/** @throws TapestryError INVALID_ARGUMENT when there is no signature. */
+export function signatureOf(message: SignatureMessage | undefined): Signature {
+  if (message === undefined) throw new TapestryError('INVALID_ARGUMENT', 'the request carries no signature')
+  return { keyId: message.keyId, value: Buffer.from(message.value).toString('base64') }
+}
+
+export function signatureMessage(signature: Signature) {
+  return { keyId: signature.keyId, value: Buffer.from(signature.value, 'base64') }
+}
+
+export function roundMessage({ key, round, version }: RoundRow): MessageInitShape<typeof RoundSchema> {
+  return {
+    ref: { run: key.run, number: key.number },
+    phase: PHASE_MESSAGES[round.phase],
+    version: BigInt(version),
+    baseDigest: round.base,
+    planDigest: round.plan,
+    candidateDigest: 'candidate' in round ? round.candidate : '',
+    checkpointDigest: round.phase === 'published' ? round.checkpoint : '',
+    deadlineMs: BigInt(deadlineOf(round) ?? 0),
+    ...countsOf(round),
+    reason: 'reason' in round ? round.reason : '',
+    last: key.number >= round.policy.rounds,
+  }
+}
+
+function countsOf(round: Round) {
+  if (round.phase === 'open') return { roster: round.joined, accepted: 0, refused: 0, evaluated: 0 }
+  const evaluated = 'evaluated' in round ? round.evaluated : 0
+  return { roster: round.roster, accepted: round.accepted, refused: round.refused, evaluated }
+}
+
+export function scoreMessage(score: ScoreRow): MessageInitShape<typeof ScoreSchema> {
+  return { mean: score.mean, standardError: score.standardError, tokens: BigInt(score.tokens) }
+}
+
+/** A page size: 0 means `usual`. @throws TapestryError INVALID_ARGUMENT beyond `most`. */
+export function limitOf(asked: number, usual = 100, most = 1000): number {
+  if (asked > most) throw new TapestryError('INVALID_ARGUMENT', `limit must be at most ${most}, not ${asked}`)
+  return asked === 0 ? usual : asked
+}

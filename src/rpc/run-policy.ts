@@ -1,0 +1,29 @@
+import type { MessageInitShape } from '@bufbuild/protobuf'
+import type { RunPolicySchema, RunPolicy as RunPolicyMessage } from '../gen/proto/tapestry/v1/operator_pb.ts'
+import { DEFAULT_RUN_POLICY, ensureRunPolicy, type RunPolicy } from '../round/policy.ts'
+
+/** Reads a policy; fields that are 0 take their defaults. @throws TapestryError INVALID_ARGUMENT out of range. */
+export function policyOf(message: RunPolicyMessage | undefined): RunPolicy {
+  if (message === undefined) return DEFAULT_RUN_POLICY
+  const or = (value: number | bigint, usual: number) => Number(value) || usual
+  const target = or(message.target, DEFAULT_RUN_POLICY.target)
+  return ensureRunPolicy({
+    target,
+    quorum: or(message.quorum, Math.min(target, DEFAULT_RUN_POLICY.quorum)),
+    joinWindowMs: or(message.joinWindowMs, DEFAULT_RUN_POLICY.joinWindowMs),
+    collectWindowMs: or(message.collectWindowMs, DEFAULT_RUN_POLICY.collectWindowMs),
+    evaluateWindowMs: or(message.evaluateWindowMs, DEFAULT_RUN_POLICY.evaluateWindowMs),
+    rounds: or(message.rounds, DEFAULT_RUN_POLICY.rounds),
+    continuous: message.continuous,
+    maxNorm: message.maxNorm,
+  })
+}
+
+export function policyMessage(policy: RunPolicy): MessageInitShape<typeof RunPolicySchema> {
+  return {
+    ...policy,
+    joinWindowMs: BigInt(policy.joinWindowMs),
+    collectWindowMs: BigInt(policy.collectWindowMs),
+    evaluateWindowMs: BigInt(policy.evaluateWindowMs),
+  }
+}

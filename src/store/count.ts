@@ -1,0 +1,18 @@
+import { TapestryError } from '../core/error.ts'
+
+/** A count as its column holds it. @throws TapestryError INVALID_ARGUMENT unless it is a whole number from 0 to 2^53-1. */
+export function toCount(value: number): bigint {
+  if (Number.isSafeInteger(value) && value >= 0) return BigInt(value)
+  throw new TapestryError('INVALID_ARGUMENT', `not a count: ${value}`)
+}
+
+/** A measured number as its column holds it. @throws TapestryError INVALID_ARGUMENT for NaN and infinities. */
+export function toMeasure(value: number): number {
+  if (Number.isFinite(value)) return value
+  throw new TapestryError('INVALID_ARGUMENT', `not a finite number: ${value}`)
+}
+
+/** Orders text by UTF-16 code units: the same on every machine, whatever the database's collation. */
+export function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0
+}

@@ -1,0 +1,16 @@
+import { PrismaPg } from '@prisma/adapter-pg'
+import type { Prisma } from '../gen/prisma/client.ts'
+import { PrismaClient } from '../gen/prisma/client.ts'
+
+/** What both the client and a transaction of it can do: the form in which reads and writes take the database. */
+export type Database = Prisma.TransactionClient
+
+/** Transactions and reads that one process runs at once. More would only conflict with each other. */
+const MOST_CONNECTIONS = 10
+const CONNECT_TIMEOUT_MS = 10_000
+
+/** A client with its pool; nothing is connected before the first query. */
+export function openClient(url: string): PrismaClient {
+  const pool = { connectionString: url, max: MOST_CONNECTIONS, connectionTimeoutMillis: CONNECT_TIMEOUT_MS }
+  return new PrismaClient({ adapter: new PrismaPg(pool) })
+}

@@ -1,0 +1,101 @@
+import { z } from 'zod'
+import { ensureFederationId, ensureMemberId, ensureNodeId } from '../core/ids.ts'
+import { TapestryError } from '../core/error.ts'
+import type { Federation, Invitation, Node } from '../gen/prisma/client.ts'
+import type { Database } from './database.ts'
+import type { FederationRow, InvitationRow, NodeRow } from './records.ts'
+import { parseStored } from './round-state.ts'
+import type { Reader, Tx } from './store.ts'
+
+type Reads = Pick<Reader, 'federation' | 'node' | 'nodes'>
+type Writes = Pick<
+  Tx,
+  | 'createFederation'
+  | 'ensureMember'
+  | 'createInvitation'
+  | 'invitation'
+  | 'useInvitation'
+  | 'createNode'
+  | 'setNodeStatus'
+>
+
+const Status = z.enum(['active', 'suspended', 'left'])
+
+/** Who belongs to the federation: questions. */
+export function memberReads(database: Database): Reads {
+  return {
+    federation: async () => {
+      const row = await database.federation.findFirst()
+      return row === null ? undefined : federationRow(row)
+    },
+    node: async (id) => {
+      const row = await database.node.findUnique({ where: { id } })
+      return row === null ? undefined : nodeRow(row)
+    },
+    nodes: async () => {
+      const rows = await database.node.findMany({ orderBy: { id: 'asc' } })
+      return rows.map(nodeRow)
+    },
+  }
+}
+
+/** Who belongs to the federation: changes. */
+export function memberWrites(database: Database): Writes {
+  return {
+    createFederation: async (row) => {
+      const others = await database.federation.count()
+      if (others > 0) throw new TapestryError('ALREADY_EXISTS', 'this database already belongs to a federation')
+      await database.federation.createMany({ data: [{ ...row, createdAt: new Date(row.createdAt) }] })
+    },
+    ensureMember: async (id, now) => {
+      await database.member.createMany({ data: [{ id, createdAt: new Date(now) }], skipDuplicates: true })
+    },
+    createInvitation: async (row, now) => {
+      const { secretHash, member, usedBy } = row
+      const data = { secretHash, memberId: member, usedBy, expiresAt: new Date(row.expiresAt), createdAt: new Date(now) }
+      await database.invitation.createMany({ data: [data] })
+    },
+    invitation: async (secretHash) => {
+      const row = await database.invitation.findUnique({ where: { secretHash } })
+      return row === null ? undefined : invitationRow(row)
+    },
+    useInvitation: async (secretHash, node, now) => {
+      const unused = { secretHash, usedBy: null }
+      const used = await database.invitation.updateMany({ where: unused, data: { usedBy: node, usedAt: new Date(now) } })
+      if (used.count === 0) throw new TapestryError('INVITATION_USED', 'the invitation has been used')
+    },
+    createNode: async (row) => {
+      const { id, member, name, genesis, publicKey, status } = row
+      const data = { id, memberId: member, name, genesis, publicKey, status, enrolledAt: new Date(row.enrolledAt) }
+      await database.node.createMany({ data: [data] })
+    },
+    setNodeStatus: async (id, status) => {
+      await database.node.update({ where: { id }, data: { status } })
+    },
+  }
+}
+
+function federationRow({ id, name, record, signature, createdAt }: Federation): FederationRow {
+  return { id: ensureFederationId(id), name, record, signature, createdAt: createdAt.getTime() }
+}
+
+function invitationRow(row: Invitation): InvitationRow {
+  return {
+    secretHash: row.secretHash,
+    member: ensureMemberId(row.memberId),
+    expiresAt: row.expiresAt.getTime(),
+    usedBy: row.usedBy === null ? null : ensureNodeId(row.usedBy),
+  }
+}
+
+function nodeRow(row: Node): NodeRow {
+  return {
+    id: ensureNodeId(row.id),
+    member: ensureMemberId(row.memberId),
+    name: row.name,
+    genesis: row.genesis,
+    publicKey: row.publicKey,
+    status: parseStored(Status, row.status, 'node status'),
+    enrolledAt: row.enrolledAt.getTime(),
+  }
+}

@@ -1,0 +1,130 @@
+import { ensureDigest } from '../core/digest.ts'
+import { ensureChannelName, ensureNodeId, ensureRunId } from '../core/ids.ts'
+import type { Channel, Checkpoint, CheckpointFile, Upload } from '../gen/prisma/client.ts'
+import { compareText, toCount } from './count.ts'
+import type { Database } from './database.ts'
+import type { ChannelRow, CheckpointRow, UploadRow } from './records.ts'
+import type { Reader, Tx } from './store.ts'
+
+type Reads = Pick<
+  Reader,
+  | 'checkpoint'
+  | 'checkpointByVersion'
+  | 'checkpoints'
+  | 'channel'
+  | 'channels'
+  | 'isReleased'
+  | 'upload'
+  | 'uploadsOf'
+>
+type Writes = Pick<Tx, 'createCheckpoint' | 'moveChannel' | 'putUpload' | 'removeUpload'>
+
+const WITH_FILES = { files: true } as const
+const WITH_CHECKPOINT = { checkpoint: { select: { runId: true, version: true } } } as const
+
+/** Checkpoints, channels and artifacts on their way in: questions. */
+export function releaseReads(database: Database): Reads {
+  return {
+    checkpoint: async (digest) => {
+      const row = await database.checkpoint.findUnique({ where: { digest }, include: WITH_FILES })
+      return row === null ? undefined : checkpointRow(row)
+    },
+    checkpointByVersion: async (run, version) => {
+      const where = { runId_version: { runId: run, version } }
+      const row = await database.checkpoint.findUnique({ where, include: WITH_FILES })
+      return row === null ? undefined : checkpointRow(row)
+    },
+    checkpoints: async ({ run, limit }) => {
+      const where = run === undefined ? {} : { runId: run }
+      const newest = [{ createdAt: 'desc' as const }, { runId: 'asc' as const }, { version: 'desc' as const }]
+      const rows = await database.checkpoint.findMany({ where, orderBy: newest, take: limit, include: WITH_FILES })
+      return rows.map(checkpointRow)
+    },
+    channel: async (name) => {
+      const row = await database.channel.findUnique({ where: { name }, include: WITH_CHECKPOINT })
+      return row === null ? undefined : channelRow(row)
+    },
+    channels: async () => {
+      const rows = await database.channel.findMany({ orderBy: { name: 'asc' }, include: WITH_CHECKPOINT })
+      return rows.map(channelRow)
+    },
+    isReleased: async (file) => (await database.checkpointFile.findFirst({ where: { digest: file } })) !== null,
+    upload: async (digest) => {
+      const row = await database.upload.findUnique({ where: { digest } })
+      return row === null ? undefined : uploadRow(row)
+    },
+    uploadsOf: async (node) => {
+      const newest = [{ createdAt: 'desc' as const }, { digest: 'asc' as const }]
+      const rows = await database.upload.findMany({ where: { nodeId: node }, orderBy: newest })
+      return rows.map(uploadRow)
+    },
+  }
+}
+
+/** Checkpoints, channels and artifacts on their way in: changes. */
+export function releaseWrites(database: Database): Writes {
+  return {
+    createCheckpoint: async (row) => {
+      await database.checkpoint.createMany({ data: [checkpointColumns(row)] })
+      const files = row.files.map(({ path, digest, size }) => ({ path, digest, size: toCount(size) }))
+      const data = files.map((file) => ({ ...file, checkpointDigest: row.digest }))
+      if (data.length > 0) await database.checkpointFile.createMany({ data })
+    },
+    moveChannel: async (name, checkpoint, now) => {
+      const target = { checkpointDigest: checkpoint, updatedAt: new Date(now) }
+      await database.channel.upsert({ where: { name }, create: { name, ...target }, update: target })
+    },
+    putUpload: async (row) => {
+      const columns = { size: toCount(row.size), nodeId: row.node, createdAt: new Date(row.createdAt) }
+      const where = { digest: row.digest }
+      await database.upload.upsert({ where, create: { digest: row.digest, ...columns }, update: columns })
+    },
+    removeUpload: async (digest) => {
+      await database.upload.deleteMany({ where: { digest } })
+    },
+  }
+}
+
+function checkpointColumns(row: CheckpointRow) {
+  return {
+    digest: row.digest,
+    runId: row.run,
+    version: row.version,
+    round: row.round,
+    parentDigest: row.parent,
+    manifest: row.manifest,
+    signature: row.signature.value,
+    keyId: row.signature.keyId,
+    createdAt: new Date(row.createdAt),
+  }
+}
+
+function checkpointRow(row: Checkpoint & { files: CheckpointFile[] }): CheckpointRow {
+  const files = row.files.map(({ path, digest, size }) => ({ path, digest: ensureDigest(digest), size: Number(size) }))
+  return {
+    digest: ensureDigest(row.digest),
+    run: ensureRunId(row.runId),
+    version: row.version,
+    round: row.round,
+    parent: row.parentDigest === null ? null : ensureDigest(row.parentDigest),
+    manifest: row.manifest,
+    signature: { keyId: row.keyId, value: row.signature },
+    files: files.sort((a, b) => compareText(a.path, b.path)),
+    createdAt: row.createdAt.getTime(),
+  }
+}
+
+function channelRow(row: Channel & { checkpoint: { runId: string; version: number } }): ChannelRow {
+  return {
+    name: ensureChannelName(row.name),
+    checkpoint: ensureDigest(row.checkpointDigest),
+    run: ensureRunId(row.checkpoint.runId),
+    version: row.checkpoint.version,
+    updatedAt: row.updatedAt.getTime(),
+  }
+}
+
+function uploadRow(row: Upload): UploadRow {
+  const { digest, size, nodeId, createdAt } = row
+  return { digest: ensureDigest(digest), size: Number(size), node: ensureNodeId(nodeId), createdAt: createdAt.getTime() }
+}

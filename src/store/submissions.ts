@@ -1,0 +1,195 @@
+import { z } from 'zod'
+import { ensureDigest } from '../core/digest.ts'
+import { ensureNodeId, ensureRunId, type RoundKey } from '../core/ids.ts'
+import { ensureLanguageTag } from '../core/language-tag.ts'
+import { REJECTION_REASONS } from '../core/rejection.ts'
+import type { Contribution, ContributionLanguage, Evaluation, Rejection } from '../gen/prisma/client.ts'
+import { compareText, toCount, toMeasure } from './count.ts'
+import type { Database } from './database.ts'
+import type { ContributionRow, EvaluationRow, LanguageReportRow, RejectionRow } from './records.ts'
+import { parseStored } from './round-state.ts'
+import { roundOf } from './rounds.ts'
+import type { Reader, Tx } from './store.ts'
+
+type Reads = Pick<Reader, 'contributions' | 'rejections' | 'evaluations'>
+type Writes = Pick<
+  Tx,
+  'createContribution' | 'contributionByNonce' | 'setWeight' | 'createRejection' | 'putEvaluations'
+>
+
+const Kind = z.enum(['upload', 'contribution', 'evaluation'])
+const Reason = z.enum(REJECTION_REASONS)
+
+/** What nodes sent for a round: questions. */
+export function submissionReads(database: Database): Reads {
+  return {
+    contributions: async (key) => {
+      const rows = await database.contribution.findMany({ where: roundOf(key), include: { languages: true } })
+      return rows.map(contributionRow).sort((a, b) => compareText(a.node, b.node))
+    },
+    rejections: async (key) => {
+      const rows = await database.rejection.findMany({ where: roundOf(key), orderBy: { id: 'asc' } })
+      return rows.map(rejectionRow)
+    },
+    evaluations: async (key) => {
+      const rows = await database.evaluation.findMany({ where: roundOf(key) })
+      return rows.map(evaluationRow).sort(byMeasurer)
+    },
+  }
+}
+
+/** What nodes sent for a round: changes. */
+export function submissionWrites(database: Database): Writes {
+  return {
+    createContribution: async (row) => {
+      await database.contribution.createMany({ data: [contributionColumns(row)] })
+      const languages = row.languages.map((report) => languageColumns(row.id, report))
+      if (languages.length > 0) await database.contributionLanguage.createMany({ data: languages })
+    },
+    contributionByNonce: async (node, nonce) => {
+      const where = { nodeId_nonce: { nodeId: node, nonce } }
+      const row = await database.contribution.findUnique({ where, include: { languages: true } })
+      return row === null ? undefined : contributionRow(row)
+    },
+    setWeight: async (id, { value, reason }) => {
+      await database.contribution.update({ where: { id }, data: { weight: toMeasure(value), weightReason: reason } })
+    },
+    createRejection: async (row) => {
+      const { node, kind, reason } = row
+      const round = row.key === null ? {} : roundOf(row.key)
+      // The detail may quote what a stranger sent, and PostgreSQL's text cannot hold U+0000.
+      const detail = row.detail.replaceAll('\0', '\uFFFD').toWellFormed()
+      await database.rejection.createMany({ data: [{ ...round, nodeId: node, kind, reason, detail, at: new Date(row.at) }] })
+    },
+    putEvaluations: async (rows) => {
+      if (rows.length === 0) return
+      await database.evaluation.deleteMany({ where: { OR: rows.map(evaluationKey) } })
+      await database.evaluation.createMany({ data: rows.map(evaluationColumns) })
+    },
+  }
+}
+
+function contributionColumns(row: ContributionRow) {
+  return {
+    id: row.id,
+    ...roundOf(row.key),
+    nodeId: row.node,
+    manifest: row.manifest,
+    signature: row.signature.value,
+    keyId: row.signature.keyId,
+    nonce: row.nonce,
+    payloadDigest: row.payload,
+    bytes: toCount(row.bytes),
+    norm: toMeasure(row.norm),
+    weight: row.weight === null ? null : toMeasure(row.weight.value),
+    weightReason: row.weight?.reason ?? null,
+    acceptedAt: new Date(row.acceptedAt),
+  }
+}
+
+function contributionRow(row: Contribution & { languages: ContributionLanguage[] }): ContributionRow {
+  return {
+    id: ensureDigest(row.id),
+    key: keyOf(row.runId, row.round),
+    node: ensureNodeId(row.nodeId),
+    manifest: row.manifest,
+    signature: { keyId: row.keyId, value: row.signature },
+    nonce: row.nonce,
+    payload: ensureDigest(row.payloadDigest),
+    bytes: Number(row.bytes),
+    norm: row.norm,
+    weight: row.weight === null ? null : { value: row.weight, reason: row.weightReason ?? '' },
+    languages: row.languages.map(languageRow).sort(byLanguage),
+    acceptedAt: row.acceptedAt.getTime(),
+  }
+}
+
+function languageColumns(contributionId: string, report: LanguageReportRow) {
+  return {
+    contributionId,
+    language: report.language,
+    community: report.community,
+    tokens: toCount(report.tokens),
+    documents: toCount(report.documents),
+    heldOutTokens: toCount(report.before.tokens),
+    lossBefore: toMeasure(report.before.mean),
+    lossBeforeSe: toMeasure(report.before.standardError),
+    lossAfter: toMeasure(report.after.mean),
+    lossAfterSe: toMeasure(report.after.standardError),
+  }
+}
+
+function languageRow(row: ContributionLanguage): LanguageReportRow {
+  const tokens = Number(row.heldOutTokens)
+  return {
+    language: ensureLanguageTag(row.language),
+    community: row.community,
+    tokens: Number(row.tokens),
+    documents: Number(row.documents),
+    before: { mean: row.lossBefore, standardError: row.lossBeforeSe, tokens },
+    after: { mean: row.lossAfter, standardError: row.lossAfterSe, tokens },
+  }
+}
+
+function rejectionRow(row: Rejection): RejectionRow {
+  return {
+    key: row.runId === null || row.round === null ? null : keyOf(row.runId, row.round),
+    node: ensureNodeId(row.nodeId),
+    kind: parseStored(Kind, row.kind, 'kind of submission'),
+    reason: parseStored(Reason, row.reason, 'rejection reason'),
+    detail: row.detail,
+    at: row.at.getTime(),
+  }
+}
+
+function evaluationKey(row: EvaluationRow) {
+  const { measuredBy, language, community } = row
+  return { ...roundOf(row.key), measuredBy, language, community }
+}
+
+function evaluationColumns(row: EvaluationRow) {
+  return {
+    ...evaluationKey(row),
+    tokens: toCount(row.base.tokens),
+    baseMean: toMeasure(row.base.mean),
+    baseSe: toMeasure(row.base.standardError),
+    candidateMean: toMeasure(row.candidate.mean),
+    candidateSe: toMeasure(row.candidate.standardError),
+    report: row.report?.text ?? null,
+    signature: row.report?.signature.value ?? null,
+    keyId: row.report?.signature.keyId ?? null,
+    at: new Date(row.at),
+  }
+}
+
+function evaluationRow(row: Evaluation): EvaluationRow {
+  const { report, signature, keyId } = row
+  const signed = report !== null && signature !== null && keyId !== null
+  const tokens = Number(row.tokens)
+  return {
+    key: keyOf(row.runId, row.round),
+    measuredBy: row.measuredBy === 'coordinator' ? 'coordinator' : ensureNodeId(row.measuredBy),
+    language: ensureLanguageTag(row.language),
+    community: row.community,
+    base: { mean: row.baseMean, standardError: row.baseSe, tokens },
+    candidate: { mean: row.candidateMean, standardError: row.candidateSe, tokens },
+    report: signed ? { text: report, signature: { keyId, value: signature } } : null,
+    at: row.at.getTime(),
+  }
+}
+
+function keyOf(run: string, number: number): RoundKey {
+  return { run: ensureRunId(run), number }
+}
+
+function byLanguage(a: LanguageReportRow, b: LanguageReportRow): number {
+  return compareText(a.language, b.language) || compareText(a.community, b.community)
+}
+
+function byMeasurer(a: EvaluationRow, b: EvaluationRow): number {
+  return (
+    compareText(a.measuredBy, b.measuredBy) ||
+    compareText(a.language, b.language) ||
+    compareText(a.community, b.community)
+  )
+}

@@ -1,0 +1,52 @@
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { z } from 'zod'
+
+const PYTHON = fileURLToPath(new URL('../../.venv/bin/python', import.meta.url))
+const SCRIPT = fileURLToPath(new URL('transformers.py', import.meta.url))
+
+/** Why the reference cannot run here; undefined when it can. */
+export const missingReference: string | undefined = existsSync(PYTHON)
+  ? undefined
+  : 'no .venv/bin/python: python3 -m venv .venv && .venv/bin/pip install -r test/interop/requirements.txt'
+
+const reportSchema = z.strictObject({
+  /** Mean next-token loss over the text in nats per token, from position 1 on. */
+  loss: z.number(),
+  /** The loaded parameters equal model.safetensors bit for bit, and neither has more. */
+  equalBytes: z.boolean(),
+  dtype: z.string(),
+  ids: z.array(z.number()),
+  decoded: z.string(),
+  vocabulary: z.number(),
+  /** Ids of the tokens for begin, end and padding. */
+  specials: z.array(z.number()),
+  missing: z.array(z.string()),
+  unexpected: z.array(z.string()),
+  ropeTheta: z.number(),
+  /** Length after generating four tokens from the first four. */
+  generated: z.number(),
+})
+
+export type TransformersReport = z.infer<typeof reportSchema>
+
+/**
+ * Loads a checkpoint directory with transformers' LlamaForCausalLM and AutoTokenizer and computes
+ * the next-token loss of `text`, which must fit the model's context (one token per UTF-8 byte).
+ */
+export async function transformersLoss(directory: string, text: string): Promise<TransformersReport> {
+  const output = await run(directory, text)
+  return reportSchema.parse(JSON.parse(output))
+}
+
+function run(directory: string, text: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const env = { ...process.env, HF_HUB_OFFLINE: '1', TRANSFORMERS_OFFLINE: '1', TRANSFORMERS_VERBOSITY: 'error' }
+    const child = execFile(PYTHON, [SCRIPT, directory], { env, maxBuffer: 2 ** 26 }, (error, stdout, stderr) => {
+      if (error) reject(new Error(`transformers failed:\n${stderr}`, { cause: error }))
+      else resolve(stdout)
+    })
+    child.stdin?.end(text)
+  })
+}

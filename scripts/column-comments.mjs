@@ -16,5 +16,9 @@ for (const [, doc, body] of schema.matchAll(/((?:^\/\/\/.*\n)+)^model \w+ \{\n([
 }
 
 function proseOf(comment) {
-  return comment.trim().split('\n').map((line) => line.trim().replace(/^\/\/\/ ?/, '')).join(' ')
+  return comment
+    .trim()
+    .split('\n')
+    .map((line) => line.trim().replace(/^\/\/\/ ?/, ''))
+    .join(' ')
 }

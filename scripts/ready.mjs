@@ -68,7 +68,7 @@ function run(step) {
   step.before?.()
   for (const [command, ...args] of step.commands) {
     // What a step prints goes to stderr: stdout belongs to the command that follows.
-    const env = { ...process.env, ...OFFLINE }
+    const env = { ...process.env, ...OFFLINE, PATH: `${join(ROOT, 'node_modules/.bin')}:${process.env.PATH}` }
     const result = spawnSync(command, args, { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'], encoding: 'utf8' })
     if (result.status === 0) continue
     process.stderr.write(`${result.stdout ?? ''}${result.stderr ?? ''}${result.error ?? ''}\n`)

@@ -12,6 +12,8 @@ export type Context = {
   readonly federation: FederationId
   readonly store: Store
   readonly blobs: BlobStore
+  /** Free bytes where the blobs are kept. */
+  readonly freeBytes: () => Promise<number>
   readonly clock: Clock
   readonly log: Logger
 }

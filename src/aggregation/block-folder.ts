@@ -146,7 +146,7 @@ export class BlockFolder {
         const pointer = this.#inputAt(i) + tile * ELEMENT_BYTES
         new Uint32Array(this.#arena.buffer, table + i * ROW_BYTES + F64_BYTES, 1)[0] = pointer
       }
-      this.#arena.kernels.accumulate(acc + tile * F64_BYTES, table, held, n)
+      this.#arena.kernels.accumulateF32(acc + tile * F64_BYTES, table, held, n)
     })
   }
 

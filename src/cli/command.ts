@@ -1,4 +1,4 @@
-import { Command, Option } from 'commander'
+import { type Command, Option } from 'commander'
 import type { z } from 'zod'
 import type { Clock } from '../core/clock.ts'
 import { TapestryError } from '../core/error.ts'
@@ -11,8 +11,11 @@ export type Io = {
   readonly output: Output
   readonly env: Readonly<Record<string, string | undefined>>
   readonly clock: Clock
-  /** Aborted on SIGINT, SIGTERM, or when the process that started this one has gone. */
-  readonly signal: AbortSignal
+  /**
+   * Aborted on SIGINT, SIGTERM, or when the process that started this one has gone. A command that
+   * never asks for it is simply ended by them.
+   */
+  stopSignal(): AbortSignal
 }
 
 /** Everything but the output, which depends on the command's own flags. */
@@ -82,12 +85,18 @@ function applySettings(command: Command, env: Io['env']): void {
     const source = command.getOptionValueSource(option.attributeName())
     const value = settings[option.name()]
     if (option.envVar === undefined || value === undefined || source === 'cli' || source === 'env') continue
-    command.setOptionValueWithSource(option.attributeName(), typeof value === 'number' ? String(value) : value, 'config')
+    command.setOptionValueWithSource(
+      option.attributeName(),
+      typeof value === 'number' ? String(value) : value,
+      'config',
+    )
   }
 }
 
 function namedArguments(command: Command): Record<string, unknown> {
-  return Object.fromEntries(command.registeredArguments.map((argument, index) => [argument.name(), command.processedArgs[index]]))
+  return Object.fromEntries(
+    command.registeredArguments.map((argument, index) => [argument.name(), command.processedArgs[index]]),
+  )
 }
 
 function parseInput<Input extends z.ZodType>(schema: Input, value: unknown): z.output<Input> {

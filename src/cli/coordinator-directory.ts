@@ -111,9 +111,12 @@ async function writeOperator(paths: CoordinatorPaths, authority: Authority, now:
 }
 
 /** @throws TapestryError NOT_FOUND without a coordinator here, DATA_VERSION for one of another layout. */
-export async function openCoordinatorDirectory(
-  dir: string,
-): Promise<{ paths: CoordinatorPaths; secrets: CoordinatorSecrets; federation: StoredFederation; file: Record<string, unknown> }> {
+export async function openCoordinatorDirectory(dir: string): Promise<{
+  paths: CoordinatorPaths
+  secrets: CoordinatorSecrets
+  federation: StoredFederation
+  file: Record<string, unknown>
+}> {
   const paths = coordinatorPaths(dir)
   await requireVersion(paths)
   const key = (name: string) => readFile(join(paths.keys, name), 'utf8')
@@ -134,9 +137,13 @@ async function requireVersion(paths: CoordinatorPaths): Promise<void> {
   }
   const found = (await readFile(paths.version, 'utf8')).trim()
   if (found === LAYOUT_VERSION) return
-  throw new TapestryError('DATA_VERSION', `${paths.root} has layout ${found.slice(0, 20)}, this build reads ${LAYOUT_VERSION}`, {
-    hint: 'use the version of tapestry that wrote it',
-  })
+  throw new TapestryError(
+    'DATA_VERSION',
+    `${paths.root} has layout ${found.slice(0, 20)}, this build reads ${LAYOUT_VERSION}`,
+    {
+      hint: 'use the version of tapestry that wrote it',
+    },
+  )
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -19,7 +19,7 @@ export function failureOf(thrown: unknown): Failure {
 }
 
 function usageFailure(error: CommanderError): Failure {
-  const message = error.message.replace(/^error: /, '')
+  const message = error.code === 'commander.help' ? 'a command is missing' : error.message.replace(/^error: /, '')
   const exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage
   return { exitCode, code: 'INVALID_ARGUMENT', message, hint: 'tapestry --help lists the commands and their options' }
 }

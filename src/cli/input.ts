@@ -10,7 +10,7 @@ import {
   ensureRunId,
 } from '../core/ids.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
-import { parseAddress } from '../participant/address.ts'
+import { ensureAddress } from '../participant/address.ts'
 import { parseDuration } from './duration.ts'
 
 /** Text from the command line through a parser that throws; its message becomes the usage error. */
@@ -35,11 +35,7 @@ export const duration = parsedBy(parseDuration)
 
 /** A whole number within bounds, written in decimal digits. */
 export function wholeNumber(least: number, most: number) {
-  return z
-    .string()
-    .regex(/^\d+$/, 'not a whole number')
-    .transform(Number)
-    .pipe(z.number().min(least).max(most))
+  return z.string().regex(/^\d+$/, 'not a whole number').transform(Number).pipe(z.number().min(least).max(most))
 }
 
 /** A number from 0, finite. */
@@ -60,10 +56,12 @@ export const roundKey = parsedBy((text) => {
 })
 
 /** `host:port`, with brackets round IPv6 addresses. */
-export const address = parsedBy((text) => parseAddress(text).text)
+export const address = parsedBy((text) => ensureAddress(text).text)
 
 /** Comma-separated language tags, each once. */
-export const languageTags = parsedBy((text) => [...new Set(text.split(',').map((tag) => ensureLanguageTag(tag.trim())))])
+export const languageTags = parsedBy((text) => [
+  ...new Set(text.split(',').map((tag) => ensureLanguageTag(tag.trim()))),
+])
 
 /** `tag=name` pairs. */
 export const communityPairs = z.array(

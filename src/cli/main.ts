@@ -14,12 +14,14 @@ process.exitCode = await run()
 async function run(): Promise<number> {
   const { argv, env, stdout, stderr } = process
   try {
-    const program = createProgram({ stdout, stderr, env, clock: systemClock, signal: stop.signal })
+    const surroundings = { stdout, stderr, env, clock: systemClock, stopSignal: stop.take }
+    const program = await createProgram(argv.slice(2), surroundings)
     await program.parseAsync(argv)
     return signalled() ?? 0
   } catch (thrown) {
     const failure = failureOf(thrown)
-    if (signalled() === undefined && failure.exitCode !== 0) stderr.write(renderFailure(failure, argv.includes('--json')))
+    if (signalled() === undefined && failure.exitCode !== 0)
+      stderr.write(renderFailure(failure, argv.includes('--json')))
     return signalled() ?? failure.exitCode
   }
 }

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { z } from 'zod'
 import { TapestryError } from '../core/error.ts'
-import { parseAddress } from '../participant/address.ts'
+import { ensureAddress } from '../participant/address.ts'
 import { type Channel, openChannel } from '../participant/channel.ts'
 import { setting } from './command.ts'
 import { defaultCoordinatorDirectory } from './directories.ts'
@@ -41,7 +41,7 @@ export async function connectOperator(access: OperatorAccess, env: Environment):
   const key = await readCredential(join(keys, 'operator.key'))
   const certificate = await readCredential(join(keys, 'operator.crt'))
   const authority = await readCredential(join(keys, 'ca.crt'))
-  return openChannel(parseAddress(access.address ?? (await addressIn(dir))), authority, { key, certificate })
+  return openChannel(ensureAddress(access.address ?? (await addressIn(dir))), authority, { key, certificate })
 }
 
 /** Runs `use` with an operator's channel, and closes it. */

@@ -1,6 +1,6 @@
 import { Command } from 'commander'
 import type { Definition, Surroundings } from './command.ts'
-import { COMMANDS } from './commands.ts'
+import { COMMANDS, commandPaths } from './commands.ts'
 import { version } from './version.ts'
 
 /** What the words before a command's last one stand for. */
@@ -14,14 +14,20 @@ const GROUPS: Readonly<Record<string, string>> = {
   models: 'released checkpoints',
 }
 
-/** The whole command line. */
-export function createProgram(surroundings: Surroundings): Command {
+/** The part of the command line that `words`, what follows the program's name, may mean. */
+export async function createProgram(words: readonly string[], surroundings: Surroundings): Promise<Command> {
   const program = new Command('tapestry')
     .description('Train one open foundation model together. The data never move.')
     .version(version(), '-V, --version')
     .exitOverride()
-    .configureOutput({ writeOut: (text) => surroundings.stdout.write(text), writeErr: () => undefined })
-  for (const definition of COMMANDS) definition.attach(parentOf(program, definition), surroundings)
+    .configureOutput({
+      writeOut: (text) => surroundings.stdout.write(text),
+      writeErr: (text) => surroundings.stderr.write(text),
+      // Errors are written in one place, as text or as JSON.
+      outputError: () => undefined,
+    })
+  const definitions = await Promise.all(commandPaths(words).map((path) => COMMANDS.get(path)?.()))
+  for (const definition of definitions) definition?.attach(parentOf(program, definition), surroundings)
   silence(program)
   return program
 }

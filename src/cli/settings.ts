@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { parse } from 'yaml'
 import { z } from 'zod'
 import { TapestryError } from '../core/error.ts'
-import { isFileSystemError } from './named-file.ts'
+import { isFileSystemError, readNamedFile } from './named-file.ts'
 
 const SETTINGS = z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.array(z.string())]))
 
@@ -23,8 +23,15 @@ export function readSettings(path: string): Settings {
   })
 }
 
+/** Reads a file of settings that the user named. @throws TapestryError NOT_FOUND; INVALID_ARGUMENT when it is not a map. */
+export async function readSettingsFile(path: string): Promise<Record<string, unknown>> {
+  const parsed = z.record(z.string(), z.unknown()).safeParse(parseYaml(path, await readNamedFile(path)) ?? {})
+  if (parsed.success) return parsed.data
+  throw new TapestryError('INVALID_ARGUMENT', `${path} is not a map of settings`, { cause: parsed.error })
+}
+
 /** Reads a YAML (or JSON) document. @throws TapestryError INVALID_ARGUMENT when it is not one. */
-export function parseYaml(path: string, text: string): unknown {
+function parseYaml(path: string, text: string): unknown {
   try {
     return parse(text)
   } catch (cause) {

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { isErrorCode } from '../core/error.ts'
 import { ensureLanguageTag, type LanguageTag } from '../core/language-tag.ts'
+import { branded } from '../model/parsing.ts'
 import { ensurePlan, type Plan } from '../plan/plan.ts'
 import type { DataSource } from './sources.ts'
 
@@ -70,7 +71,8 @@ export type Progress = {
   readonly tokensPerSecond: number
 }
 
-const language = z.string().transform((text) => ensureLanguageTag(text))
+const language = branded(ensureLanguageTag)
+/** Throws what is wrong with the plan, which says more than a failed parse. */
 const plan = z.unknown().transform((json) => ensurePlan(json))
 const sources = z.array(z.strictObject({ path: z.string(), language, community: z.string() })).readonly()
 
@@ -122,7 +124,6 @@ const scoreResult: z.ZodType<ScoreResult> = z.strictObject({
 
 /** What the child says: progress any number of times, then one result or one failure. */
 const replySchema = z.discriminatedUnion('type', [
-  z.strictObject({ type: z.literal('ready') }),
   z.strictObject({ type: z.literal('progress'), step: number, steps: number, loss: number, tokensPerSecond: number }),
   z.strictObject({ type: z.literal('trained'), result: trainResult }),
   z.strictObject({ type: z.literal('scored'), result: scoreResult }),
@@ -136,7 +137,7 @@ const replySchema = z.discriminatedUnion('type', [
 
 export type Reply = z.infer<typeof replySchema>
 
-/** Undefined for anything that is not a task. */
+/** Undefined for anything that is not a task. @throws TapestryError INVALID_ARGUMENT for a plan out of bounds. */
 export function parseTask(message: unknown): EngineTask | undefined {
   return taskSchema.safeParse(message).data
 }

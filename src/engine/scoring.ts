@@ -1,3 +1,4 @@
+import type { InferenceSession } from 'onnxruntime-node'
 import { TapestryError } from '../core/error.ts'
 import { PAD_ID } from '../model/tokenizer.ts'
 import type { PlanSpec } from '../plan/spec.ts'
@@ -27,31 +28,43 @@ export function summarise(sequences: readonly SequenceLoss[]): Score {
   return { mean, standardError, tokens }
 }
 
-/** Scores weights on the held-out text of corpora, with the score graph of a plan. */
-export type Scorer = { score(weights: Tensors, corpus: Corpus): Promise<Score>; close(): Promise<void> }
+/** Scores weights with the score graph of a plan. */
+export type Scorer = {
+  /** The mean over the held-out text of a corpus, up to the plan's number of sequences. */
+  score(weights: Tensors, corpus: Corpus): Promise<Score>
+  close(): Promise<void>
+}
 
+/** @param graph the score graph of `spec` */
 export async function openScorer(spec: PlanSpec, graph: Uint8Array): Promise<Scorer> {
   const session = await openSession(graph)
   const { batchSize, sequenceLength } = spec.training
-  const scoreBatch = async (weights: Tensors, sequences: readonly Sequence[]): Promise<SequenceLoss[]> => {
-    const batch = filledUp(sequences, batchSize, sequenceLength)
-    const outputs = await session.run({ ...weights, ...batchTensors(batch) })
-    const [losses, counts] = [floatsOf(outputs, 'losses'), floatsOf(outputs, 'counts')]
-    return sequences.map((_, row) => ({ loss: losses[row] ?? Number.NaN, count: counts[row] ?? 0 }))
+  const losses = async (weights: Tensors, sequences: readonly Sequence[]): Promise<SequenceLoss[]> => {
+    const found: SequenceLoss[] = []
+    for (let start = 0; start < sequences.length; start += batchSize) {
+      const batch = sequences.slice(start, start + batchSize)
+      found.push(...(await runBatch(session, weights, batch, filledUp(batch, batchSize, sequenceLength))))
+    }
+    return found
   }
-  return {
-    async score(weights, corpus) {
-      const sequences = scoringSequences(corpus.heldOut, sequenceLength, spec.evaluation.maxSequences)
-      const scored: SequenceLoss[] = []
-      for (let start = 0; start < sequences.length; start += batchSize) {
-        scored.push(...(await scoreBatch(weights, sequences.slice(start, start + batchSize))))
-      }
-      const score = summarise(scored)
-      if (Number.isFinite(score.mean)) return score
-      throw new TapestryError('ENGINE_FAILED', `the loss on ${corpus.language} is not a number`)
-    },
-    close: () => session.release(),
+  const score: Scorer['score'] = async (weights, corpus) => {
+    const sequences = scoringSequences(corpus.heldOut, sequenceLength, spec.evaluation.maxSequences)
+    const summary = summarise(await losses(weights, sequences))
+    if (Number.isFinite(summary.mean)) return summary
+    throw new TapestryError('ENGINE_FAILED', `the loss on ${corpus.language} is not a number`)
   }
+  return { score, close: () => session.release() }
+}
+
+async function runBatch(
+  session: InferenceSession,
+  weights: Tensors,
+  sequences: readonly Sequence[],
+  batch: readonly Sequence[],
+): Promise<SequenceLoss[]> {
+  const outputs = await session.run({ ...weights, ...batchTensors(batch) })
+  const [losses, counts] = [floatsOf(outputs, 'losses'), floatsOf(outputs, 'counts')]
+  return sequences.map((_, row) => ({ loss: losses[row] ?? Number.NaN, count: counts[row] ?? 0 }))
 }
 
 /** The graph has a fixed batch: rows of padding, which count nothing, fill the last one. */

@@ -1,6 +1,6 @@
 import { BOS_ID, EOS_ID, PAD_ID } from '../model/tokenizer.ts'
 import { type Random, shuffled } from '../plan/random.ts'
-import type { Corpus, Document } from './dataset.ts'
+import type { Document } from './dataset.ts'
 
 /** A run of tokens to read and, for each, the token to predict. Labels of PAD and BOS are not counted. */
 export type Sequence = { readonly ids: readonly number[]; readonly labels: readonly number[] }
@@ -43,7 +43,8 @@ export function* trainingSequences(
       buffer.push(...tokensOf(document))
       begun++
       let start = 0
-      for (; buffer.length - start > length; start += length) yield { sequence: sequenceAt(buffer, start, length), begun }
+      for (; buffer.length - start > length; start += length)
+        yield { sequence: sequenceAt(buffer, start, length), begun }
       buffer = buffer.slice(start)
     }
   }
@@ -69,11 +70,13 @@ export function scoringSequences(documents: readonly Document[], length: number,
   return sequences
 }
 
+/** The sequence of up to `length` predictions that begins at `start`. */
 function sequenceAt(tokens: readonly number[], start: number, length: number): Sequence {
   const labels = tokens.slice(start + 1, start + 1 + length)
   return { ids: tokens.slice(start, start + labels.length), labels }
 }
 
+/** Fills a sequence up to `length` with padding, which counts nothing. */
 function padded({ ids, labels }: Sequence, length: number): Sequence {
   const padding = new Array<number>(length - ids.length).fill(PAD_ID)
   return { ids: [...ids, ...padding], labels: [...labels, ...padding] }

@@ -62,14 +62,16 @@ export async function readWeights(path: string, specs: readonly TensorSpec[]): P
   for (const { name, shape } of specs) {
     const tensor = found.get(name)
     if (!tensor || tensor.shape.join() !== shape.join()) throw unfit(path, `no tensor ${name} of shape [${shape}]`)
-    if (!isFinite(tensor.data)) throw unfit(path, `${name} holds a value that is not finite`)
+    if (!tensor.data.every(Number.isFinite)) throw unfit(path, `${name} holds a value that is not finite`)
     weights[name] = floatTensor(tensor.data, shape)
   }
   return weights
 }
 
-export function isFinite(data: Float32Array): boolean {
-  return data.every((value) => Number.isFinite(value))
+/** @throws TapestryError ENGINE_FAILED naming the tensor. */
+export function requireFinite(name: string, data: Float32Array): void {
+  if (data.every(Number.isFinite)) return
+  throw new TapestryError('ENGINE_FAILED', `training left a value in ${name} that is not finite`)
 }
 
 function unfit(path: string, problem: string, cause?: unknown): TapestryError {

@@ -156,7 +156,7 @@ function serialNumber(): string {
   return bytes.toString('hex')
 }
 
-const DNS_NAME = /^(?=.{1,253}$)(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*$/
+const DNS_NAME = /^(?=.{1,253}$)(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*$/
 
 function hostName(name: string): x509.JsonGeneralName {
   if (isIP(name) !== 0) return { type: 'ip', value: name }

@@ -125,7 +125,7 @@ function verification({ federation, parents }: CardSource): string {
     'of every contribution; `manifest.sig` signs it with a release key; `federation.json` proves that key. Offline:',
     '',
     '```sh',
-    `tapestry verify . --federation ${federation}`,
+    `tapestry verify . --trust ${federation}`,
     '```',
   ]
   if (parents.length > 0) lines.push('', 'Parents:', '', ...parents.map((parent) => `- \`${parent}\``))

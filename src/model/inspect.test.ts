@@ -102,6 +102,15 @@ describe('inspectDelta', () => {
     expect(await inspectDelta(path, expected, { maxNorm: 0 })).toMatchObject({ ok: false, rejection: { reason } })
   })
 
+  it('does not read a header that is far longer than the model needs', async () => {
+    const values = tensor('a', Float32Array.of(3, 4))
+    await writeSafetensors(path, [values], { note: 'x'.repeat(100_000) })
+    expect((await inspectDelta(path, [values], { maxNorm: 0 })).ok).toBe(true)
+    await writeSafetensors(path, [values], { note: 'x'.repeat(1_000_000) })
+    const verdict = await inspectDelta(path, [values], { maxNorm: 0 })
+    expect(verdict).toMatchObject({ ok: false, rejection: { reason: 'MALFORMED' } })
+  })
+
   it('answers arguments and files that make no sense with codes', async () => {
     await expect(inspectDelta(path, [], { maxNorm: Number.NaN })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
     await expect(inspectDelta(path, [], { maxNorm: -1 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })

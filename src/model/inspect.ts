@@ -3,7 +3,7 @@ import { TapestryError } from '../core/error.ts'
 import { accept, reject, type Verdict } from '../core/rejection.ts'
 import { quoted } from './header-text.ts'
 import { readFully, readHeader } from './safetensors.ts'
-import type { SafetensorsHeader } from './safetensors-header.ts'
+import { encodeHeader, MAX_HEADER_BYTES, type SafetensorsHeader } from './safetensors-header.ts'
 import { checkTensors } from './schema.ts'
 import { DTYPE_BYTES, type TensorSpec } from './tensor.ts'
 import { fileError } from './whole-file.ts'
@@ -16,6 +16,8 @@ export type Inspection = { readonly norm: number; readonly bytes: number }
 
 /** The only memory an inspection takes besides the header, whatever the size of the model. */
 const BLOCK_BYTES = 2 ** 20
+/** Room for metadata beside the tensors of a small model. */
+const HEADER_SLACK_BYTES = 2 ** 18
 
 /**
  * Decides whether a file is a usable F32 delta for a model: well formed, exactly the expected
@@ -56,7 +58,7 @@ async function inspectOpened(
   expected: readonly TensorSpec[],
   { maxNorm }: InspectionLimits,
 ): Promise<Verdict<Inspection>> {
-  const header = await readHeader(file)
+  const header = await readHeader(file, headerRoom(expected))
   if (!header.ok) return header
   const schema = checkTensors(header.value, expected)
   if (!schema.ok) return schema
@@ -65,6 +67,14 @@ async function inspectOpened(
   const norm = Math.sqrt(squares.value)
   if (maxNorm > 0 && norm > maxNorm) return reject('NORM_TOO_LARGE', `the norm is ${norm}, the limit ${maxNorm}`)
   return accept({ norm, bytes: header.value.fileSize })
+}
+
+/**
+ * The longest header worth reading: other spellings and some metadata fit, and a stranger's header
+ * cannot take the seconds and the memory that 25 MB of JSON do.
+ */
+function headerRoom(expected: readonly TensorSpec[]): number {
+  return Math.min(MAX_HEADER_BYTES, HEADER_SLACK_BYTES + 4 * encodeHeader(expected).byteLength)
 }
 
 /**

@@ -59,7 +59,7 @@ export type Manifest = {
   /** The checkpoint the round started from; null for the initial checkpoint. */
   readonly base: Digest | null
   readonly strategy: 'mean'
-  /** In order of id. */
+  /** In order of node: the order in which they were merged. Each node once. */
   readonly contributions: readonly MergedContribution[]
   /** By language tag. */
   readonly scores: Readonly<Record<string, LanguageScores>>
@@ -112,7 +112,7 @@ const manifestSchema = z
     ),
   })
   .refine(({ contributions }) => weightsAddUp(contributions), 'the weights do not add up to 1')
-  .refine(({ contributions }) => ascend(contributions.map(({ id }) => id)), 'contributions are not in order of id')
+  .refine(({ contributions }) => ascend(contributions.map(({ node }) => node)), 'contributions are not in order of node')
   .refine(({ files }) => ascend(files.map(({ path }) => path)), 'files are not in order of path')
   .refine(({ files }) => findPathClash(files.map(({ path }) => path)) === undefined, 'two paths clash')
   .refine(
@@ -153,7 +153,7 @@ function arrange(manifest: Manifest): Manifest {
   ])
   return {
     ...manifest,
-    contributions: [...manifest.contributions].sort((a, b) => compare(a.id, b.id)),
+    contributions: [...manifest.contributions].sort((a, b) => compare(a.node, b.node)),
     scores: Object.fromEntries(scores),
     files: [...manifest.files].sort((a, b) => compare(a.path, b.path)),
   }

@@ -25,17 +25,19 @@ export type SafetensorsHeader = {
 }
 
 /**
- * Reads the length field. @param prefix at least the first 8 bytes of the file
+ * Reads the length field.
+ * @param prefix at least the first 8 bytes of the file
+ * @param most longest header to read, in bytes
  * @returns the position at which the header ends and the data begins
  */
-export function parseLength(prefix: Uint8Array, fileSize: number): Verdict<number> {
+export function parseLength(prefix: Uint8Array, fileSize: number, most = MAX_HEADER_BYTES): Verdict<number> {
   if (!Number.isSafeInteger(fileSize) || fileSize < LENGTH_BYTES || prefix.byteLength < LENGTH_BYTES) {
     return reject('TRUNCATED', 'the file is too short to be safetensors')
   }
   const view = new DataView(prefix.buffer, prefix.byteOffset, prefix.byteLength)
   const length = view.getBigUint64(0, true)
-  if (length > MAX_HEADER_BYTES) {
-    return reject('MALFORMED', `the header claims ${length} bytes; at most ${MAX_HEADER_BYTES} are read`)
+  if (length > most) {
+    return reject('MALFORMED', `the header claims ${length} bytes; at most ${most} are read`)
   }
   const end = LENGTH_BYTES + Number(length)
   return end > fileSize ? reject('TRUNCATED', 'the file ends inside its header') : accept(end)

@@ -7,6 +7,7 @@ import {
   encodeHeader,
   inNameOrder,
   LENGTH_BYTES,
+  MAX_HEADER_BYTES,
   parseHeader,
   parseLength,
   type SafetensorsHeader,
@@ -32,12 +33,16 @@ export type FloatTensor = { readonly dtype: 'F32'; readonly shape: readonly numb
 /** One read() takes at most 2^31-1 bytes; this is well below and a multiple of every element size. */
 const READ_BYTES = 2 ** 28
 
-/** Reads and parses the header of an open file. @returns rejection MALFORMED or TRUNCATED */
-export async function readHeader(file: FileHandle): Promise<Verdict<SafetensorsHeader>> {
+/**
+ * Reads and parses the header of an open file.
+ * @param most longest header to read, in bytes
+ * @returns rejection MALFORMED or TRUNCATED
+ */
+export async function readHeader(file: FileHandle, most = MAX_HEADER_BYTES): Promise<Verdict<SafetensorsHeader>> {
   const { size } = await file.stat()
   const lengthField = new Uint8Array(LENGTH_BYTES)
   if (!(await readFully(file, lengthField, 0))) return reject('TRUNCATED', 'the file is too short to be safetensors')
-  const length = parseLength(lengthField, size)
+  const length = parseLength(lengthField, size, most)
   if (!length.ok) return length
   const prefix = new Uint8Array(length.value)
   if (!(await readFully(file, prefix, 0))) return reject('TRUNCATED', 'the file ends inside its header')

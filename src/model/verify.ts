@@ -127,8 +127,8 @@ function checkListing(listing: Listing, files: readonly ReleasedFile[]): void {
   requireFiles(listing, paths)
   const known = new Set<string>([...paths, ...SIDECARS])
   const parents = new Set(paths.flatMap(directoriesOf))
-  for (const path of listing.files) if (!known.has(path)) throw failed(path, 'is not part of the checkpoint')
-  for (const path of listing.directories) if (!parents.has(path)) throw failed(path, 'is not part of the checkpoint')
+  for (const path of listing.files) if (!known.has(path)) throw stray(path)
+  for (const path of listing.directories) if (!parents.has(path)) throw stray(path)
 }
 
 async function verifyFiles(directory: string, files: readonly ReleasedFile[], options: VerifyOptions): Promise<void> {
@@ -159,6 +159,12 @@ async function verifyFile(path: string, expected: ReleasedFile, onBytes: (bytes:
   } finally {
     await file.close()
   }
+}
+
+function stray(path: string): TapestryError {
+  return new TapestryError('VERIFICATION_FAILED', `${JSON.stringify(path)} is not part of the checkpoint`, {
+    hint: 'Move what was added after the download (such as .cache) elsewhere.',
+  })
 }
 
 function failed(path: string, problem: string, cause?: unknown): TapestryError {

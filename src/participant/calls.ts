@@ -12,6 +12,8 @@ export type CallOptions = {
   readonly signal?: AbortSignal | undefined
   /** Time for one attempt, milliseconds. Streams have none unless it is given. */
   readonly deadlineMs?: number
+  /** Attempts at a unary call that may be repeated. */
+  readonly attempts?: number
 }
 
 /** Submissions wait while every value of the payload is checked. */

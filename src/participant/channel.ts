@@ -87,7 +87,7 @@ export function openChannel(address: Address, authority: string, identity?: Clie
     address,
     https: { host: address.host, port: address.port, agent },
     call(method, request, options = {}) {
-      const attempts = ONCE.has(method) ? 1 : ATTEMPTS
+      const attempts = ONCE.has(method) ? 1 : (options.attempts ?? ATTEMPTS)
       const policy = { attempts, backoff: DEFAULT_BACKOFF, signal: options.signal }
       return retrying(() => callUnary(client, method, request, options), policy)
     },

@@ -28,6 +28,7 @@ export async function openNodeClient(directory: NodeDirectory, clock: Clock): Pr
   const authority = await requireKey(directory, 'ca.crt')
   let identity = parseTlsPem(await requireKey(directory, 'tls.pem'))
   let channel = openChannel(address, authority, identity)
+  let previous: Channel | undefined
   let renewing: Promise<boolean> | undefined
   let notBefore: Millis = 0
 
@@ -45,9 +46,10 @@ export async function openNodeClient(directory: NodeDirectory, clock: Clock): Pr
       throw error
     }
     identity = parseTlsPem(await requireKey(directory, 'tls.pem'))
-    const before = channel
+    // The old channel stays open until the next swap: calls under way, and their repetitions, end on it.
+    previous?.close()
+    previous = channel
     channel = openChannel(address, authority, identity)
-    before.close()
     return true
   }
 
@@ -77,7 +79,10 @@ export async function openNodeClient(directory: NodeDirectory, clock: Clock): Pr
       await renewIfDue()
       return channel.send(method, requests, options)
     },
-    close: () => channel.close(),
+    close() {
+      previous?.close()
+      channel.close()
+    },
   }
 }
 

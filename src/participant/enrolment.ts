@@ -77,7 +77,7 @@ async function enrol(
 ): Promise<Membership> {
   const address = ensureAddress(invitation.address)
   // The secret does not travel before the other side has proved that it is the federation.
-  const authority = await pinAuthority(invitation.address, invitation.federation)
+  const authority = await pinAuthority(invitation.address, invitation.federation, clock.now())
   const channel = openChannel(address, authority)
   try {
     const federation = await fetchFederation(channel, invitation.federation, signal)

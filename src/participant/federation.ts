@@ -1,5 +1,5 @@
 import type { FederationId } from '../core/ids.ts'
-import { type Signature } from '../core/signature.ts'
+import type { Signature } from '../core/signature.ts'
 import { EnrollmentService } from '../gen/proto/tapestry/v1/enrollment_pb.ts'
 import { type FederationRecord, parseFederationRecord } from '../model/federation-record.ts'
 import type { Channel } from './channel.ts'

@@ -39,7 +39,14 @@ export type NodeRecord = {
 }
 
 /** `node.key` and `recovery.key`: PKCS #8. `tls.pem`: TLS key and certificate in one, so that they change together. `ca.crt`: the pinned authority. */
-export type KeyName = 'node.key' | 'recovery.key' | 'tls.pem' | 'ca.crt' | 'genesis.json' | 'federation.json' | 'invitation'
+export type KeyName =
+  | 'node.key'
+  | 'recovery.key'
+  | 'tls.pem'
+  | 'ca.crt'
+  | 'genesis.json'
+  | 'federation.json'
+  | 'invitation'
 
 /** A sovereign node's state on disk. Nothing outside `root` is ever written. */
 export type NodeDirectory = {

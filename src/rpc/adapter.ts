@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { create, type DescMethod, fromBinary, toBinary } from '@bufbuild/protobuf'
 import type * as grpc from '@grpc/grpc-js'
 import type { Context } from '../context.ts'
@@ -22,6 +23,8 @@ const MOST_STREAMS_PER_PEER = 32
 /** The wrappers' context of one server. */
 export function rpcContext(context: AuthContext & Pick<RpcContext, 'log'>, closing: AbortSignal): RpcContext {
   const { federation, store, clock, log } = context
+  // Every open stream listens to it: many are no leak.
+  setMaxListeners(0, closing)
   return { federation, store, clock, log, closing, streams: new StreamLimit(MOST_STREAMS_PER_PEER) }
 }
 

@@ -12,19 +12,9 @@ export function addReflection(server: Server, services: readonly Service[]): voi
   const fileDescriptorProtos = files.map((file) => Buffer.from(toBinary(FileDescriptorProtoSchema, file.proto)))
   // Reflection takes what proto-loader makes of .proto files, and reads the descriptors in it: one entry carries all.
   const loaded: Package = {
-    tapestry: {
-      format: 'Protocol Buffer 3 DescriptorProto',
-      type: {},
-      fileDescriptorProtos,
-      serialize: unused,
-      deserialize: unused,
-    },
+    tapestry: { format: 'Protocol Buffer 3 DescriptorProto', type: {}, fileDescriptorProtos },
   }
   new ReflectionService(loaded).addToServer(server)
-}
-
-function unused(): never {
-  throw new Error('reflection does not encode')
 }
 
 /** The services' files and everything that they import, each once, imports first. */

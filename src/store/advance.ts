@@ -1,10 +1,12 @@
 import type { Millis } from '../core/clock.ts'
 import { TapestryError } from '../core/error.ts'
 import type { RoundKey, RunId } from '../core/ids.ts'
-import { hasEnded, openRound } from '../round/round.ts'
+import { hasEnded, openRound, type Phase } from '../round/round.ts'
 import { type RoundEvent, step } from '../round/step.ts'
 import type { RoundRow, RunRow } from './records.ts'
 import type { Tx } from './store.ts'
+
+const LIVE_PHASES: readonly Phase[] = ['open', 'collecting', 'sealed', 'aggregating', 'evaluating']
 
 /**
  * Applies an event to a round inside the caller's transaction: the only way in which rounds move.
@@ -59,13 +61,12 @@ async function requireRun(tx: Tx, id: RunId): Promise<RunRow> {
   return run
 }
 
-/** Rounds open one after another, so only the newest can be live. */
 async function requireNoLiveRound(tx: Tx, id: RunId): Promise<void> {
-  const [newest] = await tx.rounds({ run: id, limit: 1 })
-  if (newest === undefined || hasEnded(newest.round)) return
+  const [live] = await tx.rounds({ run: id, phases: LIVE_PHASES, limit: 1 })
+  if (live === undefined) return
   throw new TapestryError(
     'FAILED_PRECONDITION',
-    `round ${newest.key.number} of run ${id} is ${newest.round.phase}: it must end before the next opens`,
+    `round ${live.key.number} of run ${id} is ${live.round.phase}: it must end before the next opens`,
   )
 }
 

@@ -174,7 +174,7 @@ function serverSettings(port: number, durable: boolean): string {
     max_connections: String(MAX_CONNECTIONS),
     // Conflicts of serializable transactions are normal here and would fill the log.
     log_min_messages: 'log',
-    ...(durable ? {} : { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' }),
+    ...(durable ? {} : { fsync: 'off', full_page_writes: 'off' }),
   }
   const flags = Object.entries(settings).map(([name, value]) => `-c ${name}=${value}`)
   return [`-p ${port}`, ...flags].join(' ')
@@ -254,7 +254,7 @@ function urlOf(cluster: Cluster, port: number, database: string): string {
 
 function startFailure(message: string, cause: unknown, log: string): TapestryError {
   const said = `${cause instanceof Error ? cause.message : ''}\n${log}`
-  if (/No space left on device|ENOSPC/.test(said)) {
+  if (/No space left on device|ENOSPC|Check free disk space/.test(said)) {
     return new TapestryError('DISK_FULL', 'no space left for the database', {
       cause,
       hint: 'Free space on the disk of the data directory and start again.',
@@ -263,7 +263,9 @@ function startFailure(message: string, cause: unknown, log: string): TapestryErr
   const detail = log.trim() === '' ? cause : new Error(log.trim().slice(-2000), { cause })
   return new TapestryError('UNAVAILABLE', message, {
     cause: detail,
-    hint: 'See server.log in the database directory, or set DATABASE_URL to another PostgreSQL server.',
+    hint: /Permission denied/.test(said)
+      ? 'The account that runs PostgreSQL (nobody, for root) must be able to reach the data directory; or set DATABASE_URL.'
+      : 'See server.log in the database directory, or set DATABASE_URL to another PostgreSQL server.',
   })
 }
 

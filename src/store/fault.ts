@@ -39,7 +39,8 @@ export function faultOf(thrown: unknown): Fault {
   if (thrown instanceof VersionConflict || any(CONFLICTS)) {
     return { kind: 'conflict', error: new TapestryError('UNAVAILABLE', 'too many changes at the same time', cause) }
   }
-  if (any(DUPLICATES)) return { kind: 'duplicate', error: new TapestryError('ALREADY_EXISTS', 'it already exists', cause) }
+  if (any(DUPLICATES))
+    return { kind: 'duplicate', error: new TapestryError('ALREADY_EXISTS', 'it already exists', cause) }
   if (any(MISSING)) return final('NOT_FOUND', 'something it refers to does not exist', thrown)
   if (any(FULL)) return final('DISK_FULL', 'no space left for the database', thrown)
   if (any(UNSTORABLE)) return final('INVALID_ARGUMENT', 'a value cannot be stored', thrown)
@@ -49,7 +50,11 @@ export function faultOf(thrown: unknown): Fault {
   return final('INTERNAL', 'internal error', thrown)
 }
 
-function final(code: 'NOT_FOUND' | 'DISK_FULL' | 'INVALID_ARGUMENT' | 'INTERNAL', message: string, cause: unknown): Fault {
+function final(
+  code: 'NOT_FOUND' | 'DISK_FULL' | 'INVALID_ARGUMENT' | 'INTERNAL',
+  message: string,
+  cause: unknown,
+): Fault {
   return { kind: 'final', error: new TapestryError(code, message, { cause }) }
 }
 
@@ -62,10 +67,7 @@ function codesOf(thrown: unknown, depth = 0): readonly string[] {
   const members = new Map<string, unknown>(Object.entries(thrown))
   const own = ['code', 'originalCode', 'kind'].map((name) => members.get(name))
   const wrapped = [members.get('meta'), members.get('driverAdapterError'), 'cause' in thrown ? thrown.cause : undefined]
-  return [
-    ...own.filter((code) => typeof code === 'string'),
-    ...wrapped.flatMap((inner) => codesOf(inner, depth + 1)),
-  ]
+  return [...own.filter((code) => typeof code === 'string'), ...wrapped.flatMap((inner) => codesOf(inner, depth + 1))]
 }
 
 function isLost(thrown: unknown): boolean {

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import type { Millis } from '../core/clock.ts'
 import { ensureRunId, type RoundKey } from '../core/ids.ts'
 import type { Job } from '../gen/prisma/client.ts'
+import { toText } from './column.ts'
 import type { Database } from './database.ts'
 import { JOB_KINDS, type JobKind, type JobRow, type LeasedJob } from './records.ts'
 import { parseStored } from './round-state.ts'
@@ -14,8 +15,6 @@ type Writes = Pick<Tx, 'leaseJob' | 'renewLease' | 'finishJob' | 'failJob'>
 const Kind = z.enum(JOB_KINDS)
 const State = z.enum(['ready', 'leased', 'done', 'abandoned'])
 const Leased = z.array(z.object({ id: z.string() }))
-/** A stack trace of a native library may be megabytes. */
-const LONGEST_ERROR = 4_000
 
 /** `<kind>/<run>/<round>`: a round has at most one job of a kind. */
 export function jobId(kind: JobKind, key: RoundKey): string {
@@ -58,7 +57,7 @@ export function jobWrites(database: Database, notify: (notice: Notice) => void):
     },
     failJob: async (job, error, mostAttempts, now) => {
       const state = job.attempts >= mostAttempts ? 'abandoned' : 'ready'
-      const lastError = error.replaceAll('\0', '\uFFFD').toWellFormed().slice(0, LONGEST_ERROR)
+      const lastError = toText(error)
       const failed = await database.job.updateMany({
         where: heldBy(job, now),
         data: { ...endOfLease(now), state, lastError },

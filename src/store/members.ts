@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { ensureFederationId, ensureMemberId, ensureNodeId } from '../core/ids.ts'
 import { TapestryError } from '../core/error.ts'
+import { ensureFederationId, ensureMemberId, ensureNodeId } from '../core/ids.ts'
 import type { Federation, Invitation, Node } from '../gen/prisma/client.ts'
 import type { Database } from './database.ts'
 import type { FederationRow, InvitationRow, NodeRow } from './records.ts'
@@ -52,7 +52,13 @@ export function memberWrites(database: Database): Writes {
     },
     createInvitation: async (row, now) => {
       const { secretHash, member, usedBy } = row
-      const data = { secretHash, memberId: member, usedBy, expiresAt: new Date(row.expiresAt), createdAt: new Date(now) }
+      const data = {
+        secretHash,
+        memberId: member,
+        usedBy,
+        expiresAt: new Date(row.expiresAt),
+        createdAt: new Date(now),
+      }
       await database.invitation.createMany({ data: [data] })
     },
     invitation: async (secretHash) => {
@@ -61,7 +67,10 @@ export function memberWrites(database: Database): Writes {
     },
     useInvitation: async (secretHash, node, now) => {
       const unused = { secretHash, usedBy: null }
-      const used = await database.invitation.updateMany({ where: unused, data: { usedBy: node, usedAt: new Date(now) } })
+      const used = await database.invitation.updateMany({
+        where: unused,
+        data: { usedBy: node, usedAt: new Date(now) },
+      })
       if (used.count === 0) throw new TapestryError('INVITATION_USED', 'the invitation has been used')
     },
     createNode: async (row) => {

@@ -1,4 +1,4 @@
-import { cp, mkdtemp, rm, writeFile, mkdir } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Client } from 'pg'

@@ -74,9 +74,11 @@ function missingFrom(migrations: readonly Migration[], applied: ReadonlyMap<stri
   const known = new Map(migrations.map((migration) => [migration.name, migration]))
   for (const row of applied.values()) {
     const migration = known.get(row.migration_name)
-    if (migration === undefined) throw wrongVersion(`the database has the migration ${row.migration_name}, made by a newer build`)
+    if (migration === undefined)
+      throw wrongVersion(`the database has the migration ${row.migration_name}, made by a newer build`)
     if (row.finished_at === null) throw wrongVersion(`the migration ${row.migration_name} did not finish`)
-    if (row.checksum !== migration.checksum) throw wrongVersion(`the migration ${row.migration_name} is not this build's`)
+    if (row.checksum !== migration.checksum)
+      throw wrongVersion(`the migration ${row.migration_name} is not this build's`)
   }
   return migrations.filter(({ name }) => !applied.has(name))
 }

@@ -56,7 +56,9 @@ function linkLibraries(root: string, spare: string): Record<string, string> {
   }
   mkdirSync(spare, { recursive: true })
   for (const { source, target } of links) link(join(root, source), join(spare, basename(target)))
-  return process.platform === 'darwin' ? { DYLD_LIBRARY_PATH: spare } : { LD_LIBRARY_PATH: spare }
+  // A library found through its link looks for its own needs beside the link: name both places.
+  const paths = `${spare}:${join(root, 'native', 'lib')}`
+  return process.platform === 'darwin' ? { DYLD_LIBRARY_PATH: paths } : { LD_LIBRARY_PATH: paths }
 }
 
 function link(source: string, target: string): void {

@@ -1,21 +1,14 @@
 import { ensureDigest } from '../core/digest.ts'
 import { ensureChannelName, ensureNodeId, ensureRunId } from '../core/ids.ts'
 import type { Channel, Checkpoint, CheckpointFile, Upload } from '../gen/prisma/client.ts'
-import { compareText, toCount } from './count.ts'
+import { compareText, toCount } from './column.ts'
 import type { Database } from './database.ts'
 import type { ChannelRow, CheckpointRow, UploadRow } from './records.ts'
 import type { Reader, Tx } from './store.ts'
 
 type Reads = Pick<
   Reader,
-  | 'checkpoint'
-  | 'checkpointByVersion'
-  | 'checkpoints'
-  | 'channel'
-  | 'channels'
-  | 'isReleased'
-  | 'upload'
-  | 'uploadsOf'
+  'checkpoint' | 'checkpointByVersion' | 'checkpoints' | 'channel' | 'channels' | 'isReleased' | 'upload' | 'uploadsOf'
 >
 type Writes = Pick<Tx, 'createCheckpoint' | 'moveChannel' | 'putUpload' | 'removeUpload'>
 
@@ -126,5 +119,10 @@ function channelRow(row: Channel & { checkpoint: { runId: string; version: numbe
 
 function uploadRow(row: Upload): UploadRow {
   const { digest, size, nodeId, createdAt } = row
-  return { digest: ensureDigest(digest), size: Number(size), node: ensureNodeId(nodeId), createdAt: createdAt.getTime() }
+  return {
+    digest: ensureDigest(digest),
+    size: Number(size),
+    node: ensureNodeId(nodeId),
+    createdAt: createdAt.getTime(),
+  }
 }

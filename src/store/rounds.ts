@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { Millis } from '../core/clock.ts'
 import { ensureDigest } from '../core/digest.ts'
 import { ensureChannelName, ensureNodeId, ensureRunId, type RoundKey } from '../core/ids.ts'
-import type { Round as RoundModel, RosterEntry, Run } from '../gen/prisma/client.ts'
+import type { RosterEntry, Round as RoundModel, Run } from '../gen/prisma/client.ts'
 import type { Round } from '../round/round.ts'
 import type { Work } from '../round/step.ts'
 import type { Database } from './database.ts'
@@ -101,7 +101,8 @@ export function roundWrites(database: Database, notify: (notice: Notice) => void
       const where = { runId: key.run, number: key.number, version }
       const data = { version: version + 1, ...stateColumns(next, now) }
       const saved = await database.round.updateMany({ where, data })
-      if (saved.count === 0) throw new VersionConflict(`round ${key.run}/${key.number} is no longer at version ${version}`)
+      if (saved.count === 0)
+        throw new VersionConflict(`round ${key.run}/${key.number} is no longer at version ${version}`)
       notify({ kind: 'round', key })
       await createJobs(database, key, work, now, notify)
     },
@@ -128,7 +129,14 @@ async function createJobs(
 ): Promise<void> {
   if (work.length === 0) return
   const at = new Date(now)
-  const rows = work.map((kind) => ({ id: jobId(kind, key), kind, ...roundOf(key), state: 'ready', createdAt: at, updatedAt: at }))
+  const rows = work.map((kind) => ({
+    id: jobId(kind, key),
+    kind,
+    ...roundOf(key),
+    state: 'ready',
+    createdAt: at,
+    updatedAt: at,
+  }))
   await database.job.createMany({ data: rows, skipDuplicates: true })
   for (const { id } of rows) notify({ kind: 'job', id })
 }

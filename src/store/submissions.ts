@@ -4,7 +4,7 @@ import { ensureNodeId, ensureRunId, type RoundKey } from '../core/ids.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
 import { REJECTION_REASONS } from '../core/rejection.ts'
 import type { Contribution, ContributionLanguage, Evaluation, Rejection } from '../gen/prisma/client.ts'
-import { compareText, toCount, toMeasure } from './count.ts'
+import { compareText, toCount, toMeasure, toText } from './column.ts'
 import type { Database } from './database.ts'
 import type { ContributionRow, EvaluationRow, LanguageReportRow, RejectionRow } from './records.ts'
 import { parseStored } from './round-state.ts'
@@ -57,9 +57,10 @@ export function submissionWrites(database: Database): Writes {
     createRejection: async (row) => {
       const { node, kind, reason } = row
       const round = row.key === null ? {} : roundOf(row.key)
-      // The detail may quote what a stranger sent, and PostgreSQL's text cannot hold U+0000.
-      const detail = row.detail.replaceAll('\0', '\uFFFD').toWellFormed()
-      await database.rejection.createMany({ data: [{ ...round, nodeId: node, kind, reason, detail, at: new Date(row.at) }] })
+      const detail = toText(row.detail)
+      await database.rejection.createMany({
+        data: [{ ...round, nodeId: node, kind, reason, detail, at: new Date(row.at) }],
+      })
     },
     putEvaluations: async (rows) => {
       if (rows.length === 0) return

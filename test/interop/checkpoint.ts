@@ -21,7 +21,7 @@ export const ARCHITECTURE: LlamaArchitecture = {
   layers: 2,
   heads: 4,
   kvHeads: 4,
-  contextLength: 64,
+  contextLength: 128,
   normEpsilon: 1e-5,
   ropeTheta: 10_000,
   tiedEmbeddings: true,
@@ -117,7 +117,7 @@ export function randomLlama(architecture: LlamaArchitecture, seed: number): Tens
   const next = uniform(seed)
   return shapes.map(([name, shape]) => {
     const length = shape.reduce((product, size) => product * size, 1)
-    const data = Float32Array.from({ length }, () => (shape.length === 1 ? 1 + next() * 0.2 : next()))
+    const data = Float32Array.from({ length }, () => (shape.length === 1 ? 1 + next() * 0.5 : next() * 2))
     return { name, dtype: 'F32', shape, data }
   })
 }

@@ -1,5 +1,5 @@
 import 'reflect-metadata'
-import { generateKeyPairSync, type KeyObject, webcrypto } from 'node:crypto'
+import { createPublicKey, generateKeyPairSync, type KeyObject, webcrypto } from 'node:crypto'
 import { BasicConstraintsExtension, X509CertificateGenerator } from '@peculiar/x509'
 import { keyIdOf } from '../../src/core/signature.ts'
 import { type FederationRecord, federationIdOf } from '../../src/model/federation-record.ts'
@@ -15,7 +15,7 @@ export type TestFederation = {
 export async function makeFederation(options: { name?: string; ca?: boolean } = {}): Promise<TestFederation> {
   const authority = generateKeyPairSync('ed25519')
   const release = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const caCertificate = await selfSigned(authority, options.ca ?? true)
+  const caCertificate = await issueCertificate(authority.privateKey, { ca: options.ca ?? true })
   const releaseKeyPem = release.publicKey.export({ type: 'spki', format: 'pem' }).toString()
   const record: FederationRecord = {
     format: 'tapestry-federation/1',
@@ -27,16 +27,17 @@ export async function makeFederation(options: { name?: string; ca?: boolean } = 
   return { record, caKey: authority.privateKey, releaseKey: release.privateKey, releaseKeyPem }
 }
 
-async function selfSigned(pair: { publicKey: KeyObject; privateKey: KeyObject }, ca: boolean): Promise<string> {
+/** A self-signed certificate of an Ed25519 key, valid until the end of `year`. */
+export async function issueCertificate(key: KeyObject, { ca = true, year = 2045 } = {}): Promise<string> {
   const { subtle } = webcrypto
-  const pkcs8 = pair.privateKey.export({ type: 'pkcs8', format: 'der' })
-  const spki = pair.publicKey.export({ type: 'spki', format: 'der' })
+  const pkcs8 = key.export({ type: 'pkcs8', format: 'der' })
+  const spki = createPublicKey(key).export({ type: 'spki', format: 'der' })
   const certificate = await X509CertificateGenerator.createSelfSigned(
     {
       serialNumber: '01',
       name: 'CN=Test CA',
       notBefore: new Date('2026-01-01T00:00:00Z'),
-      notAfter: new Date('2046-01-01T00:00:00Z'),
+      notAfter: new Date(`${year}-12-31T00:00:00Z`),
       signingAlgorithm: { name: 'Ed25519' },
       keys: {
         privateKey: await subtle.importKey('pkcs8', pkcs8, { name: 'Ed25519' }, true, ['sign']),

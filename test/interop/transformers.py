@@ -35,11 +35,12 @@ def main(directory, text):
     )
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     ids = tokenizer(text)["input_ids"]
-    inputs = torch.tensor([ids])
+    # A document as the model reads it.
+    inputs = torch.tensor([[tokenizer.bos_token_id, *ids, tokenizer.eos_token_id]])
     model.eval()
     with torch.no_grad():
         logits = model(input_ids=inputs).logits.double()
-    # Mean over the positions 1..n-1 of -log p(token | tokens before it), in nats.
+    # Mean over all tokens but the first of -log p(token | tokens before it), in nats.
     loss = torch.nn.functional.cross_entropy(logits[0, :-1], inputs[0, 1:])
     generated = model.generate(inputs[:, :4], max_new_tokens=4, do_sample=False)
     return {

@@ -5,9 +5,14 @@ import { afterAll, describe, expect, it } from 'vitest'
 import type { LlamaArchitecture } from '../../src/model/llama-config.ts'
 import { encodeText } from '../../src/model/tokenizer.ts'
 import { verifyCheckpoint } from '../../src/model/verify.ts'
+import { PRESETS } from '../../src/plan/presets.ts'
 import { ARCHITECTURE, randomLlama, writeCheckpoint } from './checkpoint.ts'
+import { engineLoss } from './engine-loss.ts'
 import { makeFederation } from './federation.ts'
 import { missingReference, transformersLoss } from './transformers.ts'
+
+/** Nats per token; both sides compute in float32, in other orders. */
+const TOLERANCE = 1e-4
 
 const root = await mkdtemp(join(tmpdir(), 'interop-'))
 afterAll(() => rm(root, { recursive: true }))
@@ -37,6 +42,9 @@ describe.skipIf(missingReference !== undefined)(suite, () => {
       generated: 8,
     })
     expect(report.ids).toEqual([...encodeText(text)])
-    expect(report.loss).toBeGreaterThan(0)
+    const ours = await engineLoss({ ...PRESETS.tiny, architecture }, join(directory, 'model.safetensors'), text)
+    // Far from the loss of a model that has learned nothing, ln 259 = 5.56, or the comparison shows nothing.
+    expect(report.loss).toBeGreaterThan(6)
+    expect(Math.abs(ours - report.loss)).toBeLessThan(TOLERANCE)
   })
 })

@@ -12,7 +12,7 @@ export const missingReference: string | undefined = existsSync(PYTHON)
   : 'no .venv/bin/python: python3 -m venv .venv && .venv/bin/pip install -r test/interop/requirements.txt'
 
 const reportSchema = z.strictObject({
-  /** Mean next-token loss over the text in nats per token, from position 1 on. */
+  /** Mean next-token loss of the document (begin, the bytes of the text, end) in nats per token. */
   loss: z.number(),
   /** The loaded parameters equal model.safetensors bit for bit, and neither has more. */
   equalBytes: z.boolean(),
@@ -33,7 +33,7 @@ export type TransformersReport = z.infer<typeof reportSchema>
 
 /**
  * Loads a checkpoint directory with transformers' LlamaForCausalLM and AutoTokenizer and computes
- * the next-token loss of `text`, which must fit the model's context (one token per UTF-8 byte).
+ * the next-token loss of `text`, which must fit the model's context: a token per UTF-8 byte, and two.
  */
 export async function transformersLoss(directory: string, text: string): Promise<TransformersReport> {
   const output = await run(directory, text)

@@ -4,7 +4,7 @@ import { DEFAULT_RUN_POLICY } from '../../round/policy.ts'
 import { defineCommand, flag, setting } from '../command.ts'
 import { channelName, duration, measure, runId, wholeNumber } from '../input.ts'
 import { OPERATOR_INPUT, OPERATOR_OPTIONS, withOperator } from '../operator-client.ts'
-import { planSpecBytes, PRESET_NAMES } from '../plan-choice.ts'
+import { PRESET_NAMES, planSpecBytes } from '../plan-choice.ts'
 import { shortDigest } from '../terminal.ts'
 
 /** What the wire can carry; the coordinator checks the policy itself. */

@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url'
 import { TapestryError } from '../../core/error.ts'
 import { readProcesses, treeOf } from './process-table.ts'
 
-const BIN = fileURLToPath(new URL('../../../bin/tapestry', import.meta.url))
+/** This very program. */
+export const BIN = fileURLToPath(new URL('../../../bin/tapestry', import.meta.url))
 
 /** Time to end in order: a coordinator stops its database, a node its training. */
 const GRACE_MS = 15_000
@@ -90,14 +91,9 @@ export class Child {
     clearTimeout(timer)
   }
 
-  /** For the exit handler, which cannot wait: ends the process group at once. */
-  kill(): void {
-    if (this.#ended || this.pid === 0) return
-    try {
-      process.kill(-this.pid, 'SIGKILL')
-    } catch {
-      // It has ended meanwhile.
-    }
+  /** For the exit handler, which cannot wait. The coordinator still has a database to stop: it is asked, not killed. */
+  leave(): void {
+    if (this.#ended === undefined) this.#process.kill('SIGTERM')
   }
 
   /** Why it ended, with the last lines of its log. */
@@ -145,4 +141,3 @@ export class Child {
     }
   }
 }
-

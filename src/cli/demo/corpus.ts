@@ -28,7 +28,11 @@ export function shareOut(languages: readonly LanguageTag[], nodes: readonly stri
  * that each has text of its own and the same corpus is always divided in the same way.
  * @throws TapestryError DATA_INVALID when there are too few lines for everybody to train and to hold some out.
  */
-export async function writeTexts(corpora: readonly Corpus[], nodes: readonly string[], root: string): Promise<NodeText[]> {
+export async function writeTexts(
+  corpora: readonly Corpus[],
+  nodes: readonly string[],
+  root: string,
+): Promise<NodeText[]> {
   const languages = corpora.map((corpus) => corpus.language)
   const shares = shareOut(languages, nodes)
   const texts = nodes.map((node) => ({ node, directory: join(root, node), languages: shares.get(node) ?? [] }))

@@ -49,8 +49,8 @@ async function psOutput(): Promise<string> {
 
 /** A process and everything that descends from it, parents first. */
 export function treeOf(root: number, processes: readonly ProcessEntry[]): ProcessEntry[] {
-  const children = Map.groupBy(processes, (entry) => entry.parent)
   const tree = processes.filter((entry) => entry.pid === root)
-  for (const member of tree) tree.push(...(children.get(member.pid) ?? []))
+  // The loop sees what it adds: children of children come last.
+  for (const member of tree) tree.push(...processes.filter((entry) => entry.parent === member.pid))
   return tree
 }

@@ -1,14 +1,19 @@
 import { z } from 'zod'
 
-/** What `tapestry node run --json` tells while it trains; other events have other types. */
-const PROGRESS = z.looseObject({ type: z.string(), step: z.number().optional(), steps: z.number().optional(), loss: z.number().optional() })
+/** The part of an event of `tapestry node run --json` that is shown; the rest of it is let through. */
+const EVENT = z.looseObject({
+  type: z.string(),
+  step: z.number().optional(),
+  steps: z.number().positive().optional(),
+  loss: z.number().optional(),
+})
 
-export type NodeEvent = z.infer<typeof PROGRESS>
+export type ShownEvent = z.infer<typeof EVENT>
 
 /** Reads one line of a node's output; undefined when it is not an event. */
-export function parseNodeEvent(line: string): NodeEvent | undefined {
+export function parseShownEvent(line: string): ShownEvent | undefined {
   try {
-    return PROGRESS.safeParse(JSON.parse(line)).data
+    return EVENT.safeParse(JSON.parse(line)).data
   } catch {
     return undefined
   }

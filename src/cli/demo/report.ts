@@ -43,13 +43,15 @@ function roundReport({ round, contributions, languages }: GetRoundResponse) {
 }
 
 function contributionReport({ node, status, weight, rejection, languages }: ContributionSummary) {
-  const byTag = Map.groupBy(languages, (report) => report.language)
+  const tags = [...new Set(languages.map((report) => report.language))]
   return {
     node,
     status,
     weight,
     ...(rejection === undefined ? {} : { reason: rejection.reason }),
-    languages: Object.fromEntries([...byTag].map(([tag, reports]) => [tag, languageReport(reports)])),
+    languages: Object.fromEntries(
+      tags.map((tag) => [tag, languageReport(languages.filter((report) => report.language === tag))]),
+    ),
   }
 }
 
@@ -65,7 +67,9 @@ function languageReport(reports: readonly LanguageReport[]) {
 function pooled(scores: readonly (LanguageReport['before'] | undefined)[]): number | null {
   const measured = scores.filter((score) => score !== undefined && score.tokens > 0n)
   const tokens = measured.reduce((sum, score) => sum + Number(score?.tokens), 0)
-  return tokens === 0 ? null : measured.reduce((sum, score) => sum + (score?.mean ?? 0) * Number(score?.tokens), 0) / tokens
+  return tokens === 0
+    ? null
+    : measured.reduce((sum, score) => sum + (score?.mean ?? 0) * Number(score?.tokens), 0) / tokens
 }
 
 /** A language that did not learn, or was not measured: why the demonstration fails. */

@@ -1,6 +1,7 @@
 import { createReadStream } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { TextDecoder } from 'node:util'
 import { TapestryError } from '../../core/error.ts'
 
 /** A line longer than this is a binary file, or a corpus without line breaks that no node could split. */
@@ -22,7 +23,8 @@ async function* fileLines(path: string): AsyncGenerator<string> {
   for await (const chunk of createReadStream(path)) {
     const lines = (rest + decode(decoder, path, chunk)).split(/\r?\n/)
     rest = lines.pop() ?? ''
-    if (rest.length > MAX_LINE_CHARACTERS) throw new TapestryError('DATA_INVALID', `${path} has a line that is too long`)
+    if (rest.length > MAX_LINE_CHARACTERS)
+      throw new TapestryError('DATA_INVALID', `${path} has a line that is too long`)
     yield* lines.filter(isText)
   }
   const last = rest + decode(decoder, path)

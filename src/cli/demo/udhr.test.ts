@@ -41,7 +41,8 @@ describe('declarationLines', () => {
 
 describe('linesOf', () => {
   it('keeps text between nested blocks, and decodes entities', () => {
-    const html = '<title>no</title><body><p>a &#x26;\n b</p><ol><li>one <i>two</i><ol><li>three</li></ol></li></ol></body>'
+    const html =
+      '<title>no</title><body><p>a &#x26;\n b</p><ol><li>one <i>two</i><ol><li>three</li></ol></li></ol></body>'
     expect(linesOf(html)).toEqual(['a & b', 'one two', 'three'])
   })
 })

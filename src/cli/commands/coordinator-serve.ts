@@ -1,0 +1,67 @@
+import { z } from 'zod'
+import { defineCommand, flag, setting } from '../command.ts'
+import { defaultCoordinatorDirectory } from '../directories.ts'
+import { address, wholeNumber } from '../input.ts'
+import { createLog } from '../log.ts'
+import { readSettingsFile } from '../settings.ts'
+import { aborted } from '../signals.ts'
+
+export const coordinatorServe = defineCommand({
+  path: 'coordinator serve',
+  summary: 'serve a federation until a signal ends it',
+  options: [
+    setting('--dir <directory>', 'where the coordinator keeps everything'),
+    flag('--host <address>', 'address to listen on (127.0.0.1)'),
+    flag('--port <port>', 'port for gRPC and HTTPS, 0 for a free one (7400)'),
+    flag('--public-address <host:port>', 'what invitations carry and nodes connect to'),
+    flag('--hostname <name...>', 'further names and addresses for the server certificate'),
+    flag('--workers <n>', 'worker processes to start, 0 when they run elsewhere (1)'),
+    flag('--evaluation-data <directory>', 'folder of <BCP-47>.txt public evaluation sets'),
+    flag('--max-artifact-bytes <n>', 'largest single upload'),
+    flag('--reflection', 'serve gRPC reflection'),
+    flag('--log-level <level>', 'fatal, error, warn, info, debug, trace or silent (info)'),
+    flag('--config <file>', 'settings as JSON or YAML, weaker than flags and environment'),
+  ],
+  input: z.object({
+    dir: z.string().optional(),
+    host: z.string().optional(),
+    port: wholeNumber(0, 65535).optional(),
+    publicAddress: address.optional(),
+    hostname: z.array(z.string()).optional(),
+    workers: wholeNumber(0, 64).optional(),
+    evaluationData: z.string().optional(),
+    maxArtifactBytes: wholeNumber(1, Number.MAX_SAFE_INTEGER).optional(),
+    reflection: z.boolean().optional(),
+    logLevel: z.string().optional(),
+    config: z.string().optional(),
+  }),
+  notes:
+    'Environment: DATABASE_URL (an external Postgres), REDIS_URL, and TAPESTRY_HOST, TAPESTRY_PORT,\n' +
+    'TAPESTRY_PUBLIC_ADDRESS, TAPESTRY_WORKERS, TAPESTRY_EVALUATION_DATA, TAPESTRY_LOG_LEVEL.',
+  async run({ dir, config, hostname, ...flags }, { env, clock, output, stopSignal }) {
+    // Listened for from the beginning: a start that is interrupted must still stop its database.
+    const stopping = aborted(stopSignal())
+    const file = config === undefined ? {} : await readSettingsFile(config)
+    const log = createLog({ flag: flags.logLevel, env, quiet: output.quiet, stderr: output.stderr })
+    const root = dir ?? defaultCoordinatorDirectory(env)
+    // Loaded here because most commands end sooner than a database client loads.
+    const { startCoordinator } = await import('../start-coordinator.ts')
+    const running = await startCoordinator({
+      dir: root,
+      flags: { ...flags, hostnames: hostname },
+      file,
+      env,
+      clock,
+      log,
+    })
+    const { address: at, federation } = running
+    output.result({
+      json: { address: at, federation, directory: root },
+      text: `federation ${federation}\nserving at ${at}`,
+    })
+    await stopping
+    output.note('stopping ...')
+    await running.stop()
+    return undefined
+  },
+})

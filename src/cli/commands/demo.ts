@@ -1,0 +1,28 @@
+import { z } from 'zod'
+import { defineCommand, flag } from '../command.ts'
+import { runDemo } from '../demo/demo.ts'
+import { languageTags, wholeNumber } from '../input.ts'
+
+/** Beyond this a laptop only swaps. */
+const MAX_NODES = 64
+
+export const demo = defineCommand({
+  path: 'demo',
+  summary: 'run a whole federation on this machine: coordinator, nodes, rounds, a released model',
+  options: [
+    flag('--nodes <n>', 'participant nodes, each a process of its own (4)'),
+    flag('--rounds <n>', 'rounds to run (3)'),
+    flag('--languages <tags>', 'comma-separated BCP-47 tags, such as vi,sw,fr,eu'),
+    flag('--data <directory>', 'your own text: a folder of <BCP-47>.txt or <BCP-47>/*.txt'),
+    flag('--keep <directory>', 'keep everything here: coordinator, nodes, logs, model'),
+  ],
+  input: z.object({
+    nodes: wholeNumber(1, MAX_NODES).default(4),
+    rounds: wholeNumber(1, 1000).default(3),
+    languages: languageTags.optional(),
+    data: z.string().optional(),
+    keep: z.string().optional(),
+  }),
+  notes: 'The text that comes with it is the Universal Declaration of Human Rights.',
+  run: runDemo,
+})

@@ -1,0 +1,80 @@
+import { z } from 'zod'
+import type { Manifest } from '../../model/manifest.ts'
+import { openPublicClient } from '../../participant/public-client.ts'
+import { fetchRelease } from '../../participant/release.ts'
+import { defineCommand } from '../command.ts'
+import { changeText } from '../round-view.ts'
+import { formatBytes, printable, table } from '../terminal.ts'
+import { STRANGER_INPUT, STRANGER_OPTIONS, strangerTrust } from '../trust-input.ts'
+
+export const modelsShow = defineCommand({
+  path: 'models show',
+  summary: "show a checkpoint's signed manifest: where it comes from, how good it is, what is in it",
+  arguments: [{ name: '[ref]', description: 'a channel, run@version, or sha256:<manifest digest> (global)' }],
+  options: STRANGER_OPTIONS(),
+  input: z.object({ ...STRANGER_INPUT, ref: z.string().default('global') }),
+  async run({ from, ref, ...trust }, { env }) {
+    const client = await openPublicClient(from, strangerTrust(trust, env))
+    try {
+      const { digest, manifest } = await fetchRelease(client, ref, client.federation.record)
+      return { json: { digest, manifest: { ...manifest } }, text: manifestText(digest, manifest) }
+    } finally {
+      client.close()
+    }
+  },
+})
+
+function manifestText(digest: string, manifest: Manifest): string {
+  const { run, version, round, federation, base, plan, strategy } = manifest
+  const facts = [
+    ['digest', digest],
+    ['federation', federation],
+    ['round', round === 0 ? '- (the initial checkpoint)' : `${run}/${round}`],
+    ['base', base ?? '-'],
+    ['plan', plan],
+    ['strategy', strategy],
+  ]
+  const parts = [
+    `${run}@${version}`,
+    table([{ title: '' }, { title: '' }], facts).trimStart(),
+    scoresTable(manifest),
+    contributionsTable(manifest),
+    filesTable(manifest),
+  ]
+  return parts.filter((part) => part !== '').join('\n\n')
+}
+
+function scoresTable({ scores }: Manifest): string {
+  const rows = Object.entries(scores).map(([tag, { base, candidate }]) => [
+    tag,
+    base.mean.toFixed(3),
+    candidate.mean.toFixed(3),
+    changeText(base.mean, candidate.mean),
+    String(candidate.tokens),
+  ])
+  const numbers = ['BASE', 'LOSS', 'CHANGE', 'HELD-OUT TOKENS'].map((title) => ({ title, align: 'right' as const }))
+  return rows.length === 0 ? '' : table([{ title: 'LANGUAGE' }, ...numbers], rows)
+}
+
+function contributionsTable({ contributions }: Manifest): string {
+  const rows = contributions.map(({ node, member, weight, reason, languages }) => [
+    node,
+    member,
+    weight.toFixed(4),
+    printable(reason),
+    Object.keys(languages).join(', '),
+  ])
+  const columns = [
+    { title: 'NODE' },
+    { title: 'MEMBER' },
+    { title: 'WEIGHT' },
+    { title: 'BECAUSE' },
+    { title: 'LANGUAGES' },
+  ]
+  return rows.length === 0 ? '' : table(columns, rows)
+}
+
+function filesTable({ files }: Manifest): string {
+  const rows = files.map(({ path, size, digest }) => [printable(path), formatBytes(size), digest])
+  return table([{ title: 'FILE' }, { title: 'SIZE', align: 'right' }, { title: 'DIGEST' }], rows)
+}

@@ -1,0 +1,41 @@
+import { z } from 'zod'
+import { openNodeDirectory } from '../../participant/node-directory.ts'
+import { parseTlsPem, validityOf } from '../../participant/tls-credential.ts'
+import { defineCommand, setting } from '../command.ts'
+import { defaultNodeDirectory } from '../directories.ts'
+import { formatTime, table } from '../terminal.ts'
+
+export const nodeStatus = defineCommand({
+  path: 'node status',
+  summary: 'show who this node is, what text it holds, and whom it has joined; needs no network',
+  options: [setting('--dir <directory>', 'where the node keeps its keys and rounds')],
+  input: z.object({ dir: z.string().optional() }),
+  async run({ dir }, { env, clock }) {
+    const root = dir ?? defaultNodeDirectory(env)
+    const directory = await openNodeDirectory(root)
+    const { name, sources, membership } = await directory.read()
+    const credential = await directory.readKey('tls.pem')
+    const until = credential === undefined ? null : validityOf(parseTlsPem(credential).certificate).to
+    const certificate = until === null ? null : { untilMs: until, valid: until > clock.now() }
+    const rows = [
+      ['name', name],
+      ['directory', root],
+      ['node', membership?.node ?? '(has not joined)'],
+      ['member', membership?.member ?? '-'],
+      ['federation', membership?.federation ?? '-'],
+      ['coordinator', membership?.address ?? '-'],
+      [
+        'certificate',
+        certificate === null ? '-' : `${certificate.valid ? 'until' : 'ended'} ${formatTime(certificate.untilMs)}`,
+      ],
+      ...sources.map(({ language, community, path }) => [
+        'text',
+        `${language}${community && ` (${community})`}: ${path}`,
+      ]),
+    ]
+    return {
+      json: { name, directory: root, membership: membership ?? null, certificate, sources },
+      text: table([{ title: '' }, { title: '' }], rows).trimStart(),
+    }
+  },
+})

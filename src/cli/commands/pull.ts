@@ -1,0 +1,51 @@
+import { resolve } from 'node:path'
+import { z } from 'zod'
+import { pullCheckpoint } from '../../participant/pull.ts'
+import { byteProgress } from '../byte-progress.ts'
+import { defineCommand, setting } from '../command.ts'
+import { formatBytes } from '../terminal.ts'
+import { STRANGER_INPUT, STRANGER_OPTIONS, strangerTrust } from '../trust-input.ts'
+
+export const pull = defineCommand({
+  path: 'pull',
+  summary: 'download a released checkpoint, and verify it before it is installed',
+  arguments: [{ name: '[ref]', description: 'a channel, run@version, or sha256:<manifest digest> (global)' }],
+  options: [...STRANGER_OPTIONS(), setting('--output <directory>', 'where the checkpoint goes (./<ref>)')],
+  input: z.object({ ...STRANGER_INPUT, ref: z.string().default('global'), output: z.string().optional() }),
+  notes: 'Interrupted, it goes on where it was. No certificate is needed.',
+  async run({ ref, from, output: directory, ...trust }, { env, output, clock }) {
+    const target = resolve(directory ?? ref.replace(/[^\w.@-]+/g, '-'))
+    const progress = byteProgress(output, 'pulling', () => clock.now())
+    const pulled = await pullCheckpoint({
+      address: from,
+      ref,
+      directory: target,
+      trust: strangerTrust(trust, env),
+      onProgress: progress.report,
+    }).finally(progress.close)
+    const { manifest, digest, federation, downloaded, firstContact } = pulled
+    if (firstContact)
+      output.note(`first contact: ${from} is federation ${federation.id}; compare it with what its operator tells you`)
+    const bytes = manifest.files.reduce((sum, { size }) => sum + size, 0)
+    const { run, version, round } = manifest
+    return {
+      json: {
+        ref,
+        digest,
+        run,
+        version,
+        round,
+        federation: federation.id,
+        directory: target,
+        bytes,
+        downloaded,
+        verified: true,
+      },
+      text: [
+        `${run}@${version}, ${formatBytes(bytes)}, ${downloaded ? 'verified' : 'was there already, and is sound'}`,
+        digest,
+        `in ${target}`,
+      ].join('\n'),
+    }
+  },
+})

@@ -1,0 +1,80 @@
+import type { Logger } from 'pino'
+import { type ServerConfig, serverConfig } from '../config.ts'
+import type { Context } from '../context.ts'
+import type { Clock } from '../core/clock.ts'
+import { TapestryError } from '../core/error.ts'
+import { openBlobs } from '../store/blobs.ts'
+import { startEmbeddedPostgres } from '../store/embedded-postgres.ts'
+import { migrate } from '../store/migrate.ts'
+import { openStore } from '../store/prisma-store.ts'
+import type { Store } from '../store/store.ts'
+import { freeBytesOf } from '../store/uploads.ts'
+import {
+  type CoordinatorPaths,
+  type CoordinatorSecrets,
+  openCoordinatorDirectory,
+  type StoredFederation,
+} from './coordinator-directory.ts'
+
+/** What the processes of one coordinator have in common: serving, and working. */
+export type CoordinatorParts = {
+  readonly context: Context
+  readonly paths: CoordinatorPaths
+  readonly secrets: CoordinatorSecrets
+  /** Connection string with its password: never logged. */
+  readonly databaseUrl: string
+  /** Stops the embedded Postgres; does nothing for an external one. */
+  stopDatabase(): Promise<void>
+}
+
+export type CoordinatorOptions = {
+  readonly dir: string
+  /** Settings from the command line. */
+  readonly flags: Readonly<Record<string, unknown>>
+  /** Settings from a file that the user named: stronger than the directory's own. */
+  readonly file?: Readonly<Record<string, unknown>>
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+/**
+ * Opens directory, database and blobs of a coordinator, applying migrations.
+ * @throws TapestryError NOT_FOUND, DATA_VERSION, WRONG_FEDERATION, UNAVAILABLE, INVALID_ARGUMENT.
+ */
+export async function openCoordinator(options: CoordinatorOptions): Promise<CoordinatorParts> {
+  const { paths, secrets, federation, file } = await openCoordinatorDirectory(options.dir)
+  const config = serverConfig({ flags: options.flags, env: options.env, file: { ...file, ...options.file } })
+  const database = await openDatabase(config, paths)
+  await migrate(database.url)
+  const store = await openStore({ url: database.url })
+  await claimDatabase(store, federation)
+  const blobs = await openBlobs(paths.blobs)
+  const context: Context = {
+    config,
+    federation: federation.id,
+    store,
+    blobs,
+    freeBytes: () => freeBytesOf(paths.blobs),
+    clock: options.clock,
+    log: options.log,
+  }
+  return { context, paths, secrets, databaseUrl: database.url, stopDatabase: database.stop }
+}
+
+async function openDatabase(config: ServerConfig, paths: CoordinatorPaths) {
+  if (config.databaseUrl !== undefined) return { url: config.databaseUrl, stop: async () => {} }
+  return startEmbeddedPostgres(paths.postgres)
+}
+
+/** A database belongs to one federation for ever: two must never mix their rounds. */
+async function claimDatabase(store: Store, federation: StoredFederation): Promise<void> {
+  await store.transact('claim-database', async (tx) => {
+    const found = await tx.federation()
+    if (found === undefined) return tx.createFederation(federation)
+    if (found.id === federation.id) return
+    throw new TapestryError('WRONG_FEDERATION', `the database belongs to federation ${found.id}`, {
+      hint: `this directory is ${federation.id}: give it a database of its own`,
+    })
+  })
+}

@@ -1,0 +1,199 @@
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { TapestryError } from '../../core/error.ts'
+import type { LanguageTag } from '../../core/language-tag.ts'
+import type { GetRoundResponse } from '../../gen/proto/tapestry/v1/round_pb.ts'
+import type { Io } from '../command.ts'
+import { withOperator } from '../operator-client.ts'
+import type { Result } from '../output.ts'
+import { aborted } from '../signals.ts'
+import { closingText } from './closing.ts'
+import type { NodeText } from './corpus.ts'
+import { COORDINATOR, DemoFederation } from './demo-federation.ts'
+import { createLayout, type DemoLayout } from './demo-layout.ts'
+import { prepareText } from './demo-text.ts'
+import { DemoView } from './demo-view.ts'
+import { MemoryMeter } from './memory-meter.ts'
+import { type DemoReport, reportJson, unlearned } from './report.ts'
+import { followRounds } from './round-follower.ts'
+
+export type DemoOptions = {
+  readonly nodes: number
+  readonly rounds: number
+  readonly languages?: readonly LanguageTag[] | undefined
+  readonly data?: string | undefined
+  readonly keep?: string | undefined
+}
+
+const RUN = 'demo'
+
+/** Everything that one demonstration works with. */
+type Stage = {
+  readonly options: DemoOptions
+  readonly io: Io
+  readonly layout: DemoLayout
+  readonly federation: DemoFederation
+  readonly meter: MemoryMeter
+  readonly view: DemoView
+  readonly names: readonly string[]
+  /** Aborted at the end, however it comes: nothing may go on behind it. */
+  readonly over: AbortController
+}
+
+/**
+ * A federation on one machine, from nothing to a verified checkpoint, in real processes.
+ * @throws TapestryError when a process fails, a round is not published, a language did not learn, or the
+ *   pulled checkpoint does not verify.
+ */
+export async function runDemo(options: DemoOptions, io: Io): Promise<Result> {
+  const startedAt = io.clock.now()
+  const stopping = io.stopSignal()
+  const stage = await prepare(options, io)
+  stage.meter.start()
+  try {
+    const outcome = await Promise.race([perform(stage), interrupted(stopping)])
+    await stage.federation.nodesEnded()
+    await stage.federation.stop()
+    const report = finish(stage, outcome, startedAt)
+    const result = {
+      json: reportJson(report),
+      text: closingText(report, outcome.federation, options, stage.layout, io.env),
+    }
+    requireLearning(outcome, () => io.output.json && io.output.result(result))
+    if (options.keep === undefined) await removeAllButModel(stage.layout)
+    return result
+  } catch (error) {
+    stage.view.close()
+    io.output.note(`the logs are in ${stage.layout.logs}`)
+    throw error
+  } finally {
+    stage.over.abort()
+    stage.meter.stop()
+    await stage.federation.stop()
+  }
+}
+
+async function prepare(options: DemoOptions, io: Io): Promise<Stage> {
+  const layout = await createLayout(options.keep)
+  const meter = new MemoryMeter()
+  const names = Array.from({ length: options.nodes }, (_, index) => `node-${index + 1}`)
+  const view = new DemoView(io.output, options.rounds, names, () => io.clock.now())
+  return {
+    options,
+    io,
+    layout,
+    federation: new DemoFederation(layout, io.env, meter),
+    meter,
+    view,
+    names,
+    over: new AbortController(),
+  }
+}
+
+type Outcome = {
+  readonly federation: string
+  readonly rounds: readonly GetRoundResponse[]
+  readonly checkpoint: DemoReport['checkpoint']
+  readonly languages: readonly string[]
+}
+
+/** The story, in order. */
+async function perform(stage: Stage): Promise<Outcome> {
+  const texts = await prepareText({ ...stage.options, nodes: stage.names }, stage.layout.text)
+  stage.view.say('Starting a coordinator ...')
+  const { address, federation } = await stage.federation.startCoordinator()
+  stage.view.say(`Federation ${federation} at ${address}`)
+  await invite(stage, texts)
+  await createRun(stage)
+  for (const { node } of texts) {
+    stage.federation.run(node, stage.options.rounds, (event) => stage.view.node(node, event))
+  }
+  const rounds = await train(stage)
+  const checkpoint = await pullAsStranger(stage, address, federation)
+  return { federation, rounds, checkpoint, languages: [...new Set(texts.flatMap((text) => text.languages))] }
+}
+
+async function invite(stage: Stage, texts: readonly NodeText[]): Promise<void> {
+  await Promise.all(texts.map((text) => stage.federation.join(text)))
+  for (const { node, languages } of texts) stage.view.say(`  ${node} joined with text in ${languages.join(', ')}`)
+  stage.view.say('')
+}
+
+/** All nodes are here and healthy, so a round waits for every one of them: the windows only bound a hang. */
+async function createRun({ federation, layout, options }: Stage): Promise<void> {
+  const dir = ['--dir', layout.coordinator]
+  const nodes = String(options.nodes)
+  const counts = ['--target', nodes, '--quorum', nodes, '--rounds', String(options.rounds)]
+  const windows = ['--join-window', '5m', '--collect-window', '30m', '--evaluate-window', '30m']
+  await federation.command(['run', 'create', RUN, ...dir, '--preset', 'tiny', ...counts, ...windows, '--continuous'])
+  await federation.command(['round', 'start', RUN, ...dir])
+}
+
+async function train({ federation, layout, options, io, view, over }: Stage): Promise<GetRoundResponse[]> {
+  const rounds = await withOperator({ dir: layout.coordinator }, io.env, (channel) =>
+    Promise.race([followRounds(channel, RUN, options.rounds, view, over.signal), federation.failed]),
+  )
+  const bad = rounds.find(({ round }) => round?.checkpointDigest === '')
+  if (bad === undefined) return rounds
+  throw new TapestryError(
+    'FAILED_PRECONDITION',
+    `round ${bad.round?.ref?.number} was not published: ${bad.round?.reason}`,
+  )
+}
+
+const PULLED = z.looseObject({ digest: z.string(), version: z.number() })
+
+/** Without a certificate, knowing only the federation's fingerprint: as anyone may. */
+async function pullAsStranger(stage: Stage, address: string, trust: string): Promise<DemoReport['checkpoint']> {
+  const { federation, layout, view } = stage
+  const channel = 'global'
+  view.say(`Pulling ${channel} as a stranger, and verifying it offline ...`)
+  const answer = await federation.command([
+    'pull',
+    channel,
+    '--from',
+    address,
+    '--trust',
+    trust,
+    '--output',
+    layout.model,
+    '--json',
+  ])
+  await federation.command(['verify', layout.model, '--trust', trust, '--json'])
+  const { digest, version } = PULLED.parse(JSON.parse(answer))
+  return { version, digest, channel, path: layout.model }
+}
+
+function finish({ io, meter, names, view }: Stage, outcome: Outcome, startedAt: number): DemoReport {
+  view.close()
+  const node = Math.max(...names.map((name) => meter.peakMb(name)))
+  return {
+    rounds: outcome.rounds,
+    checkpoint: outcome.checkpoint,
+    verified: true,
+    wallSeconds: Math.round((io.clock.now() - startedAt) / 100) / 10,
+    peakRssMb: { coordinator: meter.peakMb(COORDINATOR), node },
+  }
+}
+
+function requireLearning({ rounds, languages }: Outcome, reportFirst: () => void): void {
+  const failed = unlearned(rounds, languages)
+  if (failed.length === 0) return
+  reportFirst()
+  const list = failed.map(
+    ({ language, first, last }) => `${language} (${first ?? 'not measured'} > ${last ?? 'not measured'})`,
+  )
+  throw new TapestryError('FAILED_PRECONDITION', `the loss did not fall in ${list.join(', ')}`)
+}
+
+async function interrupted(signal: AbortSignal): Promise<never> {
+  await aborted(signal)
+  throw new TapestryError('UNAVAILABLE', 'interrupted')
+}
+
+async function removeAllButModel(layout: DemoLayout): Promise<void> {
+  for (const path of [layout.coordinator, layout.nodes, layout.text, layout.logs, layout.config]) {
+    await rm(join(path), { recursive: true, force: true })
+  }
+}

@@ -1,0 +1,39 @@
+import { describe, expect, it } from 'vitest'
+import { MemoryMeter } from './memory-meter.ts'
+import { parsePs, parseStatus, readProcesses, treeOf } from './process-table.ts'
+
+const entry = (pid: number, parent: number, mb = 1) => ({ pid, parent, rssBytes: mb * 1e6 })
+
+describe('process table', () => {
+  it('reads proc and ps', () => {
+    expect(parseStatus(7, 'Name:\tnode\nPPid:\t3\nVmHWM:\t9 kB\nVmRSS:\t    1024 kB\n')).toEqual(entry(7, 3, 1.048576))
+    expect(parseStatus(8, 'Name:\tkthread\nPPid:\t2\n')).toEqual(entry(8, 2, 0))
+    expect(parsePs('  1     0  100\n 22     1 1024\n\n')).toEqual([
+      { pid: 1, parent: 0, rssBytes: 102_400 },
+      { pid: 22, parent: 1, rssBytes: 1_048_576 },
+    ])
+  })
+
+  it('finds this very process', async () => {
+    const own = (await readProcesses()).find(({ pid }) => pid === process.pid)
+    expect(own).toMatchObject({ parent: process.ppid })
+    expect(own?.rssBytes).toBeGreaterThan(1e6)
+  })
+
+  it('follows descendants in any order of the table', () => {
+    const tree = treeOf(2, [entry(4, 3), entry(3, 2), entry(9, 1), entry(2, 1)])
+    expect(tree.map(({ pid }) => pid)).toEqual([2, 3, 4])
+    expect(treeOf(5, [entry(2, 1)])).toEqual([])
+  })
+})
+
+describe('MemoryMeter', () => {
+  it('keeps the peak of the whole tree', async () => {
+    const samples = [[entry(2, 1, 100), entry(3, 2, 50)], [entry(2, 1, 120)], []]
+    const meter = new MemoryMeter(async () => samples.shift() ?? [])
+    meter.follow('coordinator', 2)
+    for (let sample = 0; sample < 3; sample++) await meter.sample()
+    expect(meter.peakMb('coordinator')).toBe(150)
+    expect(meter.peakMb('stranger')).toBe(0)
+  })
+})

@@ -1,0 +1,46 @@
+import { hostname } from 'node:os'
+import { TapestryError } from '../core/error.ts'
+import type { LanguageTag } from '../core/language-tag.ts'
+import { type DataSource, discoverSources } from '../engine/sources.ts'
+import { createNodeDirectory, type NodeDirectory, openNodeDirectory } from '../participant/node-directory.ts'
+
+export type Community = { readonly language: LanguageTag; readonly community: string }
+
+/** Makes a node over the text in a folder. @throws TapestryError ALREADY_EXISTS, DATA_INVALID, INVALID_ARGUMENT. */
+export async function initNode(options: {
+  readonly root: string
+  readonly data: string
+  readonly name: string | undefined
+  readonly communities: readonly Community[]
+}): Promise<NodeDirectory> {
+  const sources = withCommunities(await discoverSources(options.data), options.communities)
+  return createNodeDirectory(options.root, { name: options.name ?? hostname(), sources })
+}
+
+/** Opens a node; makes it first when there is none yet and text was named. */
+export async function openOrInitNode(options: {
+  readonly root: string
+  readonly data: string | undefined
+  readonly name: string | undefined
+  readonly communities: readonly Community[]
+}): Promise<NodeDirectory> {
+  try {
+    return await openNodeDirectory(options.root)
+  } catch (error) {
+    if (!(error instanceof TapestryError) || error.code !== 'NOT_FOUND') throw error
+    const { data } = options
+    if (data !== undefined) return initNode({ ...options, data })
+    throw new TapestryError('NOT_FOUND', error.message, { cause: error, hint: 'name your text with --data DIR' })
+  }
+}
+
+function withCommunities(sources: readonly DataSource[], communities: readonly Community[]): DataSource[] {
+  const stray = communities.find(({ language }) => !sources.some((source) => source.language === language))
+  if (stray !== undefined) {
+    throw new TapestryError('INVALID_ARGUMENT', `--community names ${stray.language}, which the text does not have`)
+  }
+  return sources.map((source) => {
+    const community = communities.find(({ language }) => language === source.language)?.community
+    return community === undefined ? source : { ...source, community }
+  })
+}

@@ -1,0 +1,140 @@
+import { hostname } from 'node:os'
+import type { FederationId } from '../core/ids.ts'
+import { privateKeyFromPem } from '../core/signature.ts'
+import { issueServerCertificate } from '../identity/certificate-authority.ts'
+import { parseAddress } from '../identity/invitation.ts'
+import { openWakeQueue } from '../jobs/driver.ts'
+import { startSweeper } from '../jobs/sweep.ts'
+import { rpcContext } from '../rpc/adapter.ts'
+import { SERVICES } from '../rpc/auth.ts'
+import { createGrpcServer } from '../rpc/grpc-server.ts'
+import { addHealth } from '../rpc/health.ts'
+import { type Listener, listen } from '../rpc/listener.ts'
+import { addReflection } from '../rpc/reflection.ts'
+import { startRoundFeed } from '../rpc/round-feed.ts'
+import { addServices } from '../rpc/services.ts'
+import { artifactHandler } from '../transfer/artifact-handler.ts'
+import { writeAtomically } from './coordinator-directory.ts'
+import { type CoordinatorOptions, type CoordinatorParts, openCoordinator } from './coordinator-parts.ts'
+import { startWorkerProcesses } from './worker-processes.ts'
+
+/** Well within the server certificate's life, and within the 24.8 days that a timer can wait. */
+const CERTIFICATE_RENEWAL_MS = 7 * 24 * 3_600_000
+/** How long calls may go on after the server was told to stop. */
+const DEFAULT_GRACE_MS = 10_000
+
+export type RunningCoordinator = {
+  /** `host:port` that nodes connect to. */
+  readonly address: string
+  readonly federation: FederationId
+  stop(graceMs?: number): Promise<void>
+}
+
+/**
+ * Starts a coordinator: database, blobs, gRPC and HTTPS on one port, the sweeper, and its workers.
+ * @throws TapestryError as {@link openCoordinator}, and PORT_IN_USE.
+ */
+export async function startCoordinator(options: CoordinatorOptions): Promise<RunningCoordinator> {
+  const parts = await openCoordinator(options)
+  const { context, paths } = parts
+  const closing = new AbortController()
+  const queue = await openWakeQueue({ redisUrl: context.config.redisUrl, databaseUrl: parts.databaseUrl }, context.log)
+  const feed = await startRoundFeed(context.store, context.log)
+  const front = await openFront(parts, feed, closing.signal)
+  const address = publicAddress(parts, front.listener.port)
+  front.announce(address)
+  await writeAtomically(paths.address, `${address}\n`)
+  const sweeper = startSweeper(context, (id) => queue.wake(id), { signal: closing.signal })
+  const workers = startWorkerProcesses(context.config.workers, { dir: options.dir, env: options.env, log: context.log })
+  context.log.info({ address, federation: context.federation }, 'coordinator is serving')
+  return {
+    address,
+    federation: context.federation,
+    async stop(graceMs = DEFAULT_GRACE_MS) {
+      front.health.setServing(false)
+      closing.abort()
+      await front.close(graceMs)
+      await workers.stop(graceMs)
+      await Promise.all([sweeper.stopped, feed.stop(), queue.close()])
+      await context.store.close()
+      await parts.stopDatabase()
+    },
+  }
+}
+
+/** The port with everything behind it. */
+async function openFront(
+  parts: CoordinatorParts,
+  feed: Awaited<ReturnType<typeof startRoundFeed>>,
+  closing: AbortSignal,
+) {
+  const { context, secrets } = parts
+  let address = ''
+  const grpc = createGrpcServer()
+  addServices(grpc.server, {
+    context,
+    rpc: rpcContext(context, closing),
+    feed,
+    issuer: { authority: secrets.authority },
+    signer: { key: privateKeyFromPem(secrets.releaseKey) },
+    address: () => address,
+  })
+  const health = addHealth(grpc.server, Object.keys(SERVICES))
+  if (context.config.reflection) addReflection(grpc.server, Object.values(SERVICES))
+  const certify = () => issueServerCertificate(secrets.authority, hostnames(parts), context.clock.now())
+  const listener = await listen({
+    host: context.config.host,
+    port: context.config.port,
+    certificate: await certify(),
+    authority: secrets.authority.certificate,
+    grpc,
+    http: artifactHandler(context),
+    log: context.log,
+  })
+  const renewal = renewPeriodically(listener, certify, parts)
+  return {
+    listener,
+    health,
+    announce(name: string) {
+      address = name
+      health.setServing(true)
+    },
+    async close(graceMs: number) {
+      clearInterval(renewal)
+      await listener.close(graceMs)
+    },
+  }
+}
+
+function renewPeriodically(
+  listener: Listener,
+  certify: () => ReturnType<typeof issueServerCertificate>,
+  parts: CoordinatorParts,
+) {
+  const timer = setInterval(() => {
+    certify().then(
+      (certificate) => listener.replaceCertificate(certificate),
+      (error) => parts.context.log.error({ err: error }, 'the server certificate could not be renewed'),
+    )
+  }, CERTIFICATE_RENEWAL_MS)
+  timer.unref()
+  return timer
+}
+
+function hostnames({ context }: CoordinatorParts): string[] {
+  const { publicAddress: address, hostnames: more, host } = context.config
+  const named = address === undefined ? [] : [parseAddress(address).host]
+  const bound = isWildcard(host) ? [] : [host]
+  return [...new Set(['localhost', '127.0.0.1', '::1', hostname(), ...named, ...bound, ...more])]
+}
+
+function publicAddress({ context }: CoordinatorParts, port: number): string {
+  const { publicAddress: address, hostnames: names, host } = context.config
+  if (address !== undefined) return address
+  const name = isWildcard(host) ? (names[0] ?? hostname()) : host
+  return name.includes(':') ? `[${name}]:${port}` : `${name}:${port}`
+}
+
+function isWildcard(host: string): boolean {
+  return host === '0.0.0.0' || host === '::'
+}

@@ -1,0 +1,175 @@
+import { randomBytes } from 'node:crypto'
+import { canonicalJson } from '../core/canonical-json.ts'
+import { type Digest, digestOf } from '../core/digest.ts'
+import { TapestryError } from '../core/error.ts'
+import { DOMAINS, signMessage } from '../core/signature.ts'
+import { ContributionService, type SubmitContributionResponse } from '../gen/proto/tapestry/v1/contribution_pb.ts'
+import { contributionManifestBytes, parseContributionManifest } from '../model/contribution-manifest.ts'
+import type { Plan } from '../plan/plan.ts'
+import { digestOfFile } from './file-digest.ts'
+import type { NodeContext } from './node-context.ts'
+import type { Report, RoundFolder, Submission } from './round-folder.ts'
+import { fetchBase, fetchPlan, mostWeightBytes } from './round-inputs.ts'
+import type { RoundView } from './round-view.ts'
+import { printable } from './rpc-error.ts'
+import { uploadArtifact } from './upload.ts'
+import { signatureMessage } from './wire.ts'
+
+/** What became of a contribution. `too-late`: the round closed first. */
+export type Answer = 'accepted' | 'refused' | 'too-late'
+
+/** A coordinator that loses uploads again and again is not fed for ever. */
+const MAX_UPLOADS = 3
+
+/**
+ * Trains, signs, uploads and submits; each step is stored before the next begins and is not repeated after a crash.
+ * @param onWeights told which weights are in use.
+ * @throws TapestryError; the signal's reason.
+ */
+export async function contribute(
+  node: NodeContext,
+  view: RoundView,
+  folder: RoundFolder,
+  signal: AbortSignal,
+  onWeights: (digest: Digest) => void,
+): Promise<Answer> {
+  await folder.prepare()
+  const plan = await fetchPlan(node, view.plan, signal)
+  const report = (await usableReport(node, view, folder)) ?? (await train(node, view, plan, folder, signal, onWeights))
+  const submission = await ensureSubmission(node, view, report, folder)
+  for (let uploads = 1; ; uploads++) {
+    await upload(node, view, report, folder, signal)
+    const response = await submit(node, submission, signal)
+    if (response.rejection?.reason !== 'TRUNCATED' || uploads >= MAX_UPLOADS) {
+      return conclude(node, view, folder, submission, response)
+    }
+  }
+}
+
+/** The report of work that was done before a restart, if it is this round's and the delta is still whole. */
+async function usableReport(node: NodeContext, view: RoundView, folder: RoundFolder): Promise<Report | undefined> {
+  const report = await folder.readReport()
+  if (report === undefined) return undefined
+  const found = await digestOfFile(folder.deltaPath).catch(() => undefined)
+  const whole = found?.digest === report.payload.digest && found.size === report.payload.size
+  if (whole && report.base === view.base && report.plan === view.plan) {
+    tellTrained(node, view, report, true)
+    return report
+  }
+  await folder.clear()
+  return undefined
+}
+
+async function train(
+  node: NodeContext,
+  view: RoundView,
+  plan: Plan,
+  folder: RoundFolder,
+  signal: AbortSignal,
+  onWeights: (digest: Digest) => void,
+): Promise<Report> {
+  const { key } = view
+  const onProgress = (done: number, total: number) => node.emit({ type: 'downloading', key, done, total })
+  const base = await fetchBase(node, view, plan, { signal, onProgress, backoff: node.backoff })
+  onWeights(base.digest)
+  const trained = await node.trainer.train(
+    {
+      plan,
+      baseWeights: base.path,
+      sources: node.sources,
+      seed: trainingSeed(node, view, plan),
+      outDelta: folder.deltaPath,
+    },
+    signal,
+    (progress) => node.emit({ type: 'training', key, progress }),
+  )
+  signal.throwIfAborted()
+  const payload = await digestOfFile(folder.deltaPath)
+  if (payload.size > mostWeightBytes(plan)) {
+    throw new TapestryError('ENGINE_FAILED', `the trainer wrote ${payload.size} bytes, more than the plan's tensors`)
+  }
+  const { languages, steps, wallMs } = trained
+  const report: Report = { base: view.base, plan: view.plan, payload, languages, steps, wallMs }
+  await folder.writeReport(report)
+  tellTrained(node, view, report, false)
+  return report
+}
+
+/** Specific to node and round, so that no two draw their batches alike; the same after a restart. */
+function trainingSeed(node: NodeContext, { key }: RoundView, plan: Plan): string {
+  return digestOf(canonicalJson([plan.spec.seed, key.run, key.number, node.client.membership.node]))
+}
+
+/** The signed manifest of a report. Its nonce is drawn once: what is sent again is the same contribution. */
+async function ensureSubmission(
+  node: NodeContext,
+  view: RoundView,
+  report: Report,
+  folder: RoundFolder,
+): Promise<Submission> {
+  const stored = await folder.readSubmission()
+  if (stored !== undefined && describes(stored, report)) return stored
+  const { federation, node: id } = node.client.membership
+  const bytes = contributionManifestBytes({
+    federation,
+    run: view.key.run,
+    round: view.key.number,
+    node: id,
+    baseDigest: report.base,
+    payloadDigest: report.payload.digest,
+    payloadBytes: report.payload.size,
+    nonce: randomBytes(16).toString('hex'),
+    languages: report.languages,
+  })
+  const signature = signMessage(node.nodeKey, DOMAINS.contribution, bytes)
+  const submission = { manifest: Buffer.from(bytes).toString('utf8'), signature }
+  await folder.writeSubmission(submission)
+  return submission
+}
+
+function describes({ manifest }: Submission, report: Report): boolean {
+  const parsed = parseContributionManifest(Buffer.from(manifest, 'utf8'))
+  return parsed.ok && parsed.value.payloadDigest === report.payload.digest && parsed.value.baseDigest === report.base
+}
+
+async function upload(
+  node: NodeContext,
+  { key }: RoundView,
+  { payload }: Report,
+  folder: RoundFolder,
+  signal: AbortSignal,
+): Promise<void> {
+  const onProgress = (done: number, total: number) => node.emit({ type: 'uploading', key, done, total })
+  await uploadArtifact(node.client, payload, folder.deltaPath, { signal, onProgress, backoff: node.backoff })
+  node.emit({ type: 'uploaded', key, bytes: payload.size })
+}
+
+function submit(node: NodeContext, { manifest, signature }: Submission, signal: AbortSignal) {
+  const request = { manifest: Buffer.from(manifest, 'utf8'), signature: signatureMessage(signature) }
+  return node.client.call(ContributionService.method.submitContribution, request, { signal })
+}
+
+async function conclude(
+  node: NodeContext,
+  { key, base }: RoundView,
+  folder: RoundFolder,
+  { manifest }: Submission,
+  { rejection }: SubmitContributionResponse,
+): Promise<Answer> {
+  if (rejection?.reason === 'ROUND_CLOSED') return 'too-late'
+  // A duplicate: the coordinator already has a contribution of this node, from before this node lost its records.
+  if (rejection === undefined || rejection.reason === 'DUPLICATE') {
+    await folder.writeOutcome({ base, contribution: 'accepted' })
+    node.emit({ type: 'accepted', key, contribution: digestOf(manifest) })
+    return 'accepted'
+  }
+  await folder.writeOutcome({ base, contribution: 'refused' })
+  const { reason, detail } = rejection
+  node.emit({ type: 'refused', key, what: 'contribution', reason: printable(reason), detail: printable(detail) })
+  return 'refused'
+}
+
+function tellTrained(node: NodeContext, { key }: RoundView, report: Report, reused: boolean): void {
+  const { languages, steps, wallMs, payload } = report
+  node.emit({ type: 'trained', key, languages, steps, wallMs, bytes: payload.size, reused })
+}

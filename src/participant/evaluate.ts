@@ -1,0 +1,117 @@
+import type { Digest } from '../core/digest.ts'
+import { TapestryError } from '../core/error.ts'
+import { DOMAINS, signMessage } from '../core/signature.ts'
+import type { ScoredLanguage } from '../engine/messages.ts'
+import { ContributionService } from '../gen/proto/tapestry/v1/contribution_pb.ts'
+import { evaluationReportBytes, type LanguageEvaluation } from '../model/evaluation-report.ts'
+import type { LanguageKey, Score } from '../model/report-document.ts'
+import type { Plan } from '../plan/plan.ts'
+import type { NodeContext } from './node-context.ts'
+import type { Report, RoundFolder } from './round-folder.ts'
+import { fetchBase, fetchCandidate, fetchPlan } from './round-inputs.ts'
+import type { RoundView } from './round-view.ts'
+import { printable } from './rpc-error.ts'
+import type { Scored } from './trainer.ts'
+import { signatureMessage } from './wire.ts'
+
+/**
+ * Scores base and candidate on the node's own held-out text and hands in the signed result.
+ * @param onWeights told which weights are in use.
+ * @returns whether the report was taken.
+ * @throws TapestryError; the signal's reason.
+ */
+export async function evaluate(
+  node: NodeContext,
+  view: RoundView & { readonly candidate: Digest },
+  folder: RoundFolder,
+  signal: AbortSignal,
+  onWeights: (digest: Digest) => void,
+): Promise<boolean> {
+  onWeights(view.candidate)
+  const languages = await score(node, view, folder, signal)
+  signal.throwIfAborted()
+  const { federation, node: id } = node.client.membership
+  const report = evaluationReportBytes({
+    federation,
+    run: view.key.run,
+    round: view.key.number,
+    node: id,
+    baseDigest: view.base,
+    candidateDigest: view.candidate,
+    languages,
+  })
+  const signature = signMessage(node.nodeKey, DOMAINS.evaluation, report)
+  const request = { report, signature: signatureMessage(signature) }
+  const { rejection } = await node.client.call(ContributionService.method.submitEvaluation, request, { signal })
+  if (rejection === undefined) {
+    node.emit({ type: 'evaluated', key: view.key, languages })
+    return true
+  }
+  const { reason, detail } = rejection
+  node.emit({
+    type: 'refused',
+    key: view.key,
+    what: 'evaluation',
+    reason: printable(reason),
+    detail: printable(detail),
+  })
+  return false
+}
+
+/** The base was scored before training: only the candidate is new, unless that record is gone or is of other text. */
+async function score(
+  node: NodeContext,
+  view: RoundView & { readonly candidate: Digest },
+  folder: RoundFolder,
+  signal: AbortSignal,
+): Promise<LanguageEvaluation[]> {
+  const plan = await fetchPlan(node, view.plan, signal)
+  const options = { signal, onProgress: downloading(node, view), backoff: node.backoff }
+  const candidate = await fetchCandidate(node, view.candidate, plan, options)
+  const [scored] = await run(node, plan, [{ name: 'candidate', path: candidate.path }], signal)
+  const report = await folder.readReport()
+  const known = report?.base === view.base ? compare(beforeOf(report), languagesOf(scored)) : undefined
+  if (known !== undefined) return known
+  const base = await fetchBase(node, view, plan, options)
+  const [scoredBase] = await run(node, plan, [{ name: 'base', path: base.path }], signal)
+  const compared = compare(languagesOf(scoredBase), languagesOf(scored))
+  if (compared !== undefined) return compared
+  throw new TapestryError('ENGINE_FAILED', 'base and candidate were not scored on the same text')
+}
+
+function run(
+  node: NodeContext,
+  plan: Plan,
+  weights: readonly { readonly name: string; readonly path: string }[],
+  signal: AbortSignal,
+): Promise<readonly Scored[]> {
+  return node.trainer.score({ plan, weights, sources: node.sources }, signal)
+}
+
+function downloading(node: NodeContext, { key }: RoundView) {
+  return (done: number, total: number) => node.emit({ type: 'downloading', key, done, total })
+}
+
+type Entry = LanguageKey & { readonly score: Score }
+
+function beforeOf({ languages }: Report): Entry[] {
+  return languages.map(({ language, community, before }) => ({ language, community, score: before }))
+}
+
+function languagesOf(scored: { readonly languages: readonly ScoredLanguage[] } | undefined): Entry[] {
+  return (scored?.languages ?? []).map(({ language, community, mean, standardError, tokens }) => ({
+    language,
+    community,
+    score: { mean, standardError, tokens },
+  }))
+}
+
+/** Pairs the scores; undefined unless both cover the same languages over as many tokens. */
+function compare(base: readonly Entry[], candidate: readonly Entry[]): LanguageEvaluation[] | undefined {
+  const pairs = base.flatMap((one) => {
+    const other = candidate.find(({ language, community }) => language === one.language && community === one.community)
+    if (other === undefined || other.score.tokens !== one.score.tokens) return []
+    return [{ language: one.language, community: one.community, base: one.score, candidate: other.score }]
+  })
+  return pairs.length > 0 && pairs.length === base.length && pairs.length === candidate.length ? pairs : undefined
+}

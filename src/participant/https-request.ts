@@ -1,0 +1,100 @@
+import type { ClientRequest, IncomingMessage } from 'node:http'
+import { request } from 'node:https'
+import { type ErrorCode, isErrorCode, TapestryError } from '../core/error.ts'
+import { IDLE_MS } from './artifact.ts'
+import type { HttpsOrigin } from './channel.ts'
+import { printable } from './rpc-error.ts'
+
+/** An answer that is not the coordinator's own: a proxy's, or a cut connection. Another way may still be open. */
+export class HttpsFailure extends Error {
+  override readonly name = 'HttpsFailure'
+}
+
+/** A problem document (RFC 9457) is a few hundred bytes. */
+const MOST_PROBLEM_BYTES = 64 * 1024
+
+/** What a refusal of ours that is not an error code means to the sender. */
+const CODE_OF_REASON: ReadonlyMap<string, ErrorCode> = new Map([
+  ['DIGEST_MISMATCH', 'VERIFICATION_FAILED'],
+  ['TOO_LARGE', 'RESOURCE_EXHAUSTED'],
+  ['TRUNCATED', 'UNAVAILABLE'],
+])
+
+/** Begins a request for an artifact. The caller writes the body, if any, and ends it. */
+export function artifactRequest(
+  origin: HttpsOrigin,
+  method: 'GET' | 'PUT',
+  digest: string,
+  headers: Readonly<Record<string, string | number>>,
+  signal: AbortSignal | undefined,
+): ClientRequest {
+  const { host, port, agent } = origin
+  const options = { host, port, agent, method, path: `/v1/artifacts/${digest}`, headers, ...(signal && { signal }) }
+  const sent = request(options)
+  sent.setTimeout(IDLE_MS, () => sent.destroy(new Error('the connection moved nothing for too long')))
+  return sent
+}
+
+/** Resolves with the answer's head. @throws HttpsFailure; the signal's reason. */
+export function responseTo(sent: ClientRequest, signal: AbortSignal | undefined): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    sent.once('response', (response) => {
+      response.on('error', () => undefined)
+      resolve(response)
+    })
+    // Stays attached: a connection may also break after the answer has begun.
+    sent.on('error', (cause) => reject(signal?.aborted ? signal.reason : httpsFailure(cause)))
+  })
+}
+
+export function httpsFailure(cause: unknown): HttpsFailure {
+  return new HttpsFailure(cause instanceof Error ? cause.message : 'the connection broke', { cause })
+}
+
+/**
+ * Turns a refusal into our error.
+ * @returns HttpsFailure when it carries no code of ours, so that the coordinator cannot have written it.
+ */
+export async function refusalOf(response: IncomingMessage): Promise<Error> {
+  const problem = parseProblem(await readText(response))
+  const code = problem.code === undefined ? undefined : codeOf(problem.code)
+  if (code === undefined) return new HttpsFailure(`answered with status ${response.statusCode}`)
+  return new TapestryError(code, printable(problem.detail ?? problem.title ?? `status ${response.statusCode}`))
+}
+
+function codeOf(text: string): ErrorCode | undefined {
+  return isErrorCode(text) ? text : CODE_OF_REASON.get(text)
+}
+
+type Problem = { readonly code?: string; readonly detail?: string; readonly title?: string }
+
+function parseProblem(text: string): Problem {
+  try {
+    const json: unknown = JSON.parse(text)
+    if (typeof json !== 'object' || json === null) return {}
+    return { ...member(json, 'code'), ...member(json, 'detail'), ...member(json, 'title') }
+  } catch {
+    return {}
+  }
+}
+
+function member<K extends keyof Problem>(json: object, key: K): Problem {
+  const entry = Object.entries(json).find(([name]) => name === key)
+  return typeof entry?.[1] === 'string' ? { [key]: entry[1] } : {}
+}
+
+/** The body as text, cut at a limit; what had arrived when the connection broke. */
+export async function readText(response: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = []
+  let size = 0
+  try {
+    for await (const chunk of response) {
+      chunks.push(chunk)
+      size += chunk.length
+      if (size > MOST_PROBLEM_BYTES) break
+    }
+  } catch {
+    // A cut refusal is read as far as it came.
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}

@@ -1,0 +1,34 @@
+import { assertNever } from '../core/assert.ts'
+import type { Phase } from '../round/round.ts'
+import type { NodeStanding } from './round-view.ts'
+
+export type Action = 'join' | 'contribute' | 'evaluate'
+
+/** All that decides what to do in a round. */
+export type Situation = {
+  readonly phase: Phase
+  readonly standing: NodeStanding
+  /** The phase in which an action failed for good or was refused: nothing more is done in it. */
+  readonly setAside: Phase | undefined
+}
+
+/** What a node does next in a round; undefined when it waits. A refused contribution is not sent again. */
+export function nextAction({ phase, standing, setAside }: Situation): Action | undefined {
+  if (phase === setAside) return undefined
+  switch (phase) {
+    case 'open':
+      return standing === 'none' ? 'join' : undefined
+    case 'collecting':
+      return standing === 'joined' ? 'contribute' : undefined
+    case 'evaluating':
+      return standing === 'accepted' ? 'evaluate' : undefined
+    case 'sealed':
+    case 'aggregating':
+    case 'published':
+    case 'rejected':
+    case 'failed':
+      return undefined
+    default:
+      return assertNever(phase)
+  }
+}

@@ -1,0 +1,56 @@
+import type { Digest } from '../core/digest.ts'
+import type { TapestryError } from '../core/error.ts'
+import type { RoundKey } from '../core/ids.ts'
+import type { LanguageReport } from '../model/contribution-manifest.ts'
+import type { LanguageEvaluation } from '../model/evaluation-report.ts'
+import type { Action } from './next-action.ts'
+import type { RoundView } from './round-view.ts'
+import type { Progress } from './trainer.ts'
+
+type OfRound = { readonly key: RoundKey }
+
+/** What a running node tells whoever watches it. Nothing here leaves the machine by itself. */
+export type NodeEvent =
+  | { readonly type: 'connected' }
+  /** The coordinator cannot be reached; work that needs no network goes on. */
+  | { readonly type: 'disconnected'; readonly error: TapestryError; readonly retryInMs: number }
+  | { readonly type: 'certificate-renewed' }
+  /** Something about a round changed. */
+  | (OfRound & { readonly type: 'round'; readonly view: RoundView })
+  | (OfRound & { readonly type: 'joined' })
+  | (OfRound & { readonly type: 'downloading' | 'uploading'; readonly done: number; readonly total: number })
+  | (OfRound & { readonly type: 'training'; readonly progress: Progress })
+  /** `reused`: the work was done before a restart. */
+  | (OfRound & {
+      readonly type: 'trained'
+      readonly languages: readonly LanguageReport[]
+      readonly steps: number
+      readonly wallMs: number
+      readonly bytes: number
+      readonly reused: boolean
+    })
+  | (OfRound & { readonly type: 'uploaded'; readonly bytes: number })
+  | (OfRound & { readonly type: 'accepted'; readonly contribution: Digest })
+  /** Told once; the node does not try again in this round. */
+  | (OfRound & {
+      readonly type: 'refused'
+      readonly what: 'contribution' | 'evaluation'
+      readonly reason: string
+      readonly detail: string
+    })
+  | (OfRound & { readonly type: 'evaluated'; readonly languages: readonly LanguageEvaluation[] })
+  /** A passing failure: the same action is tried again. */
+  | (OfRound & {
+      readonly type: 'retrying'
+      readonly action: Action
+      readonly error: TapestryError
+      readonly retryInMs: number
+    })
+  /** The round moved on while the node was at work. */
+  | (OfRound & { readonly type: 'too-late'; readonly action: Action })
+  /** The action failed for good; the node waits for the round's next phase. */
+  | (OfRound & { readonly type: 'set-aside'; readonly action: Action; readonly error: TapestryError })
+  | (OfRound & { readonly type: 'published'; readonly checkpoint: Digest; readonly last: boolean })
+  | (OfRound & { readonly type: 'rejected' | 'failed'; readonly reason: string; readonly last: boolean })
+  /** The coordinator sent something that makes no sense. */
+  | { readonly type: 'ignored'; readonly error: TapestryError }

@@ -1,0 +1,80 @@
+import { type Digest, digestOf } from '../core/digest.ts'
+import { TapestryError } from '../core/error.ts'
+import { ModelService } from '../gen/proto/tapestry/v1/model_pb.ts'
+import { elementCount } from '../model/tensor.ts'
+import { parameterSpecs } from '../plan/parameters.ts'
+import { type Plan, parsePlan, verifyPlan } from '../plan/plan.ts'
+import type { TransferOptions } from './artifact.ts'
+import type { NodeContext } from './node-context.ts'
+import { fetchRelease, type Release } from './release.ts'
+import type { RoundView } from './round-view.ts'
+import { received } from './wire.ts'
+
+/** Where a checkpoint keeps its weights. */
+export const WEIGHTS_PATH = 'model.safetensors'
+const FLOAT_BYTES = 4
+/** Room for a header: names, shapes and padding of every tensor, and the file's own metadata. */
+const HEADER_BYTES_PER_TENSOR = 1024
+const HEADER_BYTES = 64 * 1024
+
+/** A plan that this node has rebuilt and compared. @throws TapestryError VERIFICATION_FAILED; UNAVAILABLE */
+export async function fetchPlan(node: NodeContext, digest: Digest, signal: AbortSignal): Promise<Plan> {
+  const known = node.plans.get(digest)
+  if (known !== undefined) return known
+  const { plan: bytes } = await node.client.call(ModelService.method.getPlan, { digest }, { signal })
+  if (digestOf(bytes) !== digest) throw new TapestryError('VERIFICATION_FAILED', `the plan does not have ${digest}`)
+  const plan = received(parsePlan, bytes)
+  verifyPlan(plan)
+  node.plans.set(digest, plan)
+  return plan
+}
+
+/** The most bytes that weights of a plan can have: what a coordinator may make a node store. */
+export function mostWeightBytes({ spec }: Plan): number {
+  const tensors = parameterSpecs(spec)
+  const data = tensors.reduce((sum, { shape }) => sum + elementCount(shape) * FLOAT_BYTES, 0)
+  return data + tensors.length * HEADER_BYTES_PER_TENSOR + HEADER_BYTES
+}
+
+/** Weights on disk. */
+export type Weights = { readonly path: string; readonly digest: Digest }
+
+/**
+ * The weights that a round starts from: named by a manifest that a release key signed.
+ * @throws TapestryError VERIFICATION_FAILED; UNAVAILABLE; DISK_FULL
+ */
+export async function fetchBase(
+  node: NodeContext,
+  view: RoundView,
+  plan: Plan,
+  options: TransferOptions & { readonly signal: AbortSignal },
+): Promise<Weights> {
+  const { manifest } = await releaseOf(node, view.base, options.signal)
+  const file = manifest.files.find(({ path }) => path === WEIGHTS_PATH)
+  if (file === undefined || file.size > mostWeightBytes(plan)) {
+    throw new TapestryError('VERIFICATION_FAILED', `the base ${view.base} has no ${WEIGHTS_PATH} that fits the plan`)
+  }
+  const { digest, size } = file
+  return { digest, path: await node.cache.fetch(node.client, { digest, size }, options) }
+}
+
+/** A release by a key that this node has not seen may be by a new one: the authority's record tells. */
+async function releaseOf(node: NodeContext, digest: Digest, signal: AbortSignal): Promise<Release> {
+  try {
+    return await fetchRelease(node.client, digest, node.federation.current(), signal)
+  } catch (error) {
+    if (!(error instanceof TapestryError) || error.code !== 'VERIFICATION_FAILED') throw error
+    return fetchRelease(node.client, digest, await node.federation.refresh(signal), signal)
+  }
+}
+
+/** The candidate's weights: nobody vouches for them yet, so they are bounded by what the plan can take. */
+export async function fetchCandidate(
+  node: NodeContext,
+  digest: Digest,
+  plan: Plan,
+  options: TransferOptions,
+): Promise<Weights> {
+  const path = await node.cache.fetch(node.client, { digest, maxBytes: mostWeightBytes(plan) }, options)
+  return { digest, path }
+}

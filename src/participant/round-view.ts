@@ -1,0 +1,84 @@
+import { type Digest, ensureDigest } from '../core/digest.ts'
+import { TapestryError } from '../core/error.ts'
+import { ensureRoundNumber, ensureRunId, type RoundKey } from '../core/ids.ts'
+import { type Round, RoundPhase } from '../gen/proto/tapestry/v1/round_pb.ts'
+import type { Phase } from '../round/round.ts'
+import { printable } from './rpc-error.ts'
+import { received } from './wire.ts'
+
+export type NodeStanding = 'none' | 'joined' | 'accepted' | 'refused' | 'evaluated'
+
+/** A round as this node sees it. */
+export type RoundView = {
+  readonly key: RoundKey
+  readonly phase: Phase
+  readonly base: Digest
+  readonly plan: Digest
+  /** Digest of the candidate's weights file; from evaluating on. */
+  readonly candidate: Digest | undefined
+  /** Manifest digest of what was published. */
+  readonly checkpoint: Digest | undefined
+  readonly standing: NodeStanding
+  /** Why it was rejected or failed; empty otherwise. */
+  readonly reason: string
+  /** The run has no further rounds. */
+  readonly last: boolean
+  /** When the phase times out, milliseconds since the epoch; 0 when it does not. */
+  readonly deadlineMs: number
+  readonly counts: { readonly roster: number; readonly accepted: number; readonly refused: number }
+}
+
+const PHASES: ReadonlyMap<RoundPhase, Phase> = new Map([
+  [RoundPhase.OPEN, 'open'],
+  [RoundPhase.COLLECTING, 'collecting'],
+  [RoundPhase.SEALED, 'sealed'],
+  [RoundPhase.AGGREGATING, 'aggregating'],
+  [RoundPhase.EVALUATING, 'evaluating'],
+  [RoundPhase.PUBLISHED, 'published'],
+  [RoundPhase.REJECTED, 'rejected'],
+  [RoundPhase.FAILED, 'failed'],
+])
+
+const STANDINGS: readonly NodeStanding[] = ['none', 'joined', 'accepted', 'refused', 'evaluated']
+
+/** Reads a round as the coordinator sent it. @throws TapestryError VERIFICATION_FAILED for anything unknown. */
+export function parseRoundView(round: Round | undefined, standing: string): RoundView {
+  const phase = round && PHASES.get(round.phase)
+  const known = STANDINGS.find((name) => name === standing)
+  if (!round?.ref || phase === undefined || known === undefined) {
+    throw new TapestryError('VERIFICATION_FAILED', 'the coordinator sent a round that cannot be read', {
+      hint: 'it may be newer than this program',
+    })
+  }
+  const view: RoundView = {
+    key: { run: received(ensureRunId, round.ref.run), number: received(ensureRoundNumber, round.ref.number) },
+    phase,
+    base: received(ensureDigest, round.baseDigest),
+    plan: received(ensureDigest, round.planDigest),
+    candidate: optionalDigest(round.candidateDigest),
+    checkpoint: optionalDigest(round.checkpointDigest),
+    standing: known,
+    reason: printable(round.reason),
+    last: round.last,
+    deadlineMs: Number(round.deadlineMs),
+    counts: { roster: round.roster, accepted: round.accepted, refused: round.refused },
+  }
+  return complete(view)
+}
+
+function complete(view: RoundView): RoundView {
+  const lacks =
+    (view.phase === 'evaluating' && view.candidate === undefined) ||
+    (view.phase === 'published' && view.checkpoint === undefined)
+  if (!lacks) return view
+  throw new TapestryError('VERIFICATION_FAILED', `the coordinator sent an incomplete ${view.phase} round`)
+}
+
+function optionalDigest(text: string): Digest | undefined {
+  return text === '' ? undefined : received(ensureDigest, text)
+}
+
+/** True for phases that nothing leaves. */
+export function hasEnded({ phase }: { readonly phase: Phase }): boolean {
+  return phase === 'published' || phase === 'rejected' || phase === 'failed'
+}

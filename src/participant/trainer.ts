@@ -1,0 +1,48 @@
+import { type EngineLimits, runEngine } from '../engine/engine.ts'
+import type { Progress, ScoredLanguage, ScoreTask, TrainTask } from '../engine/messages.ts'
+import type { LanguageReport } from '../model/contribution-manifest.ts'
+
+export type { Progress } from '../engine/messages.ts'
+
+/** What a trainer reports about its own work; the delta itself is at the task's `outDelta`. */
+export type Trained = {
+  /** One entry per language and community of the sources. */
+  readonly languages: readonly LanguageReport[]
+  readonly steps: number
+  readonly wallMs: number
+}
+
+/** Held-out losses of one set of weights. */
+export type Scored = { readonly name: string; readonly languages: readonly ScoredLanguage[] }
+
+/**
+ * How a node trains. The plan of every task has been verified. A node may bring its own: what counts is a delta with
+ * the plan's tensors, trained from the base, and honest scores on text that was not trained on.
+ */
+export type Trainer = {
+  /**
+   * Trains from `baseWeights` and writes trained minus base to `outDelta`, as F32 safetensors, whole or not at all.
+   * @throws TapestryError DATA_INVALID, ENGINE_FAILED, DISK_FULL; anything when `signal` is aborted.
+   */
+  train(task: Omit<TrainTask, 'kind'>, signal: AbortSignal, onProgress: (progress: Progress) => void): Promise<Trained>
+  /** Scores each set of weights on the held-out text of the sources, in the order of the task. @throws as `train`. */
+  score(task: Omit<ScoreTask, 'kind'>, signal: AbortSignal): Promise<readonly Scored[]>
+}
+
+/** A day per task: rounds of slow members last that long. A machine of 8 GiB can run any plan. */
+const DEFAULT_LIMITS: EngineLimits = { wallClockMs: 24 * 3_600_000, memoryMb: 8192 }
+
+/** The built-in trainer: a child process that rebuilds the plan's graphs and runs no other code. */
+export function engineTrainer(limits: EngineLimits = DEFAULT_LIMITS): Trainer {
+  return {
+    async train(task, signal, onProgress) {
+      const { languages, steps, wallMs } = await runEngine({ kind: 'train', ...task }, { limits, signal, onProgress })
+      const reports = languages.map(({ heldOutTokens: _, ...report }) => report)
+      return { languages: reports, steps, wallMs }
+    },
+    async score(task, signal) {
+      const { weights } = await runEngine({ kind: 'score', ...task }, { limits, signal })
+      return weights
+    },
+  }
+}

@@ -1,0 +1,166 @@
+import { createReadStream } from 'node:fs'
+import { stat } from 'node:fs/promises'
+import { pipeline } from 'node:stream/promises'
+import { TapestryError } from '../core/error.ts'
+import { ArtifactService } from '../gen/proto/tapestry/v1/artifact_pb.ts'
+import { fileError } from '../model/whole-file.ts'
+import {
+  type Artifact,
+  HTTPS_STRIKES,
+  MAX_IDLE_ATTEMPTS,
+  MESSAGE_BYTES,
+  READ_BYTES,
+  type TransferOptions,
+} from './artifact.ts'
+import type { Channel } from './channel.ts'
+import { artifactRequest, HttpsFailure, httpsFailure, readText, refusalOf, responseTo } from './https-request.ts'
+import { backoffMs, DEFAULT_BACKOFF, isPassing, pause } from './retry.ts'
+import { safeNumber } from './wire.ts'
+
+/**
+ * Sends a file to the coordinator, from wherever an earlier attempt ended, and returns when all of it is stored there
+ * and its digest was checked. Bytes travel over HTTPS, or over gRPC where nothing else passes.
+ * @throws TapestryError UNAVAILABLE when nothing moved in several attempts; DATA_INVALID when the file has another size;
+ *   VERIFICATION_FAILED when its bytes do not have the digest; the coordinator's refusal.
+ */
+export async function uploadArtifact(
+  channel: Channel,
+  artifact: Artifact,
+  path: string,
+  options: TransferOptions = {},
+): Promise<void> {
+  await requireSize(path, artifact.size)
+  const { signal, backoff = DEFAULT_BACKOFF } = options
+  const state = { furthest: -1, idle: 0, strikes: 0 }
+  for (;;) {
+    signal?.throwIfAborted()
+    try {
+      if (await sendRest(channel, artifact, path, options, state)) return
+    } catch (error) {
+      signal?.throwIfAborted()
+      if (error instanceof HttpsFailure) state.strikes++
+      else if (!isPassing(error)) throw error
+      if (state.idle >= MAX_IDLE_ATTEMPTS) throw givenUp(artifact, error)
+    }
+    if (state.idle > 0) await pause(backoffMs(state.idle, backoff), signal)
+  }
+}
+
+type State = { furthest: number; idle: number; strikes: number }
+
+/** One attempt. @returns whether the artifact was complete when it began. */
+async function sendRest(
+  channel: Channel,
+  artifact: Artifact,
+  path: string,
+  options: TransferOptions,
+  state: State,
+): Promise<boolean> {
+  const { signal, onProgress } = options
+  // Counted before the call: a coordinator that cannot be reached must not be asked for ever.
+  state.idle++
+  const announced = await channel.call(
+    ArtifactService.method.announceArtifact,
+    { digest: artifact.digest, size: BigInt(artifact.size) },
+    { signal, attempts: 1 },
+  )
+  if (announced.complete) {
+    onProgress?.(artifact.size, artifact.size)
+    return true
+  }
+  const offset = ensureOffset(safeNumber(announced.offset), artifact)
+  if (offset > state.furthest) {
+    // HTTPS that moves bytes passes; once it was given up for the stream, it stays so.
+    if (state.strikes < HTTPS_STRIKES) state.strikes = 0
+    state.furthest = offset
+    state.idle = 0
+  } else if (state.idle > MAX_IDLE_ATTEMPTS) {
+    throw givenUp(artifact, undefined)
+  }
+  onProgress?.(offset, artifact.size)
+  if (state.strikes < HTTPS_STRIKES && offset < artifact.size) await put(channel, artifact, path, offset, options)
+  else await sendMessages(channel, artifact, path, offset, options)
+  return false
+}
+
+/** PUTs the bytes from `offset` on. A wrong offset is no failure: the next announcement tells the right one. */
+async function put(
+  channel: Channel,
+  { digest, size }: Artifact,
+  path: string,
+  offset: number,
+  { signal, onProgress }: TransferOptions,
+): Promise<void> {
+  const headers = {
+    'Content-Type': 'application/octet-stream',
+    'Content-Length': size - offset,
+    'Content-Range': `bytes ${offset}-${size - 1}/${size}`,
+  }
+  const request = artifactRequest(channel.https, 'PUT', digest, headers, signal)
+  const answered = responseTo(request, signal)
+  const file = createReadStream(path, { start: offset, end: size - 1, highWaterMark: READ_BYTES })
+  const sent = pipeline(file, counted(offset, size, onProgress), request)
+  // An early answer is a refusal, and a broken connection shows in both: the answer is what counts.
+  sent.catch((cause) => request.destroy(httpsFailure(cause)))
+  const response = await answered
+  try {
+    if (response.statusCode === 409 && 'tapestry-offset' in response.headers) return
+    if (response.statusCode === undefined || response.statusCode >= 300) throw await refusalOf(response)
+    await readText(response)
+  } finally {
+    if (!request.writableFinished) request.destroy()
+    response.resume()
+  }
+}
+
+function counted(offset: number, size: number, onProgress: TransferOptions['onProgress']) {
+  return async function* (chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    let done = offset
+    for await (const chunk of chunks) {
+      yield chunk
+      done += chunk.length
+      onProgress?.(done, size)
+    }
+  }
+}
+
+/** The fallback. An empty message at the end asks for the digest check of what is already there. */
+async function sendMessages(
+  channel: Channel,
+  artifact: Artifact,
+  path: string,
+  offset: number,
+  { signal, onProgress }: TransferOptions,
+): Promise<void> {
+  async function* messages() {
+    let position = offset
+    if (position === artifact.size) yield { digest: artifact.digest, offset: BigInt(position), data: new Uint8Array() }
+    if (position === artifact.size) return
+    const file = createReadStream(path, { start: offset, end: artifact.size - 1, highWaterMark: MESSAGE_BYTES })
+    for await (const data of file) {
+      const digest = position === offset ? artifact.digest : ''
+      yield { digest, offset: BigInt(position), data }
+      position += data.length
+      onProgress?.(position, artifact.size)
+    }
+  }
+  await channel.send(ArtifactService.method.uploadArtifact, messages(), { signal })
+}
+
+function ensureOffset(offset: number, { size }: Artifact): number {
+  if (offset <= size) return offset
+  throw new TapestryError('VERIFICATION_FAILED', `the coordinator claims ${offset} of ${size} bytes`)
+}
+
+async function requireSize(path: string, size: number): Promise<void> {
+  try {
+    const found = (await stat(path)).size
+    if (found !== size) throw new TapestryError('DATA_INVALID', `${path} has ${found} bytes, expected ${size}`)
+  } catch (cause) {
+    throw fileError(path, cause)
+  }
+}
+
+function givenUp(artifact: Artifact, cause: unknown): TapestryError {
+  return new TapestryError('UNAVAILABLE', `${artifact.digest} could not be uploaded`, { cause })
+}

@@ -1,0 +1,114 @@
+import type { Server } from '@grpc/grpc-js'
+import type { Context, ReleaseSigner } from '../context.ts'
+import { ArtifactService } from '../gen/proto/tapestry/v1/artifact_pb.ts'
+import { ContributionService } from '../gen/proto/tapestry/v1/contribution_pb.ts'
+import { EnrollmentService } from '../gen/proto/tapestry/v1/enrollment_pb.ts'
+import { ModelService } from '../gen/proto/tapestry/v1/model_pb.ts'
+import { OperatorService } from '../gen/proto/tapestry/v1/operator_pb.ts'
+import { RoundService } from '../gen/proto/tapestry/v1/round_pb.ts'
+import { addService, clientStream, type RpcContext, serverStream, unary } from './adapter.ts'
+import { announceArtifact, downloadArtifact, uploadArtifact } from './artifact.ts'
+import type { CertificateIssuer } from './certificate.ts'
+import { createInvitation } from './create-invitation.ts'
+import { createRun } from './create-run.ts'
+import { enroll } from './enroll.ts'
+import { getCheckpoint } from './get-checkpoint.ts'
+import { getFederation } from './get-federation.ts'
+import { getPlan } from './get-plan.ts'
+import { getRound } from './get-round.ts'
+import { joinRound } from './join-round.ts'
+import { listChannels } from './list-channels.ts'
+import { listCheckpoints } from './list-checkpoints.ts'
+import { listNodes } from './list-nodes.ts'
+import { listRounds } from './list-rounds.ts'
+import { listRuns } from './list-runs.ts'
+import { renewCertificate } from './renew-certificate.ts'
+import type { RoundFeed } from './round-feed.ts'
+import { startRound } from './start-round.ts'
+import { submitContribution } from './submit-contribution.ts'
+import { submitEvaluation } from './submit-evaluation.ts'
+import { summarizeContributions } from './summarize-contributions.ts'
+import { watchRounds } from './watch-rounds.ts'
+
+/** What the handlers need besides the context. */
+export type Services = {
+  readonly context: Context
+  readonly rpc: RpcContext
+  readonly feed: RoundFeed
+  readonly issuer: CertificateIssuer
+  readonly signer: ReleaseSigner
+  /** `host:port` that invitations carry, once it is known. */
+  readonly address: () => string
+}
+
+/** Registers every method of the protocol. */
+export function addServices(server: Server, services: Services): void {
+  addParticipantServices(server, services)
+  addPublicServices(server, services)
+  addOperatorService(server, services)
+}
+
+function addParticipantServices(server: Server, { context, rpc, feed }: Services): void {
+  const rounds = RoundService.method
+  addService(server, RoundService, {
+    watchRounds: serverStream(rpc, rounds.watchRounds, (request, principal, signal) =>
+      watchRounds(context, feed, request, principal, signal),
+    ),
+    joinRound: unary(rpc, rounds.joinRound, (request, principal) => joinRound(context, request, principal)),
+    getRound: unary(rpc, rounds.getRound, (request) => getRound(context, request)),
+    listRounds: unary(rpc, rounds.listRounds, (request) => listRounds(context, request)),
+  })
+  const contributions = ContributionService.method
+  addService(server, ContributionService, {
+    submitContribution: unary(rpc, contributions.submitContribution, (request, principal) =>
+      submitContribution(context, request, principal),
+    ),
+    submitEvaluation: unary(rpc, contributions.submitEvaluation, (request, principal) =>
+      submitEvaluation(context, request, principal),
+    ),
+    summarizeContributions: unary(rpc, contributions.summarizeContributions, (request, principal) =>
+      summarizeContributions(context, request, principal),
+    ),
+  })
+}
+
+function addPublicServices(server: Server, { context, rpc, issuer }: Services): void {
+  const artifacts = ArtifactService.method
+  addService(server, ArtifactService, {
+    announceArtifact: unary(rpc, artifacts.announceArtifact, (request, principal) =>
+      announceArtifact(context, request, principal),
+    ),
+    uploadArtifact: clientStream(rpc, artifacts.uploadArtifact, (requests, principal) =>
+      uploadArtifact(context, requests, principal),
+    ),
+    downloadArtifact: serverStream(rpc, artifacts.downloadArtifact, (request, principal) =>
+      downloadArtifact(context, request, principal),
+    ),
+  })
+  const enrollment = EnrollmentService.method
+  addService(server, EnrollmentService, {
+    getFederation: unary(rpc, enrollment.getFederation, () => getFederation(context)),
+    enroll: unary(rpc, enrollment.enroll, (request) => enroll(context, issuer, request)),
+    renewCertificate: unary(rpc, enrollment.renewCertificate, (request, principal) =>
+      renewCertificate(context, issuer, request, principal),
+    ),
+  })
+  const models = ModelService.method
+  addService(server, ModelService, {
+    listChannels: unary(rpc, models.listChannels, () => listChannels(context)),
+    listCheckpoints: unary(rpc, models.listCheckpoints, (request) => listCheckpoints(context, request)),
+    getCheckpoint: unary(rpc, models.getCheckpoint, (request) => getCheckpoint(context, request)),
+    getPlan: unary(rpc, models.getPlan, (request) => getPlan(context, request)),
+  })
+}
+
+function addOperatorService(server: Server, { context, rpc, signer, address }: Services): void {
+  const operator = OperatorService.method
+  addService(server, OperatorService, {
+    createInvitation: unary(rpc, operator.createInvitation, (request) => createInvitation(context, address(), request)),
+    createRun: unary(rpc, operator.createRun, (request) => createRun(context, signer, request)),
+    listRuns: unary(rpc, operator.listRuns, () => listRuns(context)),
+    startRound: unary(rpc, operator.startRound, (request) => startRound(context, request)),
+    listNodes: unary(rpc, operator.listNodes, () => listNodes(context)),
+  })
+}

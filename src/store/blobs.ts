@@ -1,0 +1,190 @@
+import { access, mkdir, open, readdir, rm, stat } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import type { Readable } from 'node:stream'
+import { type Digest, hexOf } from '../core/digest.ts'
+import { TapestryError } from '../core/error.ts'
+import { accept, reject, type Verdict } from '../core/rejection.ts'
+import type { AppendResult, Blob, BlobStore, ByteRange, ByteSource } from './blob-store.ts'
+import { ifPresent, onDisk, settleFile, writeFrom } from './durable-file.ts'
+import { hashFile } from './file-hash.ts'
+import { ownedName, ownerIsGone } from './file-owner.ts'
+import { PartialBlob } from './partial-blob.ts'
+
+/** Read-ahead of a download: larger pieces gain nothing, smaller ones cost a system call each. */
+const READ_BYTES = 256 * 1024
+/** For makers on other machines: no merge takes longer. */
+const LONGEST_MAKING_MS = 24 * 3_600_000
+
+/**
+ * A blob store in a directory: `sha256/<2 hex>/<64 hex>` holds whole blobs, `partial/<64 hex>/`
+ * unfinished ones, `scratch/` what is being made here. All on one disk, because blobs move by renaming.
+ */
+export async function openBlobs(directory: string): Promise<BlobStore> {
+  const root = resolve(directory)
+  for (const part of ['sha256', 'partial', 'scratch']) await mkdir(join(root, part), { recursive: true })
+  await removeAbandoned(join(root, 'scratch'))
+  return new DirectoryBlobs(root)
+}
+
+class DirectoryBlobs implements BlobStore {
+  readonly #root: string
+
+  constructor(root: string) {
+    this.#root = root
+  }
+
+  async has(digest: Digest): Promise<boolean> {
+    return (await this.stat(digest)) !== undefined
+  }
+
+  async stat(digest: Digest): Promise<Blob | undefined> {
+    const found = await ifPresent(stat(this.#whole(digest)))
+    return found === undefined ? undefined : { digest, size: found.size }
+  }
+
+  async open(digest: Digest, { start = 0, end }: ByteRange = {}): Promise<Readable> {
+    const file = await ifPresent(open(this.#whole(digest), 'r'))
+    if (file === undefined) throw notFound(digest)
+    const { size } = await file.stat()
+    const last = Math.min(end ?? size - 1, size - 1)
+    if (!isRange(start, last, size)) {
+      await file.close()
+      throw new TapestryError(
+        'INVALID_ARGUMENT',
+        `the blob of ${size} bytes has no bytes ${start} to ${end ?? 'its end'}`,
+      )
+    }
+    return file.createReadStream({ start, highWaterMark: READ_BYTES, ...(size === 0 ? {} : { end: last }) })
+  }
+
+  async localPath(digest: Digest): Promise<string> {
+    const path = this.#whole(digest)
+    if ((await ifPresent(access(path).then(() => true))) === undefined) throw notFound(digest)
+    return path
+  }
+
+  async put(source: ByteSource): Promise<Blob> {
+    const path = join(this.#root, 'scratch', ownedName())
+    try {
+      return await onDisk(async () => {
+        const size = await writeNew(path, source)
+        const digest = await hashFile(path)
+        if (!(await this.has(digest))) await settleFile(path, this.#whole(digest))
+        return { digest, size }
+      })
+    } finally {
+      await rm(path, { force: true })
+    }
+  }
+
+  async partial(digest: Digest): Promise<number> {
+    return this.#partial(digest).size()
+  }
+
+  async append(digest: Digest, offset: number, size: number, source: ByteSource): Promise<AppendResult> {
+    ensureExtent(offset, size)
+    const result = await onDisk(() =>
+      this.#partial(digest).claim(offset === 0, (path) => appendAt(path, offset, size, source)),
+    )
+    return result ?? { kind: 'wrong-offset', offset: 0 }
+  }
+
+  async complete(digest: Digest, size: number): Promise<Verdict<Blob>> {
+    const partial = this.#partial(digest)
+    const verdict = await onDisk(() => partial.claim(false, (path) => this.#finish(path, digest, size)))
+    if (verdict !== undefined) return verdict
+    const whole = await this.stat(digest)
+    if (whole === undefined) throw notFound(digest)
+    return accept(whole)
+  }
+
+  async discard(digest: Digest): Promise<void> {
+    await this.#partial(digest).claim(false, (path) => rm(path, { force: true }))
+  }
+
+  async remove(digest: Digest): Promise<void> {
+    await rm(this.#whole(digest), { force: true })
+  }
+
+  async scratch(): Promise<string> {
+    const path = join(this.#root, 'scratch', ownedName())
+    await onDisk(() => mkdir(path))
+    return path
+  }
+
+  async #finish(path: string, digest: Digest, size: number): Promise<Verdict<Blob>> {
+    const whole = await this.stat(digest)
+    const kept = (await stat(path)).size
+    if (whole === undefined && kept < size)
+      return reject('TRUNCATED', `${kept} of the ${size} bytes announced have arrived`)
+    const found = whole === undefined && kept === size ? await hashFile(path) : undefined
+    if (found === digest) {
+      await settleFile(path, this.#whole(digest))
+      return accept({ digest, size })
+    }
+    await rm(path, { force: true })
+    if (whole !== undefined) return accept(whole)
+    if (found === undefined) return reject('TOO_LARGE', `${kept} bytes have arrived where ${size} were announced`)
+    return reject('DIGEST_MISMATCH', `the bytes that arrived have the digest ${found}`)
+  }
+
+  #whole(digest: Digest): string {
+    const hex = hexOf(digest)
+    return join(this.#root, 'sha256', hex.slice(0, 2), hex)
+  }
+
+  #partial(digest: Digest): PartialBlob {
+    return new PartialBlob(join(this.#root, 'partial', hexOf(digest)))
+  }
+}
+
+/** Appends where the file ends. What a failing source delivered is as durable as the rest before the failure goes on. */
+async function appendAt(path: string, offset: number, size: number, source: ByteSource): Promise<AppendResult> {
+  const file = await open(path, 'r+')
+  try {
+    const kept = (await file.stat()).size
+    if (kept !== offset) return { kind: 'wrong-offset', offset: kept }
+    try {
+      const { written, overflow } = await writeFrom(file, offset, size - offset, source)
+      return { kind: overflow ? 'too-large' : 'appended', offset: offset + written }
+    } finally {
+      await file.datasync()
+    }
+  } finally {
+    await file.close()
+  }
+}
+
+async function writeNew(path: string, source: ByteSource): Promise<number> {
+  const file = await open(path, 'wx')
+  try {
+    const { written } = await writeFrom(file, 0, Number.MAX_SAFE_INTEGER, source)
+    return written
+  } finally {
+    await file.close()
+  }
+}
+
+async function removeAbandoned(scratch: string): Promise<void> {
+  for (const name of await readdir(scratch)) {
+    const path = join(scratch, name)
+    const found = await ifPresent(stat(path))
+    if (found !== undefined && ownerIsGone(name, Date.now() - found.mtimeMs, LONGEST_MAKING_MS))
+      await rm(path, { recursive: true, force: true })
+  }
+}
+
+/** An empty blob has one range: all of it. */
+function isRange(start: number, last: number, size: number): boolean {
+  if (!Number.isSafeInteger(start) || !Number.isSafeInteger(last) || start < 0) return false
+  return start <= last || (size === 0 && start === 0)
+}
+
+function ensureExtent(offset: number, size: number): void {
+  if (Number.isSafeInteger(offset) && Number.isSafeInteger(size) && offset >= 0 && offset <= size) return
+  throw new TapestryError('INVALID_ARGUMENT', `not an offset within a size: ${offset} of ${size}`)
+}
+
+function notFound(digest: Digest): TapestryError {
+  return new TapestryError('NOT_FOUND', `there is no blob ${digest}`)
+}

@@ -1,0 +1,88 @@
+import { type Database, openClient } from './database.ts'
+import { faultOf } from './fault.ts'
+import { jobReads, jobWrites } from './jobs.ts'
+import { memberReads, memberWrites } from './members.ts'
+import { NoticeBoard, publishNotices } from './notices.ts'
+import { releaseReads, releaseWrites } from './releases.ts'
+import { roundReads, roundWrites } from './rounds.ts'
+import type { Notice, Reader, Store, Tx } from './store.ts'
+import { submissionReads, submissionWrites } from './submissions.ts'
+import { summaryReads } from './summary.ts'
+import { Transactor } from './transactor.ts'
+
+/**
+ * Opens the store on a PostgreSQL database that {@link migrate} has brought to this build's schema.
+ * @throws TapestryError UNAVAILABLE when the database does not answer.
+ */
+export async function openStore({ url }: { readonly url: string }): Promise<Store> {
+  const client = openClient(url)
+  const board = new NoticeBoard(url)
+  const transactor = new Transactor(client)
+  try {
+    await client.$queryRaw`SELECT 1`
+  } catch (thrown) {
+    await client.$disconnect()
+    throw faultOf(thrown).error
+  }
+  return {
+    reader: withFaults(readerOf(client)),
+    transact: (name, work) => transactor.run(name, (database) => inTransaction(database, work)),
+    listen: (onNotice) => board.listen(onNotice),
+    ready: () =>
+      client.$queryRaw`SELECT 1`.then(
+        () => true,
+        () => false,
+      ),
+    close: async () => {
+      await board.close()
+      await client.$disconnect()
+    },
+  }
+}
+
+/** Notices are sent by the last statement, so that they exist exactly when the changes do. */
+async function inTransaction<T>(database: Database, work: (tx: Tx) => Promise<T>): Promise<T> {
+  const notices: Notice[] = []
+  const result = await work(txOf(database, (notice) => notices.push(notice)))
+  await publishNotices(database, notices)
+  return result
+}
+
+function readerOf(database: Database): Reader {
+  return {
+    ...memberReads(database),
+    ...roundReads(database),
+    ...submissionReads(database),
+    ...releaseReads(database),
+    ...jobReads(database),
+    ...summaryReads(database),
+  }
+}
+
+function txOf(database: Database, notify: (notice: Notice) => void): Tx {
+  return {
+    ...readerOf(database),
+    ...memberWrites(database),
+    ...roundWrites(database, notify),
+    ...submissionWrites(database),
+    ...releaseWrites(database),
+    ...jobWrites(database, notify),
+  }
+}
+
+/** Outside a transaction nothing classifies what a query throws, so each method does. */
+function withFaults(reader: Reader): Reader {
+  return new Proxy(reader, {
+    get: (target, name, receiver) => {
+      const method: unknown = Reflect.get(target, name, receiver)
+      if (typeof method !== 'function') return method
+      return async (...args: unknown[]) => {
+        try {
+          return await Reflect.apply(method, target, args)
+        } catch (thrown) {
+          throw faultOf(thrown).error
+        }
+      }
+    },
+  })
+}

@@ -1,0 +1,210 @@
+import { statfs } from 'node:fs/promises'
+import type { Clock } from '../core/clock.ts'
+import type { Digest } from '../core/digest.ts'
+import { TapestryError } from '../core/error.ts'
+import type { NodeId } from '../core/ids.ts'
+import type { Rejection } from '../core/rejection.ts'
+import type { BlobStore, ByteSource } from './blob-store.ts'
+import type { UploadRow } from './records.ts'
+import type { Store } from './store.ts'
+
+/** What uploads need: a Context, and how much room its blobs have. */
+export type UploadContext = {
+  readonly store: Pick<Store, 'reader' | 'transact'>
+  readonly blobs: Pick<BlobStore, 'stat' | 'partial' | 'append' | 'complete' | 'discard'>
+  readonly clock: Clock
+  /** Free bytes where the blobs are kept, such as {@link freeBytesOf}. */
+  readonly freeBytes: () => Promise<number>
+  readonly config: {
+    /** Largest single artifact, bytes. */
+    readonly maxArtifactBytes: number
+    /** Announced and unfinished uploads that one node may have. */
+    readonly maxOpenUploads: number
+    /** Bytes that must stay free on the disk: the database shares it. */
+    readonly minFreeBytes: number
+  }
+}
+
+/**
+ * Where an upload stands after a call. `offset` counts the bytes that are durably kept; a refused artifact is
+ * forgotten, so its node may announce it again and begin anew.
+ */
+export type UploadState =
+  | { readonly kind: 'open'; readonly offset: number; readonly size: number }
+  | { readonly kind: 'complete'; readonly offset: number; readonly size: number }
+  /** The bytes did not begin where the kept ones end: nothing was written. */
+  | { readonly kind: 'wrong-offset'; readonly offset: number; readonly size: number }
+  | { readonly kind: 'rejected'; readonly rejection: Rejection }
+
+/** Bytes that this user may still write on the disk of a directory. @throws if the directory does not exist. */
+export async function freeBytesOf(directory: string): Promise<number> {
+  const { bavail, bsize } = await statfs(directory)
+  return bavail * bsize
+}
+
+/** An upload that nobody announced again for this long makes room for others: its node has moved on to another round. */
+const STALE_MS = 3_600_000
+
+/**
+ * Reserves room for an artifact and says how much of it is here already. Repeating it is how a sender resumes.
+ * @param size whole size in bytes.
+ * @throws TapestryError INVALID_ARGUMENT for a size below 1, or another size than announced before;
+ *   RESOURCE_EXHAUSTED for one above the limit or too many open uploads; DISK_FULL; FAILED_PRECONDITION while
+ *   another node sends the same artifact.
+ */
+export async function announceUpload(
+  ctx: UploadContext,
+  node: NodeId,
+  digest: Digest,
+  size: number,
+): Promise<UploadState> {
+  ensureSize(ctx, size)
+  const whole = await finished(ctx, digest)
+  if (whole) return sameSize(whole.size, size, whole)
+  const row = { digest, size, node, createdAt: ctx.clock.now() }
+  await reserve(ctx, row, await makeRoom(ctx, row))
+  const offset = await ctx.blobs.partial(digest)
+  await ensureRoom(ctx, size - offset)
+  // All bytes arrived, but the process ended before their hash was checked.
+  if (offset === size) return finish(ctx, node, digest, size)
+  return { kind: 'open', offset, size }
+}
+
+/**
+ * Adds bytes to an announced upload and, with the last of them, checks the hash. What arrives before `source` fails
+ * is kept.
+ * @param offset where the bytes begin in the artifact.
+ * @throws TapestryError FAILED_PRECONDITION when the node has not announced it; UNAVAILABLE while the same artifact is
+ *   being written; DISK_FULL; whatever `source` throws.
+ */
+export async function appendUpload(
+  ctx: UploadContext,
+  node: NodeId,
+  digest: Digest,
+  offset: number,
+  source: ByteSource,
+): Promise<UploadState> {
+  const whole = await finished(ctx, digest)
+  if (whole) return whole
+  const { size } = await announcedUpload(ctx, node, digest)
+  const result = await ctx.blobs.append(digest, offset, size, source)
+  if (result.kind === 'wrong-offset') return { ...result, size }
+  if (result.kind === 'too-large') {
+    return refuse(ctx, node, digest, { reason: 'TOO_LARGE', detail: `more than the ${size} bytes announced` })
+  }
+  return result.offset === size ? finish(ctx, node, digest, size) : { kind: 'open', offset: result.offset, size }
+}
+
+/** The open upload of a node. @throws TapestryError FAILED_PRECONDITION when this node has not announced it. */
+export async function announcedUpload(
+  ctx: Pick<UploadContext, 'store'>,
+  node: NodeId,
+  digest: Digest,
+): Promise<UploadRow> {
+  const upload = await ctx.store.reader.upload(digest)
+  if (upload?.node === node) return upload
+  throw new TapestryError('FAILED_PRECONDITION', `${digest} is not announced by this node`, {
+    hint: 'call AnnounceArtifact first',
+  })
+}
+
+/** A whole blob's state; an announcement that outlived it is dropped. */
+async function finished(ctx: UploadContext, digest: Digest): Promise<(UploadState & { size: number }) | undefined> {
+  const blob = await ctx.blobs.stat(digest)
+  if (!blob) return undefined
+  if (await ctx.store.reader.upload(digest)) {
+    await ctx.store.transact('forget-upload', (tx) => tx.removeUpload(digest))
+  }
+  return { kind: 'complete', offset: blob.size, size: blob.size }
+}
+
+/** Checks the hash of an upload whose bytes are all here. */
+async function finish(ctx: UploadContext, node: NodeId, digest: Digest, size: number): Promise<UploadState> {
+  const verdict = await ctx.blobs.complete(digest, size)
+  if (!verdict.ok) return refuse(ctx, node, digest, verdict.rejection)
+  await ctx.store.transact('finish-upload', (tx) => tx.removeUpload(digest))
+  return { kind: 'complete', offset: size, size }
+}
+
+async function refuse(ctx: UploadContext, node: NodeId, digest: Digest, rejection: Rejection): Promise<UploadState> {
+  await ctx.blobs.discard(digest)
+  const at = ctx.clock.now()
+  await ctx.store.transact('refuse-upload', async (tx) => {
+    await tx.removeUpload(digest)
+    await tx.createRejection({ key: null, node, kind: 'upload', ...rejection, at })
+  })
+  return { kind: 'rejected', rejection }
+}
+
+/**
+ * Discards what stands in the way of an announcement and has gone stale: the node's older uploads when it has as many
+ * as it may, and the same artifact begun by another node, whose bytes would only fail this node's hash check.
+ * @returns digests whose rows are to be removed. An upload that is being written to is in use, however old.
+ */
+async function makeRoom(ctx: UploadContext, row: UploadRow): Promise<readonly Digest[]> {
+  const { reader } = ctx.store
+  const others = (await reader.uploadsOf(row.node)).filter(({ digest }) => digest !== row.digest)
+  const known = await reader.upload(row.digest)
+  const inTheWay = [
+    ...(others.length < ctx.config.maxOpenUploads ? [] : others),
+    ...(known && known.node !== row.node ? [known] : []),
+  ]
+  const gone: Digest[] = []
+  for (const { digest, createdAt } of inTheWay) {
+    if (row.createdAt - createdAt > STALE_MS && (await discardIdle(ctx, digest))) gone.push(digest)
+  }
+  return gone
+}
+
+async function discardIdle({ blobs }: UploadContext, digest: Digest): Promise<boolean> {
+  try {
+    await blobs.discard(digest)
+    return true
+  } catch (error) {
+    if (error instanceof TapestryError && error.code === 'UNAVAILABLE') return false
+    throw error
+  }
+}
+
+function reserve(ctx: UploadContext, row: UploadRow, gone: readonly Digest[]): Promise<void> {
+  return ctx.store.transact('announce-upload', async (tx) => {
+    for (const digest of gone) await tx.removeUpload(digest)
+    const known = await tx.upload(row.digest)
+    if (known && known.node !== row.node) {
+      throw new TapestryError('FAILED_PRECONDITION', 'another node is sending this artifact', {
+        hint: 'try again later',
+      })
+    }
+    if (known) sameSize(known.size, row.size, undefined)
+    const others = (await tx.uploadsOf(row.node)).filter(({ digest }) => digest !== row.digest)
+    if (others.length >= ctx.config.maxOpenUploads) throw tooMany(ctx.config.maxOpenUploads)
+    await tx.putUpload(row)
+  })
+}
+
+function ensureSize({ config }: UploadContext, size: number): void {
+  if (!Number.isSafeInteger(size) || size < 1) {
+    throw new TapestryError('INVALID_ARGUMENT', `not an artifact's size: ${size}`)
+  }
+  if (size > config.maxArtifactBytes) {
+    throw new TapestryError('RESOURCE_EXHAUSTED', `an artifact may have ${config.maxArtifactBytes} bytes`, {
+      hint: 'split it into shards',
+    })
+  }
+}
+
+function sameSize<T>(announced: number, size: number, value: T): T {
+  if (announced === size) return value
+  throw new TapestryError('INVALID_ARGUMENT', `this artifact has ${announced} bytes, not ${size}`)
+}
+
+async function ensureRoom({ freeBytes, config }: UploadContext, bytes: number): Promise<void> {
+  if ((await freeBytes()) - bytes >= config.minFreeBytes) return
+  throw new TapestryError('DISK_FULL', 'the coordinator has no room for this artifact', { hint: 'tell its operator' })
+}
+
+function tooMany(most: number): TapestryError {
+  return new TapestryError('RESOURCE_EXHAUSTED', `more than ${most} unfinished uploads`, {
+    hint: 'finish the uploads that are open',
+  })
+}

@@ -1,0 +1,99 @@
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import { TLSSocket } from 'node:tls'
+import type { Context } from '../context.ts'
+import { type Digest, ensureDigest } from '../core/digest.ts'
+import { TapestryError, toTapestryError } from '../core/error.ts'
+import { type Caller, identifyCaller } from '../store/principal.ts'
+import type { UploadContext } from '../store/uploads.ts'
+import { type DownloadContext, sendArtifact } from './download.ts'
+import { problemOf, sendProblem } from './problem.ts'
+import { receiveArtifact } from './upload.ts'
+
+/** What the transfer of bytes needs: a Context, and how much room its blobs have. */
+export type TransferContext = UploadContext &
+  DownloadContext &
+  Pick<Context, 'federation'> & { readonly log: Pick<Context['log'], 'error' | 'debug'> }
+
+const PREFIX = '/v1/artifacts/'
+
+/** True for the paths that {@link artifactHandler} answers. */
+export function isArtifactPath(url: string | undefined): boolean {
+  return url?.startsWith(PREFIX) ?? false
+}
+
+/**
+ * Bulk bytes over HTTPS, with the identity of the TLS connection they come over:
+ * `PUT`, `GET` and `HEAD /v1/artifacts/<digest>`. Answers `checkContinue` events as well as requests.
+ */
+export function artifactHandler(ctx: TransferContext): RequestListener {
+  return (request, response) => {
+    response.on('error', () => undefined)
+    answer(ctx, request, response).catch((error) => fail(ctx, request, response, error))
+  }
+}
+
+async function answer(ctx: TransferContext, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const digest = digestOfPath(request.url ?? '')
+  const caller = await identifyCaller(ctx.store.reader, ctx.federation, certificateOf(request), ctx.clock.now())
+  switch (request.method) {
+    case 'PUT':
+      return receiveArtifact(ctx, requireNode(caller), digest, request, response)
+    case 'GET':
+    case 'HEAD':
+      return sendArtifact(ctx, caller, digest, request, response)
+    default:
+      refuse(request, response, () =>
+        sendProblem(response, {
+          status: 405,
+          code: 'INVALID_ARGUMENT',
+          detail: `${request.method} is not possible here`,
+          headers: { Allow: 'GET, HEAD, PUT' },
+        }),
+      )
+  }
+}
+
+function fail(ctx: TransferContext, request: IncomingMessage, response: ServerResponse, thrown: unknown): void {
+  const error = toTapestryError(thrown)
+  // A sender that goes away in the middle is an everyday event: what arrived is kept.
+  if (error.code === 'INTERNAL' && !request.destroyed)
+    ctx.log.error({ err: error, url: request.url }, 'a transfer failed')
+  else ctx.log.debug({ err: error, url: request.url }, 'a transfer was refused or cut')
+  if (response.headersSent || response.destroyed) request.destroy()
+  else refuse(request, response, () => sendProblem(response, problemOf(error)))
+}
+
+/** How long a sender may take to read why its body is not wanted. */
+const LINGER_MS = 2000
+
+/** Sends a refusal and ends the connection, without taking the rest of a body that may be endless. */
+export function refuse(request: IncomingMessage, response: ServerResponse, send: () => void): void {
+  if (!request.complete) {
+    const cut = setTimeout(() => request.destroy(), LINGER_MS)
+    request.once('close', () => clearTimeout(cut))
+  }
+  send()
+}
+
+function digestOfPath(url: string): Digest {
+  const [path = ''] = url.split('?', 1)
+  if (!isArtifactPath(path)) throw new TapestryError('NOT_FOUND', 'there is nothing here')
+  const text = path.slice(PREFIX.length).replace(/^sha256%3a/i, 'sha256:')
+  return ensureDigest(text)
+}
+
+/** The peer's certificate, DER, if TLS has verified it. */
+function certificateOf({ socket }: IncomingMessage): Uint8Array | undefined {
+  return socket instanceof TLSSocket && socket.authorized ? socket.getPeerCertificate().raw : undefined
+}
+
+function requireNode(caller: Caller) {
+  if (caller.kind === 'node') return caller.node.id
+  if (caller.kind === 'anyone') {
+    throw new TapestryError('UNAUTHENTICATED', 'uploading needs a valid client certificate of this federation')
+  }
+  throw new TapestryError(
+    'PERMISSION_DENIED',
+    caller.kind === 'barred' ? `this node is ${caller.node.status}` : 'only nodes upload',
+  )
+}

@@ -1,0 +1,77 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { pipeline } from 'node:stream/promises'
+import { type Digest, hexOf } from '../core/digest.ts'
+import { TapestryError } from '../core/error.ts'
+import type { BlobStore } from '../store/blob-store.ts'
+import type { Caller } from '../store/principal.ts'
+import type { Reader } from '../store/store.ts'
+import { sendProblem } from './problem.ts'
+import { chooseRange, type Span } from './range.ts'
+
+export type DownloadContext = {
+  readonly store: { readonly reader: Pick<Reader, 'isReleased'> }
+  readonly blobs: Pick<BlobStore, 'stat' | 'open'>
+}
+
+/**
+ * Sends an artifact, or the range of it that was asked for. Released files are anyone's; everything else is for nodes
+ * and operators, and a stranger does not learn whether it exists.
+ * @throws TapestryError UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND.
+ */
+export async function sendArtifact(
+  ctx: DownloadContext,
+  caller: Caller,
+  digest: Digest,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const released = await ctx.store.reader.isReleased(digest)
+  if (!released) requireMember(caller)
+  const blob = await ctx.blobs.stat(digest)
+  if (!blob) throw new TapestryError('NOT_FOUND', `there is no artifact ${digest}`)
+  const headers = headersOf(digest, released)
+  if (matches(request.headers['if-none-match'], headers.ETag)) return void response.writeHead(304, headers).end()
+  // Bytes under a digest never change, so a range is good for every copy that the same address gave.
+  const stale = request.headers['if-range'] !== undefined && request.headers['if-range'] !== headers.ETag
+  const range = chooseRange(stale ? undefined : request.headers.range, blob.size)
+  if (range.kind === 'unsatisfiable') {
+    const past = { 'Content-Range': `bytes */${blob.size}` }
+    return sendProblem(response, { status: 416, code: 'INVALID_ARGUMENT', detail: 'no such bytes', headers: past })
+  }
+  const span = range.kind === 'span' ? range : { start: 0, end: blob.size - 1 }
+  response.writeHead(range.kind === 'span' ? 206 : 200, {
+    ...headers,
+    'Content-Type': 'application/octet-stream',
+    'Content-Length': span.end - span.start + 1,
+    ...(range.kind === 'span' ? { 'Content-Range': `bytes ${span.start}-${span.end}/${blob.size}` } : {}),
+  })
+  if (request.method === 'HEAD' || blob.size === 0) return void response.end()
+  await sendBytes(ctx, digest, span, response)
+}
+
+/** Reads only as fast as the receiver takes it, and stops when it goes away. */
+async function sendBytes(ctx: DownloadContext, digest: Digest, span: Span, response: ServerResponse): Promise<void> {
+  await pipeline(await ctx.blobs.open(digest, span), response)
+}
+
+function headersOf(digest: Digest, released: boolean) {
+  return {
+    ETag: `"${digest}"`,
+    'Accept-Ranges': 'bytes',
+    'Cache-Control': released ? 'public, max-age=31536000, immutable' : 'private, no-store',
+    // RFC 9530: for tools that check what they download.
+    'Repr-Digest': `sha-256=:${Buffer.from(hexOf(digest), 'hex').toString('base64')}:`,
+    'X-Content-Type-Options': 'nosniff',
+  }
+}
+
+function matches(header: string | undefined, etag: string): boolean {
+  if (header === undefined) return false
+  return header.split(',').some((tag) => tag.trim() === '*' || tag.trim().replace(/^W\//, '') === etag)
+}
+
+function requireMember(caller: Caller): void {
+  if (caller.kind === 'node' || caller.kind === 'operator') return
+  if (caller.kind === 'barred') throw new TapestryError('PERMISSION_DENIED', `this node is ${caller.node.status}`)
+  throw new TapestryError('UNAUTHENTICATED', 'only released files are open to anyone')
+}

@@ -1,0 +1,64 @@
+import { type ServerResponse, STATUS_CODES } from 'node:http'
+import type { ErrorCode } from '../core/error.ts'
+import { toTapestryError } from '../core/error.ts'
+import type { Rejection } from '../core/rejection.ts'
+
+/** HTTP's status for each of our codes. */
+export const HTTP_STATUS = {
+  INVALID_ARGUMENT: 400,
+  NOT_FOUND: 404,
+  ALREADY_EXISTS: 409,
+  UNAUTHENTICATED: 401,
+  PERMISSION_DENIED: 403,
+  FAILED_PRECONDITION: 412,
+  RESOURCE_EXHAUSTED: 429,
+  UNAVAILABLE: 503,
+  DEADLINE_EXCEEDED: 504,
+  VERIFICATION_FAILED: 422,
+  INVITATION_INVALID: 403,
+  INVITATION_USED: 409,
+  INVITATION_EXPIRED: 410,
+  WRONG_FEDERATION: 421,
+  PORT_IN_USE: 503,
+  DISK_FULL: 507,
+  DATA_VERSION: 409,
+  DATA_INVALID: 422,
+  ENGINE_FAILED: 500,
+  INTERNAL: 500,
+} as const satisfies Record<ErrorCode, number>
+
+/** What a client is told when a request is refused (RFC 9457). `code` is one of ours: an error's or a rejection's. */
+export type Problem = {
+  readonly status: number
+  readonly code: string
+  readonly detail: string
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+/** Tells of an error; of an INTERNAL one only that it happened. */
+export function problemOf(thrown: unknown): Problem {
+  const { code, message } = toTapestryError(thrown)
+  return { status: HTTP_STATUS[code], code, detail: code === 'INTERNAL' ? 'internal error' : message }
+}
+
+/** Tells why an upload was refused. */
+export function problemOfRejection({ reason, detail }: Rejection): Problem {
+  return { status: reason === 'TOO_LARGE' ? 413 : 422, code: reason, detail }
+}
+
+/** Sends a problem document. The connection ends with it: what the client may still be sending is not wanted. */
+export function sendProblem(response: ServerResponse, { status, code, detail, headers }: Problem): void {
+  const title = STATUS_CODES[status] ?? 'Error'
+  const body = JSON.stringify({ type: 'about:blank', title, status, code, detail: detail.slice(0, MOST_DETAIL) })
+  response.writeHead(status, {
+    ...headers,
+    'Content-Type': 'application/problem+json',
+    'Content-Length': Buffer.byteLength(body),
+    'Cache-Control': 'no-store',
+    Connection: 'close',
+  })
+  // A HEAD response has no body (RFC 9110, 9.3.2): Node leaves it out.
+  response.end(body)
+}
+
+const MOST_DETAIL = 1024

@@ -58,6 +58,7 @@ function meanOf(arena: Arena, accumulate: (n: number) => void): (n: number) => v
   }
 }
 
+/** In registers for as few inputs as are fastest so, otherwise with sums in memory: the same bytes. */
 function weightedSum(arena: Arena, count: number): (n: number) => void {
   const { kernels } = arena
   if (count <= 8) return (n) => kernels.weightedSumF32(OUT, TABLE, count, n)
@@ -71,28 +72,13 @@ function casesOf(arena: Arena, count: number): Case[] {
     bytes: INPUT_BYTES,
     run: tiled(arena, count, width, kernel),
   })
+  const mean = (name: string, width: number, accumulate: (n: number) => void) =>
+    of(name, width, meanOf(arena, accumulate))
   return [
-    of('f32 weighted sum', 4, (n) => kernels.weightedSumF32(OUT, TABLE, count, n)),
-    of(
-      'f32 accumulate and narrow',
-      4,
-      meanOf(arena, (n) => kernels.accumulateF32(ACC, TABLE, count, n)),
-    ),
-    of(
-      'bf16 weighted sum',
-      2,
-      meanOf(arena, (n) => kernels.accumulateBf16(ACC, TABLE, count, n)),
-    ),
-    of(
-      'f16 weighted sum',
-      2,
-      meanOf(arena, (n) => kernels.accumulateF16(ACC, TABLE, count, n)),
-    ),
-    of(
-      'int8 weighted sum',
-      1,
-      meanOf(arena, (n) => kernels.accumulateInt8(ACC, TABLE, count, n, INT8_BLOCK_SHIFT)),
-    ),
+    of('f32 weighted sum', 4, weightedSum(arena, count)),
+    mean('bf16 weighted sum', 2, (n) => kernels.accumulateBf16(ACC, TABLE, count, n)),
+    mean('f16 weighted sum', 2, (n) => kernels.accumulateF16(ACC, TABLE, count, n)),
+    mean('int8 weighted sum', 1, (n) => kernels.accumulateInt8(ACC, TABLE, count, n, INT8_BLOCK_SHIFT)),
     of('median', 4, (n) => kernels.median(OUT, TABLE, count, n, SCRATCH)),
     of('trimmed mean', 4, (n) => kernels.trimmedMean(OUT, TABLE, count, count >> 2, n, SCRATCH)),
   ]

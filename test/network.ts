@@ -12,8 +12,8 @@ import type { Clock, Millis } from '../src/core/clock.ts'
 import { ensureRunId, type FederationId, type RoundKey, type RunId } from '../src/core/ids.ts'
 import { OperatorService } from '../src/gen/proto/tapestry/v1/operator_pb.ts'
 import { type GetRoundResponse, RoundPhase, RoundService } from '../src/gen/proto/tapestry/v1/round_pb.ts'
-import { VOCABULARY_SIZE } from '../src/model/tokenizer.ts'
 import type { TensorSpec } from '../src/model/tensor.ts'
+import { VOCABULARY_SIZE } from '../src/model/tokenizer.ts'
 import { ensureAddress } from '../src/participant/address.ts'
 import { type Channel, type ClientIdentity, openChannel } from '../src/participant/channel.ts'
 import { openNodeClient } from '../src/participant/client.ts'
@@ -198,7 +198,10 @@ export class TestNetwork {
   }
 
   /** A node's directory with text, which has joined nothing yet. */
-  async nodeDirectory(name: string, languages: readonly string[] = [languageFor(this.nodes.length)]): Promise<NodeDirectory> {
+  async nodeDirectory(
+    name: string,
+    languages: readonly string[] = [languageFor(this.nodes.length)],
+  ): Promise<NodeDirectory> {
     const sources = await writeTexts(join(this.root, 'texts', name), name, languages)
     return createNodeDirectory(join(this.root, 'nodes', name), { name, sources })
   }

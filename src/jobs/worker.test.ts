@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   enrol,
@@ -46,7 +47,7 @@ async function sealed(name: string): Promise<RoundKey> {
 
 /** Waits until a round is in a phase; the test's own time limit ends a wait in vain. */
 async function reaches(key: RoundKey, phase: Phase): Promise<void> {
-  while ((await store.reader.round(key))?.round.phase !== phase) await new Promise((go) => setImmediate(go))
+  while ((await store.reader.round(key))?.round.phase !== phase) await delay(5)
 }
 
 function options(handlers: Handlers, rest: Partial<WorkerOptions> = {}): WorkerOptions {
@@ -60,7 +61,7 @@ const work = (given: WorkerOptions, context: Context = coordinator.context) =>
 describe('a worker', () => {
   it('takes rounds from sealed to published by its own poll, with a queue that never wakes it', async () => {
     const stop = new AbortController()
-    const given = { concurrency: 2, signal: stop.signal, pollMs: 5 }
+    const given = { concurrency: 2, signal: stop.signal, pollMs: 20 }
     const { stopped } = startWorker(coordinator.context, coordinator.signer, SILENT, given)
     const key = await sealed('polled')
     await reaches(key, 'evaluating')
@@ -123,7 +124,14 @@ describe('a worker', () => {
     await work(options(untilStopped, { signal: stop.signal }))
     expect(await job('aggregate/handed-on/1')).toMatchObject({ state: 'leased', lastError: null })
     const attempts: number[] = []
-    await work(options(handle(async (task) => void attempts.push(task.job.attempts) ?? finishJob(task))))
+    await work(
+      options(
+        handle((task) => {
+          attempts.push(task.job.attempts)
+          return finishJob(task)
+        }),
+      ),
+    )
     expect(attempts).toEqual([2])
     expect(await job('aggregate/handed-on/1')).toMatchObject({ state: 'done' })
   })
@@ -163,7 +171,12 @@ describe('a worker', () => {
       if (done === 3) stop.abort()
     })
     let wake = () => Promise.resolve()
-    const queue: WakeQueue = { ...SILENT, consume: (onWake) => void (wake = onWake) }
+    const queue: WakeQueue = {
+      ...SILENT,
+      consume(onWake) {
+        wake = onWake
+      },
+    }
     const given = options(handlers, { concurrency: 2, signal: stop.signal, pollMs: 1 })
     const { stopped } = startWorker(coordinator.context, coordinator.signer, queue, given)
     await Promise.all(Array.from({ length: 20 }, () => wake()))

@@ -95,7 +95,7 @@ async function renewCertificate(
 ): Promise<void> {
   const { key, der, signature } = await requestCertificate(await requireKey(directory, 'node.key'))
   const request = { certificateRequest: der, requestSignature: signatureMessage(signature) }
-  const { certificate } = await channel.call(EnrollmentService.method.renewCertificate, request)
+  const { certificate } = await channel.call(EnrollmentService.method.renewCertificate, request, { attempts: 1 })
   const identity: ClientIdentity = checkCertificate({ key, certificate }, expected, clock.now())
   await directory.writeKey('tls.pem', tlsPem(identity))
 }

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHmac } from 'node:crypto'
 import { canonicalJson } from '../core/canonical-json.ts'
 import { type Digest, digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
@@ -100,7 +100,17 @@ function trainingSeed(node: NodeContext, { key }: RoundView, plan: Plan): string
   return digestOf(canonicalJson([plan.spec.seed, key.run, key.number, node.client.membership.node]))
 }
 
-/** The signed manifest of a report. Its nonce is drawn once: what is sent again is the same contribution. */
+/**
+ * The nonce that the node gives this payload in this round: unpredictable to others, and the same after a restart,
+ * so that a round which was interrupted ends in the same checkpoint as one which was not.
+ */
+function nonceOf({ client, nodeKey }: NodeContext, { key }: RoundView, { base, payload }: Report): string {
+  const place = canonicalJson([client.membership.federation, key.run, key.number, base, payload.digest])
+  const secret = nodeKey.export({ type: 'pkcs8', format: 'der' })
+  return createHmac('sha256', secret).update(`tapestry/nonce/v1\0${place}`).digest('hex').slice(0, 32)
+}
+
+/** The signed manifest of a report, made once: what is sent again is the same contribution. */
 async function ensureSubmission(
   node: NodeContext,
   view: RoundView,
@@ -118,7 +128,7 @@ async function ensureSubmission(
     baseDigest: report.base,
     payloadDigest: report.payload.digest,
     payloadBytes: report.payload.size,
-    nonce: randomBytes(16).toString('hex'),
+    nonce: nonceOf(node, view, report),
     languages: report.languages,
   })
   const signature = signMessage(node.nodeKey, DOMAINS.contribution, bytes)

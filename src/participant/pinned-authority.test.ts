@@ -64,6 +64,13 @@ describe('pinned authority', () => {
     await expect(pinAuthority(address, ours.id)).rejects.toMatchObject(wrong)
   })
 
+  it('is not claimed by a leaf that copies its name and key id but not its signature', async () => {
+    const forger = { certificate: ours.authority.certificate, key: theirs.authority.key }
+    const forged = await issueServerCertificate(forger, ['127.0.0.1'], Date.now())
+    const { address } = await serve(forged.key, forged.certificate, ours.authority.certificate)
+    await expect(pinAuthority(address, ours.id)).rejects.toMatchObject(wrong)
+  })
+
   it('is not a leaf whose key has the fingerprint', async () => {
     const leaf = new X509Certificate(ours.server.certificate)
     const spki = leaf.publicKey.export({ type: 'spki', format: 'der' })

@@ -7,8 +7,6 @@ import { fingerprintOf } from '../identity/certificate-authority.ts'
 import { isValidAt } from '../identity/certificate-identity.ts'
 import { parseAddress } from '../identity/invitation.ts'
 
-/** id-kp-serverAuth (RFC 5280, 4.2.1.12): a node's certificate must not pass for the coordinator's. */
-const SERVER_AUTH = '1.3.6.1.5.5.7.3.1'
 const PROBE_MS = 15_000
 /** Longer chains than leaf and authority are not ours. */
 const MOST_CERTIFICATES = 4
@@ -42,8 +40,7 @@ function isServer(leaf: X509Certificate, authority: X509Certificate, host: strin
   const named = isIP(host) === 0 ? leaf.checkHost(host) : leaf.checkIP(host)
   const issued = leaf.checkIssued(authority) && leaf.verify(authority.publicKey)
   // The authority's own certificate signs and never serves.
-  const serves = leaf.keyUsage?.includes(SERVER_AUTH) ?? false
-  return named !== undefined && issued && serves && !leaf.ca && isValidAt(leaf, now)
+  return named !== undefined && issued && !leaf.ca && isValidAt(leaf, now)
 }
 
 function presentedChain(host: string, port: number): Promise<X509Certificate[]> {

@@ -159,6 +159,33 @@ describe('access', () => {
     }
   })
 
+  it('is open to those whom the protocol names, and to nobody else', () => {
+    const methodsOf = (wanted: Access) =>
+      Object.entries(METHOD_ACCESS)
+        .filter(([, access]) => access === wanted)
+        .map(([path]) => path.split('/')[2])
+        .sort()
+    expect(methodsOf('anyone')).toEqual([
+      'DownloadArtifact',
+      'Enroll',
+      'GetCheckpoint',
+      'GetFederation',
+      'GetPlan',
+      'ListChannels',
+      'ListCheckpoints',
+    ])
+    expect(methodsOf('node')).toEqual([
+      'AnnounceArtifact',
+      'JoinRound',
+      'RenewCertificate',
+      'SubmitContribution',
+      'SubmitEvaluation',
+      'UploadArtifact',
+    ])
+    expect(methodsOf('node-or-operator')).toEqual(['GetRound', 'ListRounds', 'SummarizeContributions', 'WatchRounds'])
+    expect(methodsOf('operator')).toEqual(['CreateInvitation', 'CreateRun', 'ListNodes', 'ListRuns', 'StartRound'])
+  })
+
   it('has a rule for exactly the methods that exist', () => {
     const paths = Object.values(SERVICES).flatMap((service: Service) => service.methods.map(methodPath))
     expect(Object.keys(METHOD_ACCESS).sort()).toEqual(paths.sort())

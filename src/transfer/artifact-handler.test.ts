@@ -213,6 +213,16 @@ describe('upload', () => {
     expect(await blobs.partial(DIGEST)).toBe(0)
   })
 
+  it.each([
+    ['more than was announced', 0, 413],
+    ['in the wrong place', 5, 409],
+  ])('tells a sender why in the middle of a long body: %s', async (_, start, status) => {
+    const size = 1_000_000
+    await announce(NODE, DIGEST, size)
+    const headers = { 'Content-Range': `bytes ${start}-${size - 1}/${size}`, 'Transfer-Encoding': 'chunked' }
+    expect(await send('node', { method: 'PUT', headers, body: Buffer.alloc(64 * size) })).toMatchObject({ status })
+  })
+
   it('checks bytes that were all here when the process ended', async () => {
     await announce()
     await blobs.append(DIGEST, 0, BYTES.length, BYTES)

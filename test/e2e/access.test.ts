@@ -1,5 +1,5 @@
 import { readdir } from 'node:fs/promises'
-import { type DescMethod, type DescService, create } from '@bufbuild/protobuf'
+import { create, type DescMethod, type DescService } from '@bufbuild/protobuf'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TapestryError } from '../../src/core/error.ts'
 import { methodPath } from '../../src/core/grpc-service.ts'
@@ -137,7 +137,11 @@ async function allMethods(): Promise<DescMethod[]> {
   const folder = new URL('../../src/gen/proto/tapestry/v1/', import.meta.url)
   const files = (await readdir(folder)).filter((name) => name.endsWith('_pb.ts'))
   const modules: Record<string, unknown>[] = await Promise.all(files.map((name) => import(new URL(name, folder).href)))
-  return modules.flatMap((exports) => Object.values(exports).filter(isService).flatMap((service) => service.methods))
+  return modules.flatMap((exports) =>
+    Object.values(exports)
+      .filter(isService)
+      .flatMap((service) => service.methods),
+  )
 }
 
 function isService(value: unknown): value is DescService {
@@ -255,7 +259,9 @@ describe('a node', () => {
 })
 
 async function standingOf(node: TestNode, key: RoundKey): Promise<string> {
-  for await (const { round: seen, standing } of node.client.receive(RoundService.method.watchRounds, { run: key.run })) {
+  for await (const { round: seen, standing } of node.client.receive(RoundService.method.watchRounds, {
+    run: key.run,
+  })) {
     if (seen?.ref?.number === key.number) return standing
   }
   throw new Error('the watch ended')

@@ -48,11 +48,7 @@ export class TestNode {
     this.#clock = clock
   }
 
-  static async open(
-    directory: NodeDirectory,
-    client: NodeClient,
-    clock: RunNodeOptions['clock'],
-  ): Promise<TestNode> {
+  static async open(directory: NodeDirectory, client: NodeClient, clock: RunNodeOptions['clock']): Promise<TestNode> {
     const { name, sources } = await directory.read()
     const key = privateKeyFromPem(await requireKey(directory, 'node.key'))
     return new TestNode({ name, directory, client, key, language: sources[0]?.language ?? '' }, clock)
@@ -107,7 +103,9 @@ export class TestNode {
       payloadDigest: payload.digest,
       payloadBytes: payload.bytes.length,
       nonce: randomBytes(16).toString('hex'),
-      languages: [{ language: this.language, community: '', tokens: 64, documents: 2, before: score(5.5), after: score(5.4) }],
+      languages: [
+        { language: this.language, community: '', tokens: 64, documents: 2, before: score(5.5), after: score(5.4) },
+      ],
     }
   }
 

@@ -4,6 +4,7 @@ import { TapestryError } from '../../core/error.ts'
 import { Child } from './child-process.ts'
 import type { NodeText } from './corpus.ts'
 import type { DemoLayout } from './demo-layout.ts'
+import { databasePid, stopLeftDatabase } from './embedded-database.ts'
 import type { MemoryMeter } from './memory-meter.ts'
 import { parseShownEvent, type ShownEvent } from './progress.ts'
 
@@ -51,7 +52,10 @@ export class DemoFederation {
       this.#coordinator = this.#start({ name: COORDINATOR, args, onLine })
       this.#follow(COORDINATOR, this.#coordinator)
     })
-    return SERVING.parse(parseLine(await Promise.race([listening, this.failed])))
+    const serving = SERVING.parse(parseLine(await Promise.race([listening, this.failed])))
+    const database = databasePid(this.#layout.coordinator)
+    if (database !== undefined) this.#meter.follow(COORDINATOR, database)
+    return serving
   }
 
   /** Invites a node and lets it join with its text: the participant's first command. */
@@ -96,6 +100,7 @@ export class DemoFederation {
     const others = [...this.#children].filter((child) => child !== this.#coordinator)
     await Promise.all(others.map((child) => child.stop()))
     await this.#coordinator?.stop()
+    stopLeftDatabase(this.#layout.coordinator)
     this.#children.clear()
     process.off('exit', this.#leaveAll)
   }

@@ -34,6 +34,14 @@ describe('MemoryMeter', () => {
     meter.follow('coordinator', 2)
     for (let sample = 0; sample < 3; sample++) await meter.sample()
     expect(meter.peakMb('coordinator')).toBe(150)
+  })
+
+  it('adds up processes of one name', async () => {
+    const meter = new MemoryMeter(async () => [entry(2, 1, 100), entry(7, 1, 30)])
+    meter.follow('coordinator', 2)
+    meter.follow('coordinator', 7)
+    await meter.sample()
+    expect(meter.peakMb('coordinator')).toBe(130)
     expect(meter.peakMb('stranger')).toBe(0)
   })
 })

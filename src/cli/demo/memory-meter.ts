@@ -18,7 +18,7 @@ export class MemoryMeter {
     this.#read = read
   }
 
-  /** Adds a process to what is measured. */
+  /** Adds a process to what is measured under a name; several under one name are added up. */
   follow(name: string, pid: number): void {
     this.#roots.set(pid, name)
   }
@@ -37,7 +37,12 @@ export class MemoryMeter {
     this.#sampling = true
     try {
       const processes = await this.#read()
-      for (const [pid, name] of this.#roots) this.#record(name, treeOf(pid, processes))
+      const totals = new Map<string, number>()
+      for (const [pid, name] of this.#roots) {
+        const bytes = treeOf(pid, processes).reduce((sum, entry) => sum + entry.rssBytes, 0)
+        totals.set(name, (totals.get(name) ?? 0) + bytes)
+      }
+      for (const [name, bytes] of totals) this.#peaks.set(name, Math.max(this.#peaks.get(name) ?? 0, bytes))
     } finally {
       this.#sampling = false
     }
@@ -46,10 +51,5 @@ export class MemoryMeter {
   /** The peak of one, in MB (10^6 bytes); 0 when it was never seen. */
   peakMb(name: string): number {
     return Math.round((this.#peaks.get(name) ?? 0) / 1e5) / 10
-  }
-
-  #record(name: string, tree: readonly ProcessEntry[]): void {
-    const bytes = tree.reduce((sum, entry) => sum + entry.rssBytes, 0)
-    this.#peaks.set(name, Math.max(this.#peaks.get(name) ?? 0, bytes))
   }
 }

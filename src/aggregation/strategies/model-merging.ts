@@ -1,0 +1,97 @@
+import { type Combine, type Contribution, ensureContributions, ensureWithin, invalid, normOf } from './contribution.ts'
+import { weightedMean } from './mean.ts'
+
+/**
+ * TIES: keep of each delta the ceil(density * length) elements of largest magnitude (ties: the first),
+ * elect for each element the sign of the weighted sum, and average those that agree with it, times
+ * `strength`. Yadav et al. 2023 (arXiv:2306.01708), algorithm 1; weights as in its later use, 1 in the paper.
+ * @param density above 0, to 1 @param strength the paper's lambda
+ */
+export function ties(density: number, strength: number): Combine {
+  ensureWithin('density', density, Number.MIN_VALUE, 1)
+  ensureWithin('strength', strength, 0, Number.MAX_VALUE)
+  return (contributions) => {
+    const length = ensureContributions(contributions)
+    const kept = contributions.map(({ delta, weight }) => ({ delta: largest(delta, density), weight }))
+    return Float32Array.from({ length }, (_, j) => strength * disjointMean(kept, j))
+  }
+}
+
+/** `delta` with zeros in place of all but its largest elements. */
+function largest(delta: Float32Array, density: number): Float32Array {
+  const keep = Math.ceil(density * delta.length)
+  const magnitudes = delta.map(Math.abs).sort().reverse()
+  const least = magnitudes[keep - 1] ?? 0
+  let ties = keep - magnitudes.findIndex((value) => value === least)
+  return delta.map((value) => {
+    if (Math.abs(value) > least) return value
+    return Math.abs(value) === least && ties-- > 0 ? value : 0
+  })
+}
+
+function disjointMean(contributions: readonly Contribution[], j: number): number {
+  const sign = Math.sign(contributions.reduce((sum, { delta, weight }) => sum + weight * delta[j]!, 0))
+  let sum = 0
+  let total = 0
+  for (const { delta, weight } of contributions) {
+    if (sign === 0 || Math.sign(delta[j]!) !== sign) continue
+    sum += weight * delta[j]!
+    total += weight
+  }
+  return total === 0 ? 0 : sum / total
+}
+
+/**
+ * DARE: drop each element with probability `rate`, divide those that stay by 1 - rate, then average.
+ * Yu et al. 2024 (arXiv:2311.03099), section 3. What is dropped depends on the seed, the place of
+ * the contribution and the element, and on nothing else.
+ * @param rate from 0 to below 1 @param seed a u32
+ */
+export function dare(rate: number, seed: number): Combine {
+  ensureWithin('rate', rate, 0, 1)
+  if (rate === 1) throw invalid('dropping everything leaves nothing')
+  ensureWithin('seed', seed, 0, 0xffffffff)
+  return (contributions) => {
+    ensureContributions(contributions)
+    const dropped = contributions.map(({ delta, weight }, i) => {
+      const key = mix(mix(seed) ^ i)
+      return { delta: delta.map((value, j) => (mix(key ^ mix(j)) / 2 ** 32 < rate ? 0 : value / (1 - rate))), weight }
+    })
+    return weightedMean(dropped)
+  }
+}
+
+/** A bijection of u32 that leaves no pattern: the finaliser "lowbias32" (C. Wellons, 2018), offset so that 0 moves. */
+function mix(value: number): number {
+  let x = (value + 0x9e3779b9) >>> 0
+  x = Math.imul(x ^ (x >>> 16), 0x7feb352d)
+  x = Math.imul(x ^ (x >>> 15), 0x846ca68b)
+  return (x ^ (x >>> 16)) >>> 0
+}
+
+/** Below this angle (in radians) the arc and the chord are the same in f32, and the sines would cancel. */
+const FLAT = 1e-4
+
+/**
+ * SLERP of exactly two deltas a and b: the point at t = w_b / (w_a + w_b) of the arc between them,
+ * (sin((1 - t) angle) a + sin(t angle) b) / sin(angle). Shoemake 1985 (SIGGRAPH), section 3.3.
+ * Parallel, opposite or zero vectors have no one arc: they are interpolated along the chord.
+ */
+export const slerp: Combine = (contributions) => {
+  const length = ensureContributions(contributions)
+  const [a, b, ...more] = contributions
+  if (a === undefined || b === undefined || more.length > 0) throw invalid('an arc is between exactly two deltas')
+  const t = b.weight / (a.weight + b.weight)
+  const angle = angleOf(a.delta, b.delta)
+  const flat = angle < FLAT || angle > Math.PI - FLAT
+  const from = flat ? 1 - t : Math.sin((1 - t) * angle) / Math.sin(angle)
+  const to = flat ? t : Math.sin(t * angle) / Math.sin(angle)
+  return Float32Array.from({ length }, (_, j) => from * a.delta[j]! + to * b.delta[j]!)
+}
+
+function angleOf(a: Float32Array, b: Float32Array): number {
+  const scale = normOf(a) * normOf(b)
+  if (scale === 0) return 0
+  const dot = a.reduce((sum, value, j) => sum + value * b[j]!, 0)
+  return Math.acos(Math.max(-1, Math.min(1, dot / scale)))
+}

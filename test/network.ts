@@ -201,14 +201,15 @@ export class TestNetwork {
   async nodeDirectory(
     name: string,
     languages: readonly string[] = [languageFor(this.nodes.length)],
+    community = '',
   ): Promise<NodeDirectory> {
-    const sources = await writeTexts(join(this.root, 'texts', name), name, languages)
+    const sources = await writeTexts(join(this.root, 'texts', name), name, languages, community)
     return createNodeDirectory(join(this.root, 'nodes', name), { name, sources })
   }
 
   /** A node that has joined. */
-  async addNode(name: string, languages?: readonly string[]): Promise<TestNode> {
-    const directory = await this.nodeDirectory(name, languages)
+  async addNode(name: string, languages?: readonly string[], community?: string): Promise<TestNode> {
+    const directory = await this.nodeDirectory(name, languages, community)
     await joinFederation(directory, await this.invite(`member-of-${name}`), this.clock)
     const node = await TestNode.open(directory, await openNodeClient(directory, this.clock), this.clock)
     this.#undo.push(() => node.close())
@@ -216,8 +217,8 @@ export class TestNetwork {
     return node
   }
 
-  async createRun(run: string, policy: Partial<RunPolicy> = {}): Promise<RunId> {
-    const plan = canonicalBytes(this.#options.spec ?? MICRO_SPEC)
+  async createRun(run: string, policy: Partial<RunPolicy> = {}, spec = this.#options.spec): Promise<RunId> {
+    const plan = canonicalBytes(spec ?? MICRO_SPEC)
     const whole = { ...usualPolicy(this.#options.participants ?? 0), ...this.#options.policy, ...policy }
     const { joinWindowMs, collectWindowMs, evaluateWindowMs, ...rest } = whole
     const windows = {

@@ -30,20 +30,29 @@ const QUEUE = 'tapestry-wake'
 const POSTGRES_SCHEMA = 'tapestry_wake'
 /** A queue that is down must not hold up a shutdown. */
 const CLOSE_MS = 3_000
+const LONGEST_RETRY_MS = 2_000
 
 /**
  * Connects to the queue. When it cannot be reached the returned queue is silent and workers live on
  * their own polls: that is logged once, and never an error.
  */
 export async function openWakeQueue(at: WakeBackend, log: Logger): Promise<WakeQueue> {
-  if (at.redisUrl !== undefined) return openQueue(createRedisBackend, { url: at.redisUrl }, log)
+  const { redisUrl, databaseUrl } = at
+  if (redisUrl !== undefined) {
+    return openQueue(createRedisBackend, (closing) => ({ url: redisUrl, retryStrategy: retryUntil(closing) }), log)
+  }
   try {
-    await migrate(at.databaseUrl)
+    await migrate(databaseUrl)
   } catch (error) {
     log.warn({ err: error }, 'no wake queue: workers find their jobs by polling')
     return { wake() {}, consume() {}, async close() {} }
   }
-  return openQueue(createPostgresBackend, { connectionString: at.databaseUrl, schema: POSTGRES_SCHEMA }, log)
+  return openQueue(createPostgresBackend, () => ({ connectionString: databaseUrl, schema: POSTGRES_SCHEMA }), log)
+}
+
+/** Without an end to its retries a client of a dead Redis would keep the process alive after `close`. */
+function retryUntil(closing: AbortSignal): (times: number) => number | null {
+  return (times) => (closing.aborted ? null : Math.min(times * 100, LONGEST_RETRY_MS))
 }
 
 /** Safe with several starters at once: the migrations run in one transaction under an advisory lock. */
@@ -58,7 +67,13 @@ async function migrate(databaseUrl: string): Promise<void> {
   }
 }
 
-function openQueue<B extends IQueueBackend, C>(factory: BackendFactory<B, C>, connection: C, log: Logger): WakeQueue {
+function openQueue<B extends IQueueBackend, C>(
+  factory: BackendFactory<B, C>,
+  connect: (closing: AbortSignal) => C,
+  log: Logger,
+): WakeQueue {
+  const closing = new AbortController()
+  const connection = connect(closing.signal)
   const { Queue, Worker } = withBackend(factory)
   const health = outageLog(log)
   const queue = new Queue(QUEUE, { connection, defaultJobOptions: { removeOnComplete: true, removeOnFail: true } })
@@ -79,7 +94,8 @@ function openQueue<B extends IQueueBackend, C>(factory: BackendFactory<B, C>, co
     },
     async close() {
       health.end()
-      for (const one of open) await within(CLOSE_MS, one.close())
+      closing.abort()
+      await Promise.all(open.map((one) => within(CLOSE_MS, one.close())))
     },
   }
 }

@@ -48,7 +48,7 @@ export function startWorker(
 ): { readonly stopped: Promise<void> } {
   const busy = new Set<Promise<void>>()
   const kick = (): Promise<void> => {
-    // Whoever is busy looks for more before resting: a wake that finds no free hand is not lost.
+    // Whoever is busy looks for more before resting, so a wake needs no free hand.
     if (options.signal.aborted || busy.size >= options.concurrency) return Promise.resolve()
     const loop = workUntilIdle(context, signer, options).finally(() => busy.delete(loop))
     busy.add(loop)

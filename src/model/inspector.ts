@@ -3,7 +3,7 @@ import { type ErrorCode, TapestryError } from '../core/error.ts'
 import type { Verdict } from '../core/rejection.ts'
 import type { Inspection, InspectionLimits } from './inspect.ts'
 import type { TensorSpec } from './tensor.ts'
-import { startThread } from './thread.ts'
+import { startWorker } from '../core/worker-thread.ts'
 
 export type InspectionRequest = {
   readonly id: number
@@ -46,7 +46,7 @@ export class Inspector {
 
   private start(): Worker {
     if (this.worker) return this.worker
-    const worker = startThread('inspector-worker', import.meta.url)
+    const worker = startWorker('./inspector-worker', import.meta.url)
     worker.on('message', (reply: InspectionReply) => this.settle(worker, reply))
     worker.on('error', (cause) => this.abandon(worker, cause))
     worker.on('exit', () => this.abandon(worker, undefined))

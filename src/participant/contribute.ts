@@ -7,7 +7,7 @@ import { ContributionService, type SubmitContributionResponse } from '../gen/pro
 import { contributionManifestBytes, parseContributionManifest } from '../model/contribution-manifest.ts'
 import type { Plan } from '../plan/plan.ts'
 import { digestOfFile } from './file-digest.ts'
-import type { NodeContext } from './node-context.ts'
+import type { NodeContext, WorkSignals } from './node-context.ts'
 import type { Report, RoundFolder, Submission } from './round-folder.ts'
 import { fetchBase, fetchPlan, mostWeightBytes } from './round-inputs.ts'
 import type { RoundView } from './round-view.ts'
@@ -30,7 +30,7 @@ export async function contribute(
   node: NodeContext,
   view: RoundView,
   folder: RoundFolder,
-  signal: AbortSignal,
+  { work: signal, stop }: WorkSignals,
   onWeights: (digest: Digest) => void,
 ): Promise<Answer> {
   await folder.prepare()
@@ -39,7 +39,7 @@ export async function contribute(
   const submission = await ensureSubmission(node, view, report, folder)
   for (let uploads = 1; ; uploads++) {
     await upload(node, view, report, folder, signal)
-    const response = await submit(node, submission, signal)
+    const response = await submit(node, submission, stop)
     if (response.rejection?.reason !== 'TRUNCATED' || uploads >= MAX_UPLOADS) {
       return conclude(node, view, folder, submission, response)
     }

@@ -6,7 +6,7 @@ import { ContributionService } from '../gen/proto/tapestry/v1/contribution_pb.ts
 import { evaluationReportBytes, type LanguageEvaluation } from '../model/evaluation-report.ts'
 import type { LanguageKey, Score } from '../model/report-document.ts'
 import type { Plan } from '../plan/plan.ts'
-import type { NodeContext } from './node-context.ts'
+import type { NodeContext, WorkSignals } from './node-context.ts'
 import type { Report, RoundFolder } from './round-folder.ts'
 import { fetchBase, fetchCandidate, fetchPlan } from './round-inputs.ts'
 import type { RoundView } from './round-view.ts'
@@ -24,7 +24,7 @@ export async function evaluate(
   node: NodeContext,
   view: RoundView & { readonly candidate: Digest },
   folder: RoundFolder,
-  signal: AbortSignal,
+  { work: signal, stop }: WorkSignals,
   onWeights: (digest: Digest) => void,
 ): Promise<boolean> {
   onWeights(view.candidate)
@@ -42,7 +42,7 @@ export async function evaluate(
   })
   const signature = signMessage(node.nodeKey, DOMAINS.evaluation, report)
   const request = { report, signature: signatureMessage(signature) }
-  const { rejection } = await node.client.call(ContributionService.method.submitEvaluation, request, { signal })
+  const { rejection } = await node.client.call(ContributionService.method.submitEvaluation, request, { signal: stop })
   if (rejection === undefined) {
     node.emit({ type: 'evaluated', key: view.key, languages })
     return true

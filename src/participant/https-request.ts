@@ -1,9 +1,9 @@
 import type { ClientRequest, IncomingMessage } from 'node:http'
 import { request } from 'node:https'
-import { type ErrorCode, isErrorCode, TapestryError } from '../core/error.ts'
+import { type ErrorCode, TapestryError } from '../core/error.ts'
 import { IDLE_MS } from './artifact.ts'
 import type { HttpsOrigin } from './channel.ts'
-import { printable } from './rpc-error.ts'
+import { codeFromAfar, printable } from './rpc-error.ts'
 
 /** An answer that is not the coordinator's own: a proxy's, or a cut connection. Another way may still be open. */
 export class HttpsFailure extends Error {
@@ -63,7 +63,7 @@ export async function refusalOf(response: IncomingMessage): Promise<Error> {
 }
 
 function codeOf(text: string): ErrorCode | undefined {
-  return isErrorCode(text) ? text : CODE_OF_REASON.get(text)
+  return codeFromAfar(text) ?? CODE_OF_REASON.get(text)
 }
 
 type Problem = { readonly code?: string; readonly detail?: string; readonly title?: string }

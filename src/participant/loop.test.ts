@@ -231,6 +231,21 @@ describe('a node without its coordinator', () => {
     expect(typesOf().filter((type) => type === 'connected').length).toBeGreaterThan(1)
   })
 
+  it('is patient with a coordinator whose disk is full, but not for ever', async () => {
+    let full = 3
+    rounds.afterCall = (call) => {
+      if (call.startsWith('submit') && full-- > 0) throw new TapestryError('DISK_FULL', 'no room')
+    }
+    rounds.rounds = 2
+    rounds.current.last = false
+    expect(await run({ rounds: 1 })).toMatchObject({ finished: 1 })
+    expect(typesOf().filter((type) => type === 'retrying')).toHaveLength(3)
+    full = Number.POSITIVE_INFINITY
+    await restart()
+    await run(stopAt('set-aside'))
+    expect(events.at(-1)).toMatchObject({ type: 'set-aside', error: { code: 'RESOURCE_EXHAUSTED' } })
+  })
+
   it('learns of a round that ended while it was cut off', async () => {
     rounds.automatic = false
     const running = run({ rounds: 1 })
@@ -323,7 +338,12 @@ describe('a hostile coordinator', () => {
   it.each<[string, () => void]>([
     ['is too large for the plan', () => publishBase({ 'model.safetensors': Buffer.alloc(2_000_000) })],
     ['holds no weights', () => publishBase({ 'weights.bin': Buffer.from('x') })],
-    ['is not what was signed', () => void (fake.faults.tamper = (bytes) => Buffer.concat([bytes, bytes]))],
+    [
+      'is not what was signed',
+      () => {
+        fake.faults.tamper = (bytes) => Buffer.concat([bytes, bytes])
+      },
+    ],
     [
       'nobody signed',
       () => {

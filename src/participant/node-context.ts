@@ -33,6 +33,14 @@ export type NodeContext = {
   readonly emit: (event: NodeEvent) => void
 }
 
+/** What ends a piece of work. */
+export type WorkSignals = {
+  /** The round has moved on, or the node stops: training and transfers are pointless. */
+  readonly work: AbortSignal
+  /** The node stops. A call that hands something in is short, and its answer counts though the round moves meanwhile. */
+  readonly stop: AbortSignal
+}
+
 /** The federation's record; release keys may be added while a node runs. */
 export type FederationKeeper = {
   current(): FederationRecord

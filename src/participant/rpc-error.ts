@@ -25,6 +25,20 @@ const CODE_OF_STATUS: ReadonlyMap<number, ErrorCode> = new Map([
   [status.UNAUTHENTICATED, 'UNAUTHENTICATED'],
 ])
 
+/** Codes that speak of the machine they were made on: of the other one's state they say only this. */
+const CODE_FROM_AFAR: ReadonlyMap<ErrorCode, ErrorCode> = new Map([
+  ['DISK_FULL', 'RESOURCE_EXHAUSTED'],
+  ['DATA_INVALID', 'INVALID_ARGUMENT'],
+  ['DATA_VERSION', 'FAILED_PRECONDITION'],
+  ['ENGINE_FAILED', 'INTERNAL'],
+  ['PORT_IN_USE', 'UNAVAILABLE'],
+])
+
+/** What a code from the other side means on this one; undefined when it is none of ours. */
+export function codeFromAfar(text: string): ErrorCode | undefined {
+  return isErrorCode(text) ? (CODE_FROM_AFAR.get(text) ?? text) : undefined
+}
+
 const MOST_TEXT = 1024
 
 /** Text from the other side, safe to print: no control characters that a terminal would obey. */
@@ -35,7 +49,7 @@ export function printable(text: string): string {
 /** Turns a failed call into our error: by the code in its trailing metadata, else by its status. */
 export function rpcError(method: string, error: ServiceError): TapestryError {
   const told = text(error.metadata, CODE_KEY)
-  const code = told !== undefined && isErrorCode(told) ? told : (CODE_OF_STATUS.get(error.code) ?? 'INTERNAL')
+  const code = (told && codeFromAfar(told)) || (CODE_OF_STATUS.get(error.code) ?? 'INTERNAL')
   const hint = text(error.metadata, HINT_KEY)
   const message = printable(error.details === '' ? `${method} failed` : error.details)
   return new TapestryError(code, message, { cause: error, ...(hint && { hint: printable(decodeHint(hint)) }) })

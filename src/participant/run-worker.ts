@@ -6,7 +6,7 @@ import type { Phase } from '../round/round.ts'
 import { contribute } from './contribute.ts'
 import { evaluate } from './evaluate.ts'
 import { type Action, nextAction } from './next-action.ts'
-import type { NodeContext } from './node-context.ts'
+import type { NodeContext, WorkSignals } from './node-context.ts'
 import { backoffMs, isPassing, pause } from './retry.ts'
 import { pruneRounds, RoundFolder } from './round-folder.ts'
 import { fetchPlan } from './round-inputs.ts'
@@ -35,8 +35,9 @@ const FATAL: ReadonlySet<ErrorCode> = new Set([
   'INVITATION_EXPIRED',
 ])
 
-/** An internal error of either side may be a passing one; after this many in a row it is not. */
-const MAX_INTERNAL = 5
+/** Failures that may be passing ones, such as a coordinator's full disk; after this many in a row they are not. */
+const DOUBTFUL: ReadonlySet<ErrorCode> = new Set(['INTERNAL', 'RESOURCE_EXHAUSTED'])
+const MAX_DOUBTFUL = 10
 
 export function isFatal(error: TapestryError): boolean {
   return FATAL.has(error.code)
@@ -131,7 +132,7 @@ export class RunWorker {
     const abort = new AbortController()
     this.#current = { number: view.key.number, phase: view.phase, abort }
     try {
-      await this.#act(view, action, AbortSignal.any([this.#signal, abort.signal]))
+      await this.#act(view, action, { work: AbortSignal.any([this.#signal, abort.signal]), stop: this.#signal })
       return true
     } catch (error) {
       if (this.#signal.aborted) return true
@@ -145,14 +146,14 @@ export class RunWorker {
     }
   }
 
-  async #act(view: RoundView, action: Action, signal: AbortSignal): Promise<void> {
+  async #act(view: RoundView, action: Action, signals: WorkSignals): Promise<void> {
     const folder = new RoundFolder(this.#node.directory, view.key)
     const onWeights = (digest: Digest) => this.#weights.add(digest)
     switch (action) {
       case 'join': {
         // A plan that this node cannot run is found out before others wait for it.
-        await fetchPlan(this.#node, view.plan, signal)
-        await this.#node.client.call(RoundService.method.joinRound, { ref: view.key }, { signal })
+        await fetchPlan(this.#node, view.plan, signals.work)
+        await this.#node.client.call(RoundService.method.joinRound, { ref: view.key }, { signal: signals.stop })
         await folder.prepare()
         this.#stand(view, 'joined')
         this.#node.emit({ type: 'joined', key: view.key })
@@ -161,7 +162,7 @@ export class RunWorker {
       case 'contribute': {
         const outcome = await folder.readOutcome()
         if (outcome?.contribution === 'refused' && outcome.base === view.base) return this.#aside(view)
-        const answer = await contribute(this.#node, view, folder, signal, onWeights)
+        const answer = await contribute(this.#node, view, folder, signals, onWeights)
         if (answer === 'too-late') this.#node.emit({ type: 'too-late', key: view.key, action })
         if (answer === 'accepted' || answer === 'refused') this.#stand(view, answer)
         else this.#aside(view)
@@ -170,7 +171,7 @@ export class RunWorker {
       case 'evaluate': {
         const { candidate } = view
         if (candidate === undefined) return this.#aside(view)
-        const taken = await evaluate(this.#node, { ...view, candidate }, folder, signal, onWeights)
+        const taken = await evaluate(this.#node, { ...view, candidate }, folder, signals, onWeights)
         if (taken) this.#stand(view, 'evaluated')
         else this.#aside(view)
       }
@@ -179,7 +180,7 @@ export class RunWorker {
 
   async #recover(view: RoundView, action: Action, error: TapestryError, failures: number): Promise<boolean> {
     if (isFatal(error)) throw error
-    if (isPassing(error) || (error.code === 'INTERNAL' && failures < MAX_INTERNAL)) {
+    if (isPassing(error) || (DOUBTFUL.has(error.code) && failures < MAX_DOUBTFUL)) {
       const retryInMs = backoffMs(failures, this.#node.backoff)
       this.#node.emit({ type: 'retrying', key: view.key, action, error, retryInMs })
       this.#wake = new AbortController()

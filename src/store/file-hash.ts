@@ -27,7 +27,7 @@ const waiting = new Map<number, Waiting>()
 export async function hashFile(path: string): Promise<Digest> {
   const { size } = await stat(path)
   if (size <= SMALL_BYTES) return digestOf(await readFile(path))
-  thread ??= startThread()
+  thread ??= startHashing()
   const worker = thread
   const id = ++lastId
   return new Promise((resolve, reject) => {
@@ -37,7 +37,7 @@ export async function hashFile(path: string): Promise<Digest> {
   })
 }
 
-function startThread(): Worker {
+function startHashing(): Worker {
   const worker = startWorker('./file-hash-worker', import.meta.url)
   worker.on('message', (answer: HashAnswer) => settle(worker, answer))
   worker.on('error', (error) => giveUp(worker, error))

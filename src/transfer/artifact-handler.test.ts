@@ -124,6 +124,8 @@ async function send(who: string | undefined, sent: Sent = {}): Promise<Answer> {
   const outgoing = request(optionsOf(who, sent))
   outgoing.end(sent.body)
   const [response] = await once(outgoing, 'response')
+  // Refused in the middle of its body, a client may still be writing when the server goes away.
+  outgoing.on('error', () => undefined)
   const chunks: Buffer[] = []
   for await (const chunk of response) chunks.push(chunk)
   const body = Buffer.concat(chunks)

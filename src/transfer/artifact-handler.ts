@@ -42,14 +42,12 @@ async function answer(ctx: TransferContext, request: IncomingMessage, response: 
     case 'HEAD':
       return sendArtifact(ctx, caller, digest, request, response)
     default:
-      refuse(request, response, () =>
-        sendProblem(response, {
-          status: 405,
-          code: 'INVALID_ARGUMENT',
-          detail: `${request.method} is not possible here`,
-          headers: { Allow: 'GET, HEAD, PUT' },
-        }),
-      )
+      sendProblem(response, {
+        status: 405,
+        code: 'INVALID_ARGUMENT',
+        detail: `${request.method} is not possible here`,
+        headers: { Allow: 'GET, HEAD, PUT' },
+      })
   }
 }
 
@@ -60,19 +58,7 @@ function fail(ctx: TransferContext, request: IncomingMessage, response: ServerRe
     ctx.log.error({ err: error, url: request.url }, 'a transfer failed')
   else ctx.log.debug({ err: error, url: request.url }, 'a transfer was refused or cut')
   if (response.headersSent || response.destroyed) request.destroy()
-  else refuse(request, response, () => sendProblem(response, problemOf(error)))
-}
-
-/** How long a sender may take to read why its body is not wanted. */
-const LINGER_MS = 2000
-
-/** Sends a refusal and ends the connection, without taking the rest of a body that may be endless. */
-export function refuse(request: IncomingMessage, response: ServerResponse, send: () => void): void {
-  if (!request.complete) {
-    const cut = setTimeout(() => request.destroy(), LINGER_MS)
-    request.once('close', () => clearTimeout(cut))
-  }
-  send()
+  else sendProblem(response, problemOf(error))
 }
 
 function digestOfPath(url: string): Digest {

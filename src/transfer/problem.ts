@@ -1,4 +1,4 @@
-import { type ServerResponse, STATUS_CODES } from 'node:http'
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { ErrorCode } from '../core/error.ts'
 import { toTapestryError } from '../core/error.ts'
 import type { Rejection } from '../core/rejection.ts'
@@ -46,7 +46,14 @@ export function problemOfRejection({ reason, detail }: Rejection): Problem {
   return { status: reason === 'TOO_LARGE' ? 413 : 422, code: reason, detail }
 }
 
-/** Sends a problem document. The connection ends with it: what the client may still be sending is not wanted. */
+const MOST_DETAIL = 1024
+/** How long a sender may go on before it has read why its body is not wanted. */
+const LINGER_MS = 2000
+
+/**
+ * Sends a problem document. To cut a sender in the middle of its body would lose the answer on the way (RFC 9112,
+ * 9.6): what it still sends is thrown away for a moment, and then the connection is cut.
+ */
 export function sendProblem(response: ServerResponse, { status, code, detail, headers }: Problem): void {
   const title = STATUS_CODES[status] ?? 'Error'
   const body = JSON.stringify({ type: 'about:blank', title, status, code, detail: detail.slice(0, MOST_DETAIL) })
@@ -55,10 +62,17 @@ export function sendProblem(response: ServerResponse, { status, code, detail, he
     'Content-Type': 'application/problem+json',
     'Content-Length': Buffer.byteLength(body),
     'Cache-Control': 'no-store',
-    Connection: 'close',
+    // Node would otherwise close at once for a sender that asked for one request only.
+    ...(response.req.complete ? {} : { Connection: 'keep-alive' }),
   })
-  // A HEAD response has no body (RFC 9110, 9.3.2): Node leaves it out.
   response.end(body)
+  linger(response.req)
 }
 
-const MOST_DETAIL = 1024
+function linger(request: IncomingMessage): void {
+  if (request.complete) return
+  const cut = setTimeout(() => request.destroy(), LINGER_MS)
+  request.once('end', () => clearTimeout(cut))
+  request.once('close', () => clearTimeout(cut))
+  request.resume()
+}

@@ -29,7 +29,9 @@ export async function receiveArtifact(
   if (!whole) await requireAnnounced(ctx, node, digest, part.size)
   // Nothing was taken yet: who asks first sends nothing for an artifact that is here, or not wanted.
   if (!whole && request.headers.expect?.toLowerCase() === '100-continue') response.writeContinue()
-  const state = await appendUpload(ctx, node, digest, part.start, inBlocks(request))
+  // A refusal is still to be sent when the rest of the body is not wanted: the request must outlive its reading.
+  const body = inBlocks(request.iterator({ destroyOnReturn: false }))
+  const state = await appendUpload(ctx, node, digest, part.start, body)
   sendState(response, state)
 }
 
@@ -40,11 +42,15 @@ async function requireAnnounced(ctx: UploadContext, node: NodeId, digest: Digest
 }
 
 function sendState(response: ServerResponse, state: UploadState): void {
-  if (state.kind === 'rejected') return sendProblem(response, problemOfRejection(state.rejection))
+  if (state.kind === 'rejected') {
+    sendProblem(response, problemOfRejection(state.rejection))
+    return
+  }
   const headers = { 'Tapestry-Offset': String(state.offset) }
   if (state.kind === 'wrong-offset') {
     const detail = `the bytes have to begin at ${state.offset}`
-    return sendProblem(response, { status: 409, code: 'FAILED_PRECONDITION', detail, headers })
+    sendProblem(response, { status: 409, code: 'FAILED_PRECONDITION', detail, headers })
+    return
   }
   const complete = state.kind === 'complete'
   const body = JSON.stringify({ offset: state.offset, complete })

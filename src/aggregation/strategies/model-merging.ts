@@ -22,7 +22,7 @@ function largest(delta: Float32Array, density: number): Float32Array {
   const keep = Math.ceil(density * delta.length)
   const magnitudes = delta.map(Math.abs).sort().reverse()
   const least = magnitudes[keep - 1] ?? 0
-  let ties = keep - magnitudes.findIndex((value) => value === least)
+  let ties = keep - magnitudes.indexOf(least)
   return delta.map((value) => {
     if (Math.abs(value) > least) return value
     return Math.abs(value) === least && ties-- > 0 ? value : 0

@@ -3,6 +3,8 @@ import { TapestryError } from './core/error.ts'
 
 /** 64 GiB: one bf16 vector of a 30B model; larger models arrive in shards. */
 const DEFAULT_MAX_ARTIFACT_BYTES = 64 * 2 ** 30
+/** Long enough for a pause of the whole machine, short enough that a dead worker's job is soon taken over. */
+const DEFAULT_LEASE_MS = 60_000
 /** Stop taking uploads before the disk is full: the database shares it. */
 const DEFAULT_MIN_FREE_BYTES = 512 * 2 ** 20
 
@@ -29,6 +31,8 @@ const SCHEMA = z.strictObject({
   maxOpenUploads: z.int().min(1).max(1000).default(4),
   /** Free bytes below which uploads are refused. */
   minFreeBytes: z.int().min(0).default(DEFAULT_MIN_FREE_BYTES),
+  /** After this long without a sign of life a worker's job is another worker's, in milliseconds. */
+  leaseMs: z.int().min(1000).max(3_600_000).default(DEFAULT_LEASE_MS),
   /** Serve gRPC reflection. */
   reflection: z.boolean().default(false),
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),

@@ -48,6 +48,7 @@ export const MICRO_SPEC: PlanSpec = {
     batchSize: 2,
     sequenceLength: 32,
     localSteps: 6,
+    vocabulary: 'all',
     optimizer: {
       kind: 'adamw',
       learningRate: 0.01,

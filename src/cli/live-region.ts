@@ -30,8 +30,8 @@ export class LiveRegion {
 
   /** Clears the region, and writes `text` above where it will be drawn next. */
   print(text: string): void {
-    this.#sink.write(`${this.#erasure()}${text}\n`)
     this.clear()
+    this.#sink.write(`${text}\n`)
   }
 
   /** Takes the region off the screen. */

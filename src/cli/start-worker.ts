@@ -19,7 +19,8 @@ export async function startWorkerProcess(options: CoordinatorOptions): Promise<R
   const stopping = new AbortController()
   const queue = await openWakeQueue({ redisUrl: context.config.redisUrl, databaseUrl }, context.log)
   const signer = { key: privateKeyFromPem(secrets.releaseKey) }
-  const worker = startWorker(context, signer, queue, { concurrency: CONCURRENCY, signal: stopping.signal })
+  const { leaseMs } = context.config
+  const worker = startWorker(context, signer, queue, { concurrency: CONCURRENCY, signal: stopping.signal, leaseMs })
   const stopped = worker.stopped.then(async () => {
     await queue.close()
     await context.store.close()

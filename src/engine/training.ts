@@ -1,9 +1,11 @@
 import type { InferenceSession } from 'onnxruntime-node'
 import { TapestryError } from '../core/error.ts'
 import { elementCount, type TensorSpec } from '../model/tensor.ts'
+import { EOS_ID } from '../model/tokenizer.ts'
 import { parameterSpecs } from '../plan/parameters.ts'
 import type { AdamwSpec, PlanSpec } from '../plan/spec.ts'
-import { firstMoment, nextName, secondMoment } from '../plan/train-graph.ts'
+import { firstMoment, nextName, secondMoment, UNSEEN } from '../plan/train-graph.ts'
+import type { Corpus } from './dataset.ts'
 import type { Sequence } from './sequences.ts'
 import { batchTensors, floatsOf, floatTensor, openSession, type Tensors } from './session.ts'
 
@@ -15,6 +17,7 @@ export type StepReport = { readonly step: number; readonly loss: number }
  * The updated weights and moments are written over their inputs, which saves three copies of the
  * model: the train graph promises that nothing reads an input after its successor is written.
  * @param nextSequence draws one training sequence of the plan's length
+ * @param vocabulary the graph's input of that name, or nothing: see {@link seenVocabulary}
  * @throws TapestryError ENGINE_FAILED when the loss stops being a number.
  */
 export async function trainSteps(
@@ -22,6 +25,7 @@ export async function trainSteps(
   graph: Uint8Array,
   weights: Tensors,
   nextSequence: () => Sequence,
+  vocabulary: Tensors,
   onStep: (report: StepReport) => void,
 ): Promise<void> {
   const session = await openSession(graph)
@@ -30,11 +34,20 @@ export async function trainSteps(
   const schedule = scheduleOf(optimizer)
   for (let step = 1; step <= localSteps; step++) {
     const sequences = Array.from({ length: batchSize }, nextSequence)
-    const loss = await runStep(session, state, { ...batchTensors(sequences), ...schedule.next().value })
+    const loss = await runStep(session, state, { ...batchTensors(sequences), ...vocabulary, ...schedule.next().value })
     if (!Number.isFinite(loss)) throw new TapestryError('ENGINE_FAILED', `the loss is not a number at step ${step}`)
     onStep({ step, loss })
   }
   await session.release()
+}
+
+/** What the train graph wants to know about the tokens of the training text; nothing when the plan trains on all. */
+export function seenVocabulary({ architecture, training }: PlanSpec, corpora: readonly Corpus[]): Tensors {
+  if (training.vocabulary === 'all') return {}
+  const bias = new Float32Array(architecture.vocabSize).fill(UNSEEN)
+  bias[EOS_ID] = 0
+  for (const { train } of corpora) for (const { bytes } of train) for (const byte of bytes) bias[byte] = 0
+  return { vocabulary: floatTensor(bias, [1, bias.length]) }
 }
 
 /** @returns the mean loss of the batch before the step, in nats per token. */

@@ -1,10 +1,11 @@
 import 'reflect-metadata'
-import { createHash, type KeyObject, randomBytes, webcrypto, X509Certificate } from 'node:crypto'
+import { type KeyObject, randomBytes, webcrypto, X509Certificate } from 'node:crypto'
 import { isIP } from 'node:net'
 import * as x509 from '@peculiar/x509'
 import type { Millis } from '../core/clock.ts'
 import { TapestryError } from '../core/error.ts'
-import { ensureFederationId, type FederationId } from '../core/ids.ts'
+import { fingerprintOf } from '../core/fingerprint.ts'
+import type { FederationId } from '../core/ids.ts'
 import { type CertificateIdentity, identityUri } from './certificate-identity.ts'
 import { requestedKey, signingAlgorithmOf } from './certificate-request.ts'
 import { ensureDisplayName } from './display-name.ts'
@@ -51,12 +52,6 @@ export async function createAuthority(name: string, now: Millis): Promise<Author
 /** `sha256:<hex>` of the certificate's public key (SPKI, DER). @throws TapestryError INVALID_ARGUMENT if it is not PEM. */
 export function federationIdOf(certificate: string): FederationId {
   return fingerprintOf(parsePem(certificate))
-}
-
-/** `sha256:<hex>` of a certificate's public key (SPKI, DER). */
-export function fingerprintOf(certificate: X509Certificate): FederationId {
-  const spki = certificate.publicKey.export({ type: 'spki', format: 'der' })
-  return ensureFederationId(`sha256:${createHash('sha256').update(spki).digest('hex')}`)
 }
 
 /**

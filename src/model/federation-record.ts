@@ -1,8 +1,8 @@
-import { createHash, type KeyObject, X509Certificate } from 'node:crypto'
+import { type KeyObject, X509Certificate } from 'node:crypto'
 import { z } from 'zod'
 import { canonicalBytes } from '../core/canonical-json.ts'
-import { fromHex } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
+import { fingerprintOf } from '../core/fingerprint.ts'
 import { ensureFederationId, type FederationId } from '../core/ids.ts'
 import { DOMAINS, keyIdOf, publicKeyFromPem, type Signature, signMessage, verifyMessage } from '../core/signature.ts'
 import { branded, parseCanonical } from './parsing.ts'
@@ -37,8 +37,7 @@ const recordSchema = z.strictObject({
  * @throws TapestryError VERIFICATION_FAILED when the text is not one PEM certificate
  */
 export function federationIdOf(caCertificatePem: string): FederationId {
-  const spki = parseCertificate(caCertificatePem).publicKey.export({ type: 'spki', format: 'der' })
-  return ensureFederationId(fromHex(createHash('sha256').update(spki).digest('hex')))
+  return fingerprintOf(parseCertificate(caCertificatePem))
 }
 
 /** Signs a record with the key of its CA. @returns the canonical bytes and their signature */

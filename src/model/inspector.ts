@@ -1,9 +1,9 @@
 import type { Worker } from 'node:worker_threads'
 import { type ErrorCode, TapestryError } from '../core/error.ts'
 import type { Verdict } from '../core/rejection.ts'
+import { startWorker } from '../core/worker-thread.ts'
 import type { Inspection, InspectionLimits } from './inspect.ts'
 import type { TensorSpec } from './tensor.ts'
-import { startWorker } from '../core/worker-thread.ts'
 
 export type InspectionRequest = {
   readonly id: number

@@ -112,7 +112,10 @@ const manifestSchema = z
     ),
   })
   .refine(({ contributions }) => weightsAddUp(contributions), 'the weights do not add up to 1')
-  .refine(({ contributions }) => ascend(contributions.map(({ node }) => node)), 'contributions are not in order of node')
+  .refine(
+    ({ contributions }) => ascend(contributions.map(({ node }) => node)),
+    'contributions are not in order of node',
+  )
   .refine(({ files }) => ascend(files.map(({ path }) => path)), 'files are not in order of path')
   .refine(({ files }) => findPathClash(files.map(({ path }) => path)) === undefined, 'two paths clash')
   .refine(

@@ -2,8 +2,8 @@ import { X509Certificate } from 'node:crypto'
 import { isIP } from 'node:net'
 import { connect, type TLSSocket } from 'node:tls'
 import { TapestryError } from '../core/error.ts'
+import { fingerprintOf } from '../core/fingerprint.ts'
 import type { FederationId } from '../core/ids.ts'
-import { fingerprintOf } from '../identity/certificate-authority.ts'
 import type { Address } from './address.ts'
 
 const PROBE_MS = 15_000

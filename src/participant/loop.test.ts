@@ -215,7 +215,6 @@ describe('a node that is killed', () => {
 
 describe('a node without its coordinator', () => {
   it('keeps trying and goes on', async () => {
-    const port = Number(fake.address.split(':')[1])
     let down = true
     rounds.afterCall = () => down && fake.cutAll()
     const running = run({
@@ -226,7 +225,6 @@ describe('a node without its coordinator', () => {
       },
     })
     expect(await running).toEqual({ finished: 1, because: 'rounds' })
-    expect(port).toBeGreaterThan(0)
     expect(typesOf()).toContain('disconnected')
     expect(typesOf().filter((type) => type === 'connected').length).toBeGreaterThan(1)
   })
@@ -266,9 +264,10 @@ describe('a refusal', () => {
       detail: 'a NaN [31m in q_proj',
     })
     await restart()
-    const running = run()
+    events.length = 0
     rounds.refuse = undefined
-    await new Promise((resolve) => setTimeout(resolve, 50))
+    const running = run()
+    await untilEvent('round')
     rounds.move({ phase: RoundPhase.FAILED, reason: 'no quorum' })
     expect(await running).toMatchObject({ finished: 1 })
     expect(rounds.calls).toEqual(['join 1', 'submit 1'])

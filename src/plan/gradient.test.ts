@@ -6,7 +6,7 @@ import { parameterSpecs } from './parameters.ts'
 import { PRESETS } from './presets.ts'
 import { type Random, randomFrom } from './random.ts'
 import type { PlanSpec } from './spec.ts'
-import { gradientGraph, gradientName } from './train-graph.ts'
+import { gradientGraph, gradientName, UNSEEN } from './train-graph.ts'
 
 // The reference: a Llama in double precision, written from the papers in plain loops over one
 // sequence, sharing no code with the graph builder. Its finite differences are exact to about 1e-9.
@@ -74,11 +74,11 @@ function referenceLogits(a: LlamaArchitecture, parameters: Parameters, ids: read
   return xs.map((x) => multiply(head, normalise(x, get('model.norm.weight'), a.normEpsilon)))
 }
 
-function referenceLoss(spec: PlanSpec, parameters: Parameters, batch: Batch): number {
+function referenceLoss(spec: PlanSpec, parameters: Parameters, batch: Batch, seen: readonly boolean[] = []): number {
   let [sum, count] = [0, 0]
   batch.ids.forEach((ids, row) => {
     referenceLogits(spec.architecture, parameters, ids).forEach((logits, t) => {
-      const partition = Math.log(logits.reduce((p, x) => p + Math.exp(x), 0))
+      const partition = Math.log(logits.reduce((p, x, i) => p + (seen[i] === false ? 0 : Math.exp(x)), 0))
       sum += batch.mask[row]![t]! * (partition - logits[batch.labels[row]![t]!]!)
       count += batch.mask[row]![t]!
     })
@@ -93,7 +93,7 @@ function tinySpec(architecture: Partial<LlamaArchitecture>, batchSize = 2, seque
     ...tiny,
     // The builder does not fix the vocabulary, parsePlanSpec does: 11 keep the reference quick.
     architecture: { ...tiny.architecture, vocabSize: 11, ...small, ...architecture },
-    training: { ...tiny.training, batchSize, sequenceLength },
+    training: { ...tiny.training, vocabulary: 'all', batchSize, sequenceLength },
   }
 }
 
@@ -115,7 +115,7 @@ function randomBatch({ architecture, training }: PlanSpec, random: Random): Batc
   return { ids: rows(token), labels: rows(token), mask: rows(() => (random.below(4) === 0 ? 0 : 1)) }
 }
 
-async function graphGradients(spec: PlanSpec, parameters: Parameters, batch: Batch) {
+async function graphGradients(spec: PlanSpec, parameters: Parameters, batch: Batch, seen: readonly boolean[] = []) {
   const session = await InferenceSession.create(gradientGraph(spec), { intraOpNumThreads: 1 })
   const shape = [spec.training.batchSize, spec.training.sequenceLength]
   const integers = (rows: number[][]) => new Tensor('int64', BigInt64Array.from(rows.flat().map(BigInt)), shape)
@@ -123,6 +123,10 @@ async function graphGradients(spec: PlanSpec, parameters: Parameters, batch: Bat
     ids: integers(batch.ids),
     labels: integers(batch.labels),
     mask: new Tensor('float32', Float32Array.from(batch.mask.flat()), shape),
+  }
+  if (spec.training.vocabulary === 'seen') {
+    const bias = Float32Array.from(seen, (one) => (one ? 0 : UNSEEN))
+    feeds['vocabulary'] = new Tensor('float32', bias, [1, bias.length])
   }
   for (const { name, shape: dims } of parameterSpecs(spec))
     feeds[name] = new Tensor('float32', Float32Array.from(parameters.get(name)!), [...dims])
@@ -132,12 +136,12 @@ async function graphGradients(spec: PlanSpec, parameters: Parameters, batch: Bat
 }
 
 /** Central difference of the reference by one element. */
-function slope(spec: PlanSpec, parameters: Parameters, batch: Batch, tensor: Float64Array, index: number): number {
+function slope(loss: () => number, tensor: Float64Array, index: number): number {
   const [step, kept] = [1e-5, tensor[index]!]
   tensor[index] = kept + step
-  const above = referenceLoss(spec, parameters, batch)
+  const above = loss()
   tensor[index] = kept - step
-  const below = referenceLoss(spec, parameters, batch)
+  const below = loss()
   tensor[index] = kept
   return (above - below) / (2 * step)
 }
@@ -155,7 +159,8 @@ describe('gradients', () => {
     expect(graph.loss).toBeCloseTo(referenceLoss(spec, parameters, batch), 5)
     for (const [name, tensor] of parameters) {
       const found = graph.gradient(name)
-      const expected = Array.from(tensor, (_value, index) => slope(spec, parameters, batch, tensor, index))
+      const loss = () => referenceLoss(spec, parameters, batch)
+      const expected = Array.from(tensor, (_value, index) => slope(loss, tensor, index))
       const worst = Math.max(...expected.map((value, index) => Math.abs(value - found[index]!)))
       expect(worst, name).toBeLessThan(2e-6)
       expect(Math.hypot(...expected), `${name} has a gradient to compare`).toBeGreaterThan(1e-3)
@@ -184,11 +189,33 @@ describe('gradients', () => {
       const graph = await graphGradients(spec, parameters, batch)
       for (const [name, tensor] of parameters) {
         const index = random.below(tensor.length)
-        const expected = slope(spec, parameters, batch, tensor, index)
+        const expected = slope(() => referenceLoss(spec, parameters, batch), tensor, index)
         expect(Math.abs(expected - graph.gradient(name)[index]!), name).toBeLessThan(1e-5 * (1 + Math.abs(expected)))
       }
     })
     await fc.assert(property, { numRuns: 25, seed: 7 })
+  })
+
+  test('leave unseen tokens alone: a softmax over the seen ones only', async () => {
+    const random = randomFrom('unseen')
+    const all = tinySpec({ tiedEmbeddings: false })
+    const spec: PlanSpec = { ...all, training: { ...all.training, vocabulary: 'seen' } }
+    const seen = range(11).map((token) => token % 3 !== 0)
+    const [parameters, drawn] = [randomParameters(spec, random), randomBatch(spec, random)]
+    const batch = { ...drawn, labels: drawn.labels.map((row) => row.map((label) => (label % 3 === 0 ? 1 : label))) }
+    const graph = await graphGradients(spec, parameters, batch, seen)
+    const loss = () => referenceLoss(spec, parameters, batch, seen)
+    expect(graph.loss).toBeCloseTo(loss(), 5)
+    for (const [name, tensor] of parameters) {
+      const found = graph.gradient(name)
+      const worst = Math.max(...Array.from(tensor, (_, i) => Math.abs(slope(loss, tensor, i) - found[i]!)))
+      expect(worst, name).toBeLessThan(2e-6)
+    }
+    const head = graph.gradient('lm_head.weight')
+    for (const token of range(11)) {
+      const moved = head.subarray(token * 8, (token + 1) * 8).some((value) => value !== 0)
+      expect(moved, `token ${token}`).toBe(seen[token])
+    }
   })
 
   test('are zero, not NaN, when the mask counts nothing', async () => {

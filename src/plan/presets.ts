@@ -32,6 +32,7 @@ function preset({ hiddenSize, intermediateSize, layers, learningRate, localSteps
       batchSize: 8,
       sequenceLength: SEQUENCE_LENGTH,
       localSteps,
+      vocabulary: 'seen',
       optimizer: {
         kind: 'adamw',
         learningRate,

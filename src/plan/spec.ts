@@ -28,6 +28,12 @@ export type TrainingSpec = {
   readonly sequenceLength: number
   /** Steps that a node takes in one round. */
   readonly localSteps: number
+  /**
+   * Which tokens a node trains the output layer on. `seen` leaves tokens out of the softmax that do
+   * not occur in the node's own text: a node that has never read a script says nothing about it,
+   * instead of unlearning it for everybody (restricted softmax: Li and Zhan, FedRS, KDD 2021).
+   */
+  readonly vocabulary: 'all' | 'seen'
   readonly optimizer: AdamwSpec
 }
 
@@ -108,6 +114,7 @@ const specSchema: z.ZodType<PlanSpec> = z
       batchSize: size(MAX_BATCH),
       sequenceLength: size(MAX_SEQUENCE),
       localSteps: size(MAX_STEPS),
+      vocabulary: z.enum(['all', 'seen']),
       optimizer: optimizerSchema,
     }),
     evaluation: z.strictObject({

@@ -12,7 +12,7 @@ const { tiny } = PRESETS
 const spec: PlanSpec = {
   ...tiny,
   architecture: { ...tiny.architecture, hiddenSize: 8, intermediateSize: 6, layers: 1, heads: 2, kvHeads: 1 },
-  training: { ...tiny.training, batchSize: 2, sequenceLength: 6 },
+  training: { ...tiny.training, vocabulary: 'all', batchSize: 2, sequenceLength: 6 },
 }
 
 /** Fields of a protobuf message: number to its values, nested messages as bytes. */

@@ -15,7 +15,10 @@ export async function createInvitation(context: Context, address: string, reques
   const member = ensureMemberId(request.member)
   const seconds = request.validSeconds || DEFAULT_SECONDS
   if (seconds > MAX_SECONDS) {
-    throw new TapestryError('INVALID_ARGUMENT', `an invitation is valid for at most ${MAX_SECONDS} seconds, not ${seconds}`)
+    throw new TapestryError(
+      'INVALID_ARGUMENT',
+      `an invitation is valid for at most ${MAX_SECONDS} seconds, not ${seconds}`,
+    )
   }
   const secret = randomBytes(SECRET_BYTES)
   const now = context.clock.now()

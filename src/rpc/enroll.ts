@@ -37,12 +37,15 @@ export async function enroll(context: Context, issuer: CertificateIssuer, reques
 async function admit(tx: Tx, hash: string, now: number, rowFor: (member: MemberId) => NodeRow): Promise<NodeRow> {
   const invitation = await tx.invitation(hash)
   if (invitation === undefined) throw new TapestryError('INVITATION_INVALID', 'no such invitation was made here')
-  if (now >= invitation.expiresAt) {
-    throw new TapestryError('INVITATION_EXPIRED', 'the invitation has expired', { hint: 'ask the operator for a new one' })
-  }
   const row = rowFor(invitation.member)
   const known = await tx.node(row.id)
+  // The node that used it may come back at any time: its certificate may have ended while it was away.
   if (invitation.usedBy === row.id && known !== undefined) return known
+  if (now >= invitation.expiresAt) {
+    throw new TapestryError('INVITATION_EXPIRED', 'the invitation has expired', {
+      hint: 'ask the operator for a new one',
+    })
+  }
   if (invitation.usedBy !== null) throw new TapestryError('INVITATION_USED', 'the invitation has been used')
   if (known !== undefined) throw new TapestryError('ALREADY_EXISTS', `${row.id} has enrolled before`)
   await tx.createNode(row)

@@ -20,7 +20,10 @@ async function join(tx: Tx, key: RoundKey, node: NodeId, now: number): Promise<R
   if (row === undefined) throw new TapestryError('NOT_FOUND', `there is no round ${key.number} in run ${key.run}`)
   if (await tx.rosterEntry(key, node)) return row
   if (row.round.phase !== 'open') {
-    throw new TapestryError('FAILED_PRECONDITION', `round ${key.number} of ${key.run} is ${row.round.phase}: its roster is frozen`)
+    throw new TapestryError(
+      'FAILED_PRECONDITION',
+      `round ${key.number} of ${key.run} is ${row.round.phase}: its roster is frozen`,
+    )
   }
   await tx.addToRoster(key, node, now)
   return advanceRound(tx, key, { type: 'node-joined' }, now)

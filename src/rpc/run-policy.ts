@@ -1,5 +1,5 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import type { RunPolicySchema, RunPolicy as RunPolicyMessage } from '../gen/proto/tapestry/v1/operator_pb.ts'
+import type { RunPolicy as RunPolicyMessage, RunPolicySchema } from '../gen/proto/tapestry/v1/operator_pb.ts'
 import { DEFAULT_RUN_POLICY, ensureRunPolicy, type RunPolicy } from '../round/policy.ts'
 
 /** Reads a policy; fields that are 0 take their defaults. @throws TapestryError INVALID_ARGUMENT out of range. */

@@ -51,7 +51,9 @@ async function judge(
   if (!place.ok || place.value === 'stored') return place.ok ? accept(id) : place
   const payload = await inspectPayload(context, signed.value.manifest, place.value)
   if (!payload.ok) return payload
-  return context.store.transact('submit-contribution', (tx) => store(context, tx, signed.value, node, payload.value.norm))
+  return context.store.transact('submit-contribution', (tx) =>
+    store(context, tx, signed.value, node, payload.value.norm),
+  )
 }
 
 function authenticate(
@@ -86,7 +88,8 @@ async function placeOf(reader: Reader, { id, manifest }: Signed, node: NodeRow):
   if ((await reader.rosterEntry(key, node.id)) === undefined) {
     return reject('NOT_IN_ROSTER', `round ${key.number} froze its roster without this node`)
   }
-  if (manifest.baseDigest !== row.round.base) return reject(await wrongBase(reader, manifest), `round ${key.number} starts from ${row.round.base}`)
+  if (manifest.baseDigest !== row.round.base)
+    return reject(await wrongBase(reader, manifest), `round ${key.number} starts from ${row.round.base}`)
   return accept(row)
 }
 
@@ -130,7 +133,12 @@ async function store(context: Context, tx: Tx, signed: Signed, node: NodeRow, no
   return accept(signed.id)
 }
 
-function contributionRow({ id, manifest, text, signature }: Signed, node: NodeRow, norm: number, now: number): ContributionRow {
+function contributionRow(
+  { id, manifest, text, signature }: Signed,
+  node: NodeRow,
+  norm: number,
+  now: number,
+): ContributionRow {
   return {
     id,
     key: keyOf(manifest),

@@ -30,7 +30,8 @@ function authenticate(
 ): Verdict<EvaluationReport> {
   const parsed = parseEvaluationReport(request.report)
   if (!parsed.ok) return parsed
-  if (parsed.value.node !== node.id) return reject('BAD_SIGNATURE', `the report names ${parsed.value.node}, not the caller`)
+  if (parsed.value.node !== node.id)
+    return reject('BAD_SIGNATURE', `the report names ${parsed.value.node}, not the caller`)
   if (!verifyMessage(publicKeyFromPem(node.publicKey), DOMAINS.evaluation, request.report, signature)) {
     return reject('BAD_SIGNATURE', 'the signature does not verify under the key that the node enrolled with')
   }
@@ -51,7 +52,8 @@ async function store(
   const row = await tx.round(key)
   if (row === undefined) return reject('WRONG_ROUND', `there is no round ${key.number} in run ${key.run}`)
   const entry = await tx.rosterEntry(key, report.node)
-  if (entry?.standing !== 'accepted') return reject('NOT_IN_ROSTER', 'only nodes whose contribution was accepted evaluate')
+  if (entry?.standing !== 'accepted')
+    return reject('NOT_IN_ROSTER', 'only nodes whose contribution was accepted evaluate')
   // A report that is already stored was answered before: the answer was lost, not the report.
   if (entry.evaluated) return accept(null)
   if (row.round.phase !== 'evaluating') return reject('ROUND_CLOSED', `round ${key.number} is ${row.round.phase}`)

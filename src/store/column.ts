@@ -1,3 +1,4 @@
+import type { z } from 'zod'
 import { TapestryError } from '../core/error.ts'
 
 /** A count as its column holds it. @throws TapestryError INVALID_ARGUMENT unless it is a whole number from 0 to 2^53-1. */
@@ -20,4 +21,11 @@ export function compareText(a: string, b: string): number {
 /** Text that may quote what a stranger sent, or a stack trace of megabytes: shortened, and without U+0000, which PostgreSQL's text cannot hold. */
 export function toText(text: string, longest = 4_000): string {
   return text.slice(0, longest).replaceAll('\0', '\uFFFD')
+}
+
+/** Parses what the database returned. @throws TapestryError DATA_INVALID when it has another form. */
+export function parseStored<T>(form: z.ZodType<T>, value: unknown, what: string): T {
+  const parsed = form.safeParse(value)
+  if (parsed.success) return parsed.data
+  throw new TapestryError('DATA_INVALID', `the database holds an invalid ${what}`, { cause: parsed.error })
 }

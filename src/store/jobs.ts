@@ -3,10 +3,9 @@ import { z } from 'zod'
 import type { Millis } from '../core/clock.ts'
 import { ensureRunId, type RoundKey } from '../core/ids.ts'
 import type { Job } from '../gen/prisma/client.ts'
-import { toText } from './column.ts'
+import { parseStored, toText } from './column.ts'
 import type { Database } from './database.ts'
 import { JOB_KINDS, type JobKind, type JobRow, type LeasedJob } from './records.ts'
-import { parseStored } from './round-state.ts'
 import type { Notice, Reader, Tx } from './store.ts'
 
 type Reads = Pick<Reader, 'jobs'>

@@ -2,9 +2,9 @@ import { z } from 'zod'
 import { TapestryError } from '../core/error.ts'
 import { ensureFederationId, ensureMemberId, ensureNodeId } from '../core/ids.ts'
 import type { Federation, Invitation, Node } from '../gen/prisma/client.ts'
+import { parseStored } from './column.ts'
 import type { Database } from './database.ts'
 import type { FederationRow, InvitationRow, NodeRow } from './records.ts'
-import { parseStored } from './round-state.ts'
 import type { Reader, Tx } from './store.ts'
 
 type Reads = Pick<Reader, 'federation' | 'node' | 'nodes'>

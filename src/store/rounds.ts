@@ -3,13 +3,15 @@ import type { Millis } from '../core/clock.ts'
 import { ensureDigest } from '../core/digest.ts'
 import { ensureChannelName, ensureNodeId, ensureRunId, type RoundKey } from '../core/ids.ts'
 import type { RosterEntry, Round as RoundModel, Run } from '../gen/prisma/client.ts'
+import { parseRound, parseRunPolicy } from '../round/codec.ts'
 import type { Round } from '../round/round.ts'
+import { deadlineOf } from '../round/round.ts'
 import type { Work } from '../round/step.ts'
+import { parseStored } from './column.ts'
 import type { Database } from './database.ts'
 import { VersionConflict } from './fault.ts'
 import { jobId } from './jobs.ts'
 import type { RosterRow, RoundRow, RunRow } from './records.ts'
-import { parsePolicy, parseRound, parseStored, timeoutOf } from './round-state.ts'
 import type { Notice, Reader, Tx } from './store.ts'
 
 type Reads = Pick<
@@ -161,7 +163,7 @@ function runRow(row: Run): RunRow {
     id: ensureRunId(row.id),
     plan: row.plan,
     planDigest: ensureDigest(row.planDigest),
-    policy: parsePolicy(row.policy),
+    policy: parseRunPolicy(row.policy),
     channel: ensureChannelName(row.channel),
     head: ensureDigest(row.headDigest),
     roundsStarted: row.roundsStarted,
@@ -185,4 +187,9 @@ function rosterRow(row: RosterEntry): RosterRow {
     standing: parseStored(StandingForm, row.standing, 'standing'),
     evaluated: row.evaluated,
   }
+}
+
+/** When time alone moves the round on: a round whose decision has been asked for waits for work, not for its deadline. */
+function timeoutOf(round: Round): Millis | undefined {
+  return round.phase === 'evaluating' && round.deciding ? undefined : deadlineOf(round)
 }

@@ -24,7 +24,6 @@ export class DemoFederation {
   readonly #env: Environment
   readonly #meter: MemoryMeter
   readonly #children = new Set<Child>()
-  readonly #nodes: Child[] = []
   #coordinator: Child | undefined
   #stopping = false
   #fail: (error: unknown) => void = () => undefined
@@ -75,7 +74,6 @@ export class DemoFederation {
       if (event !== undefined) onEvent(event)
     }
     const child = this.#start({ name: node, args, onLine })
-    this.#nodes.push(child)
     this.#follow(node, child)
   }
 
@@ -87,11 +85,6 @@ export class DemoFederation {
     this.#children.delete(child)
     if (code !== 0) throw await child.failure()
     return child.lastLine
-  }
-
-  /** Waits until the nodes have ended by themselves: they were told how many rounds to run. */
-  async nodesEnded(): Promise<void> {
-    await Promise.race([Promise.all(this.#nodes.map((child) => child.exited)), this.failed])
   }
 
   /** Ends what still runs: nodes first, the coordinator last. Can be called twice. */

@@ -1,9 +1,8 @@
 import { rm } from 'node:fs/promises'
-import { join } from 'node:path'
 import { z } from 'zod'
 import { TapestryError } from '../../core/error.ts'
 import type { LanguageTag } from '../../core/language-tag.ts'
-import type { GetRoundResponse } from '../../gen/proto/tapestry/v1/round_pb.ts'
+import { type GetRoundResponse, RoundPhase } from '../../gen/proto/tapestry/v1/round_pb.ts'
 import type { Io } from '../command.ts'
 import { withOperator } from '../operator-client.ts'
 import type { Result } from '../output.ts'
@@ -43,8 +42,8 @@ type Stage = {
 
 /**
  * A federation on one machine, from nothing to a verified checkpoint, in real processes.
- * @throws TapestryError when a process fails, a round is not published, a language did not learn, or the
- *   pulled checkpoint does not verify.
+ * @throws TapestryError when a process or a round fails, a language did not learn, or the pulled checkpoint
+ *   does not verify.
  */
 export async function runDemo(options: DemoOptions, io: Io): Promise<Result> {
   const startedAt = io.clock.now()
@@ -53,7 +52,6 @@ export async function runDemo(options: DemoOptions, io: Io): Promise<Result> {
   stage.meter.start()
   try {
     const outcome = await Promise.race([perform(stage), interrupted(stopping)])
-    await stage.federation.nodesEnded()
     await stage.federation.stop()
     const report = finish(stage, outcome, startedAt)
     const result = {
@@ -65,12 +63,14 @@ export async function runDemo(options: DemoOptions, io: Io): Promise<Result> {
     return result
   } catch (error) {
     stage.view.close()
-    io.output.note(`the logs are in ${stage.layout.logs}`)
+    if (!stopping.aborted) io.output.note(`the logs are in ${stage.layout.logs}`)
     throw error
   } finally {
     stage.over.abort()
     stage.meter.stop()
     await stage.federation.stop()
+    // Who interrupts it does not ask for its logs.
+    if (stopping.aborted && options.keep === undefined) await rm(stage.layout.root, { recursive: true, force: true })
   }
 }
 
@@ -134,12 +134,9 @@ async function train({ federation, layout, options, io, view, over }: Stage): Pr
   const rounds = await withOperator({ dir: layout.coordinator }, io.env, (channel) =>
     Promise.race([followRounds(channel, RUN, options.rounds, view, over.signal), federation.failed]),
   )
-  const bad = rounds.find(({ round }) => round?.checkpointDigest === '')
-  if (bad === undefined) return rounds
-  throw new TapestryError(
-    'FAILED_PRECONDITION',
-    `round ${bad.round?.ref?.number} was not published: ${bad.round?.reason}`,
-  )
+  const failed = rounds.find(({ round }) => round?.phase === RoundPhase.FAILED)
+  if (failed === undefined) return rounds
+  throw new TapestryError('FAILED_PRECONDITION', `round ${failed.round?.ref?.number} failed: ${failed.round?.reason}`)
 }
 
 const PULLED = z.looseObject({ digest: z.string(), version: z.number() })
@@ -194,6 +191,6 @@ async function interrupted(signal: AbortSignal): Promise<never> {
 
 async function removeAllButModel(layout: DemoLayout): Promise<void> {
   for (const path of [layout.coordinator, layout.nodes, layout.text, layout.logs, layout.config]) {
-    await rm(join(path), { recursive: true, force: true })
+    await rm(path, { recursive: true, force: true })
   }
 }

@@ -1,11 +1,11 @@
-import { type ProcessEntry, readProcesses, treeOf } from './process-table.ts'
+import { type ProcessEntry, readProcesses, residentBytes, treeOf } from './process-table.ts'
 
 /** Training steps last longer, so a peak lasts for many samples. */
 const SAMPLE_MS = 250
 
 /**
- * The most memory that processes had resident, each with all of its descendants. Pages that
- * several of them share count once for each: an upper bound.
+ * The most memory that processes had resident, each with all of its descendants. Shared memory
+ * counts once; pages of programs and libraries once for each process: an upper bound.
  */
 export class MemoryMeter {
   readonly #roots = new Map<number, string>()
@@ -37,12 +37,11 @@ export class MemoryMeter {
     this.#sampling = true
     try {
       const processes = await this.#read()
-      const totals = new Map<string, number>()
-      for (const [pid, name] of this.#roots) {
-        const bytes = treeOf(pid, processes).reduce((sum, entry) => sum + entry.rssBytes, 0)
-        totals.set(name, (totals.get(name) ?? 0) + bytes)
+      for (const name of new Set(this.#roots.values())) {
+        const roots = [...this.#roots].filter(([, follower]) => follower === name)
+        const bytes = residentBytes(roots.flatMap(([pid]) => treeOf(pid, processes)))
+        this.#peaks.set(name, Math.max(this.#peaks.get(name) ?? 0, bytes))
       }
-      for (const [name, bytes] of totals) this.#peaks.set(name, Math.max(this.#peaks.get(name) ?? 0, bytes))
     } finally {
       this.#sampling = false
     }

@@ -2,8 +2,15 @@ import { execFile } from 'node:child_process'
 import { readdir, readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 
-/** One process: its parent and the memory it has resident. */
-export type ProcessEntry = { readonly pid: number; readonly parent: number; readonly rssBytes: number }
+/** One process: its parent and its resident memory. */
+export type ProcessEntry = {
+  readonly pid: number
+  readonly parent: number
+  /** Resident memory without the shared memory. */
+  readonly ownBytes: number
+  /** Resident shared memory, such as a database's buffers, which every server process maps. */
+  readonly sharedBytes: number
+}
 
 /**
  * Every process that can be seen: from /proc on Linux, from `ps` elsewhere.
@@ -24,10 +31,11 @@ async function readStatus(pid: string): Promise<ProcessEntry | undefined> {
   }
 }
 
-/** /proc/<pid>/status, proc(5): VmRSS in KiB, absent for kernel threads and zombies. */
+/** /proc/<pid>/status, proc(5): VmRSS and its part RssShmem in KiB, absent for kernel threads and zombies. */
 export function parseStatus(pid: number, status: string): ProcessEntry {
   const field = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1] ?? 0)
-  return { pid, parent: field('PPid'), rssBytes: field('VmRSS') * 1024 }
+  const shared = field('RssShmem')
+  return { pid, parent: field('PPid'), ownBytes: (field('VmRSS') - shared) * 1024, sharedBytes: shared * 1024 }
 }
 
 /** Lines of `ps -axo pid=,ppid=,rss=`, rss in KiB. */
@@ -36,7 +44,7 @@ export function parsePs(text: string): ProcessEntry[] {
     .split('\n')
     .map((line) => line.trim().split(/\s+/).map(Number))
     .filter((fields) => fields.length === 3 && fields.every(Number.isFinite))
-    .map(([pid = 0, parent = 0, rss = 0]) => ({ pid, parent, rssBytes: rss * 1024 }))
+    .map(([pid = 0, parent = 0, rss = 0]) => ({ pid, parent, ownBytes: rss * 1024, sharedBytes: 0 }))
 }
 
 async function psOutput(): Promise<string> {
@@ -45,6 +53,12 @@ async function psOutput(): Promise<string> {
   } catch {
     return ''
   }
+}
+
+/** Resident memory of several processes together; what they share is counted once. */
+export function residentBytes(processes: readonly ProcessEntry[]): number {
+  const own = processes.reduce((sum, entry) => sum + entry.ownBytes, 0)
+  return own + Math.max(0, ...processes.map((entry) => entry.sharedBytes))
 }
 
 /** A process and everything that descends from it, parents first. */

@@ -5,11 +5,11 @@ import { reportJson, unlearned } from './report.ts'
 
 const score = (mean: number, tokens = 100n) => ({ mean, standardError: 0.1, tokens })
 
-function round(number: number, base: number, candidate: number) {
+function round(number: number, base: number, candidate: number, phase = RoundPhase.PUBLISHED) {
   return create(GetRoundResponseSchema, {
     round: {
       ref: { run: 'demo', number },
-      phase: RoundPhase.PUBLISHED,
+      phase,
       baseDigest: `sha256:base${number}`,
       checkpointDigest: `sha256:done${number}`,
     },
@@ -65,6 +65,11 @@ describe('unlearned', () => {
   it('compares the last candidate with the first base', () => {
     expect(unlearned([round(1, 5, 6), round(2, 6, 4)], ['vi'])).toEqual([])
     expect(unlearned([round(1, 5, 4), round(2, 4, 5)], ['vi'])).toEqual([{ language: 'vi', first: 5, last: 5 }])
+  })
+
+  it('takes a refused candidate for what it is: the base stands', () => {
+    expect(unlearned([round(1, 5, 4), round(2, 4, 6, RoundPhase.REJECTED)], ['vi'])).toEqual([])
+    expect(unlearned([round(1, 5, 3, RoundPhase.REJECTED)], ['vi'])).toHaveLength(1)
   })
 
   it('counts a language that was not measured', () => {

@@ -1,9 +1,10 @@
 import type { Json } from '../../core/canonical-json.ts'
-import type {
-  ContributionSummary,
-  GetRoundResponse,
-  LanguageReport,
-  LanguageScore,
+import {
+  type ContributionSummary,
+  type GetRoundResponse,
+  type LanguageReport,
+  type LanguageScore,
+  RoundPhase,
 } from '../../gen/proto/tapestry/v1/round_pb.ts'
 import { phaseName } from '../round-view.ts'
 
@@ -75,13 +76,22 @@ function pooled(scores: readonly (LanguageReport['before'] | undefined)[]): numb
 /** A language that did not learn, or was not measured: why the demonstration fails. */
 export type Unlearned = { readonly language: string; readonly first: number | null; readonly last: number | null }
 
-/** Languages whose loss after the last round is not lower than before the first. `expected`: every language given out. */
+/**
+ * Languages whose loss after the last round is not lower than before the first. What counts is the
+ * model that stands: a candidate that the release gate refused leaves the base in place.
+ * @param expected every language that was given out.
+ */
 export function unlearned(rounds: readonly GetRoundResponse[], expected: readonly string[]): Unlearned[] {
   return expected.flatMap((language) => {
     const first = scoreOf(rounds.at(0), language)?.base?.mean ?? null
-    const last = scoreOf(rounds.at(-1), language)?.candidate?.mean ?? null
+    const last = standing(rounds.at(-1), language)?.mean ?? null
     return first !== null && last !== null && last < first ? [] : [{ language, first, last }]
   })
+}
+
+function standing(response: GetRoundResponse | undefined, language: string) {
+  const score = scoreOf(response, language)
+  return response?.round?.phase === RoundPhase.PUBLISHED ? score?.candidate : score?.base
 }
 
 function scoreOf(response: GetRoundResponse | undefined, language: string): LanguageScore | undefined {

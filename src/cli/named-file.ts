@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { TapestryError } from '../core/error.ts'
 
 /** True when `thrown` is a system error with this code, such as ENOENT. */
@@ -14,4 +14,10 @@ export async function readNamedFile(path: string): Promise<string> {
     if (isFileSystemError(cause, 'ENOENT')) throw new TapestryError('NOT_FOUND', `no such file: ${path}`, { cause })
     throw new TapestryError('INVALID_ARGUMENT', `cannot read ${path}`, { cause })
   }
+}
+
+/** @throws TapestryError NOT_FOUND when there is no directory where the user said. */
+export async function requireNamedDirectory(path: string): Promise<void> {
+  const found = await stat(path).catch(() => undefined)
+  if (found?.isDirectory() !== true) throw new TapestryError('NOT_FOUND', `no such directory: ${path}`)
 }

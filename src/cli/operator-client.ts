@@ -53,6 +53,10 @@ export async function withOperator<T>(
   const channel = await connectOperator(access, env)
   try {
     return await use(channel)
+  } catch (error) {
+    if (!(error instanceof TapestryError) || error.code !== 'UNAVAILABLE') throw error
+    const hint = error.hint ?? `is the coordinator serving at ${channel.address.text}?`
+    throw new TapestryError('UNAVAILABLE', error.message, { cause: error, hint })
   } finally {
     channel.close()
   }

@@ -45,10 +45,15 @@ export function aborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
 }
 
-/** Resolves when a stream has been closed from the other side. What it carries is thrown away. */
+/**
+ * Resolves when a stream has been closed from the other side. What it carries is thrown away, and
+ * waiting for it does not keep the process alive.
+ */
 export function closed(stream: NodeJS.ReadableStream): Promise<void> {
   return new Promise((resolve) => {
     for (const event of ['end', 'close', 'error']) stream.once(event, () => resolve())
     stream.resume()
+    // Pipes can, files cannot; a file ends by itself.
+    if ('unref' in stream && typeof stream.unref === 'function') stream.unref()
   })
 }

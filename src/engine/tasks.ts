@@ -10,7 +10,7 @@ import { ProgressMeter } from './progress-meter.ts'
 import { openScorer, type Scorer } from './scoring.ts'
 import { countedTokens } from './sequences.ts'
 import { floatsOf, readWeights, requireFinite, type Tensors } from './session.ts'
-import { seenVocabulary, trainSteps } from './training.ts'
+import { competingVocabulary, trainSteps } from './training.ts'
 import { TrainingMix } from './training-mix.ts'
 
 /** Runs a train task in this process: measures, trains, measures again, writes the delta. */
@@ -33,7 +33,7 @@ export async function runTrain(task: TrainTask, onProgress: (progress: Progress)
     graphs.train,
     weights,
     () => mix.next(),
-    seenVocabulary(spec, corpora),
+    competingVocabulary(spec, corpora),
     (report) => meter.report(report),
   )
   const after = await scoreAll(scorer, weights, corpora)

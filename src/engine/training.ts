@@ -4,9 +4,9 @@ import { elementCount, type TensorSpec } from '../model/tensor.ts'
 import { EOS_ID } from '../model/tokenizer.ts'
 import { parameterSpecs } from '../plan/parameters.ts'
 import type { AdamwSpec, PlanSpec } from '../plan/spec.ts'
-import { firstMoment, nextName, secondMoment, UNSEEN } from '../plan/train-graph.ts'
+import { firstMoment, LEFT_OUT, nextName, secondMoment } from '../plan/train-graph.ts'
 import type { Corpus } from './dataset.ts'
-import type { Sequence } from './sequences.ts'
+import { countedTokens, type Sequence } from './sequences.ts'
 import { batchTensors, floatsOf, floatTensor, openSession, type Tensors } from './session.ts'
 
 export type StepReport = { readonly step: number; readonly loss: number }
@@ -17,7 +17,7 @@ export type StepReport = { readonly step: number; readonly loss: number }
  * The updated weights and moments are written over their inputs, which saves three copies of the
  * model: the train graph promises that nothing reads an input after its successor is written.
  * @param nextSequence draws one training sequence of the plan's length
- * @param vocabulary the graph's input of that name, or nothing: see {@link seenVocabulary}
+ * @param vocabulary the graph's input of that name, or nothing: see {@link competingVocabulary}
  * @throws TapestryError ENGINE_FAILED when the loss stops being a number.
  */
 export async function trainSteps(
@@ -41,12 +41,22 @@ export async function trainSteps(
   await session.release()
 }
 
-/** What the train graph wants to know about the tokens of the training text; nothing when the plan trains on all. */
-export function seenVocabulary({ architecture, training }: PlanSpec, corpora: readonly Corpus[]): Tensors {
+/**
+ * Which tokens compete in this node's softmax, as the train graph wants it; nothing when all do. A token's share is
+ * the mean over the corpora of its share of their training tokens, because training draws them equally.
+ */
+export function competingVocabulary({ architecture, training }: PlanSpec, corpora: readonly Corpus[]): Tensors {
   if (training.vocabulary === 'all') return {}
-  const bias = new Float32Array(architecture.vocabSize).fill(UNSEEN)
-  bias[EOS_ID] = 0
-  for (const { train } of corpora) for (const { bytes } of train) for (const byte of bytes) bias[byte] = 0
+  const shares = new Float64Array(architecture.vocabSize)
+  for (const { train } of corpora) {
+    const unit = 1 / (countedTokens(train) * corpora.length)
+    for (const { bytes } of train) {
+      for (const byte of bytes) shares[byte] = (shares[byte] ?? 0) + unit
+      shares[EOS_ID] = (shares[EOS_ID] ?? 0) + unit
+    }
+  }
+  const { minShare } = training.vocabulary
+  const bias = Float32Array.from(shares, (share) => (share < minShare ? LEFT_OUT : 0))
   return { vocabulary: floatTensor(bias, [1, bias.length]) }
 }
 

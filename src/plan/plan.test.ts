@@ -11,15 +11,15 @@ const code = (expected: string) => expect.objectContaining({ code: expected })
 /** Every byte of these graphs is a promise to other nodes: a changed digest is a new plan format. */
 const PINNED = {
   tiny: {
-    train: 'sha256:94975ba62c7fc629f7a11fe140a67627c1da8f3628987d0f7e5628843d8494ab',
+    train: 'sha256:fe9cbae197856a7697a7b33ab280b8dab1966d21218228022f790ee47d2c5423',
     score: 'sha256:13c1f57fda47d30c56604ae3c02e86b90d503cf18f594663e69ccd30f0e0ade4',
   },
   small: {
-    train: 'sha256:f632c33d98434f3141651113f32022f135f5015a79f428c642e268635b2a2e8b',
+    train: 'sha256:94fb8c19ed170137365f316b2b0a03bdb444b93cea6411789161861206c6a9b9',
     score: 'sha256:90b9d99a6b09bd8cd31ac20b1826013438d0c06f63170ec0bf5d993f7c108d55',
   },
   base: {
-    train: 'sha256:c1c895b286a2cf2204c26c5dba6d5fec5775d1cb1fdabc48c3aa20781fef54fe',
+    train: 'sha256:8b021962aadae36cbc55abf97525d53fcdf9bebd1c2b9f9699fd6250ddd895f7',
     score: 'sha256:a855a92b00ed1fd80b5a30ee1f0c4456d5699a766f9db6ecd6fc1c13d94c6540',
   },
 }

@@ -32,7 +32,7 @@ function preset({ hiddenSize, intermediateSize, layers, learningRate, localSteps
       batchSize: 8,
       sequenceLength: SEQUENCE_LENGTH,
       localSteps,
-      vocabulary: 'seen',
+      vocabulary: { minShare: 0.001 },
       optimizer: {
         kind: 'adamw',
         learningRate,

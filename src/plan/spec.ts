@@ -29,11 +29,12 @@ export type TrainingSpec = {
   /** Steps that a node takes in one round. */
   readonly localSteps: number
   /**
-   * Which tokens a node trains the output layer on. `seen` leaves tokens out of the softmax that do
-   * not occur in the node's own text: a node that has never read a script says nothing about it,
-   * instead of unlearning it for everybody (restricted softmax: Li and Zhan, FedRS, KDD 2021).
+   * Which tokens compete in the training softmax. With `minShare`, a token below that share of the
+   * node's own text competes only where it is the label: a node that hardly reads a script says
+   * nothing about it, instead of unlearning it for everybody (restricted softmax for missing
+   * classes: Li and Zhan, FedRS, KDD 2021).
    */
-  readonly vocabulary: 'all' | 'seen'
+  readonly vocabulary: 'all' | { readonly minShare: number }
   readonly optimizer: AdamwSpec
 }
 
@@ -70,6 +71,8 @@ const MAX_CONTEXT = 1_048_576
 const MAX_BATCH = 1024
 /** A round that takes more is days long; a node's own wall-clock limit is far below. */
 const MAX_STEPS = 100_000
+/** Beyond this a text's commonest bytes would be left out, and nothing could be learnt. */
+const MAX_MIN_SHARE = 0.01
 const MAX_EVALUATION_SEQUENCES = 100_000
 
 const size = (most: number) => z.int().min(1).max(most)
@@ -114,7 +117,7 @@ const specSchema: z.ZodType<PlanSpec> = z
       batchSize: size(MAX_BATCH),
       sequenceLength: size(MAX_SEQUENCE),
       localSteps: size(MAX_STEPS),
-      vocabulary: z.enum(['all', 'seen']),
+      vocabulary: z.union([z.literal('all'), z.strictObject({ minShare: z.number().gt(0).max(MAX_MIN_SHARE) })]),
       optimizer: optimizerSchema,
     }),
     evaluation: z.strictObject({

@@ -1,5 +1,4 @@
 import { adamw, clipped } from './adamw.ts'
-import { add } from './elementwise.ts'
 import { gradients } from './gradient.ts'
 import { detached, Graph, type Value } from './graph.ts'
 import { declareWeights, llamaLogits, type Weights } from './llama.ts'
@@ -18,7 +17,7 @@ export const gradientName = (parameter: string) => `gradient.${parameter}`
  * One training step as one graph: forward, loss, backward, clip, AdamW.
  *
  * Inputs: the parameters; `ids` and `labels` int64 [batch, length]; `mask` f32 [batch, length];
- * for the vocabulary `seen` also `vocabulary` f32 [1, vocabulary], see {@link UNSEEN};
+ * `vocabulary` f32 [1, vocabulary] unless the plan trains on all, see {@link LEFT_OUT};
  * scalars `learningRate`, `correction1`, `correction2`; the moments `first.*` and `second.*`.
  * Outputs: `loss` (mean nats per counted token, before the step) and `next.*` for every parameter and
  * moment. Every `next.*` depends on the norm of all gradients, hence on every use of every
@@ -62,13 +61,12 @@ export function gradientGraph(spec: PlanSpec): Uint8Array {
   return graph.bytes()
 }
 
-/** Added to the logit of a token that is left out: its probability and its gradient become exactly 0. */
-export const UNSEEN = -1e9
+/** Added to the logit of a token that does not compete: its probability and its gradient become exactly 0. */
+export const LEFT_OUT = -1e9
 
-/** The input `vocabulary` holds 0 for each token that counts and {@link UNSEEN} for the others. */
-function trainedLogits(graph: Graph, { architecture, training }: PlanSpec, logits: Value): Value {
-  if (training.vocabulary === 'all') return logits
-  return add(graph, logits, graph.input('vocabulary', [1, architecture.vocabSize]))
+/** The input `vocabulary` holds 0 for each token that competes everywhere and {@link LEFT_OUT} for the others. */
+function restriction(graph: Graph, { architecture, training }: PlanSpec): Value | undefined {
+  return training.vocabulary === 'all' ? undefined : graph.input('vocabulary', [1, architecture.vocabSize])
 }
 
 function lossAndGradients(
@@ -81,8 +79,9 @@ function lossAndGradients(
   const labels = graph.input('labels', [batchSize, sequenceLength], 'i64')
   const mask = graph.input('mask', [batchSize, sequenceLength])
   const rows = [batchSize * sequenceLength]
-  const logits = trainedLogits(graph, spec, llamaLogits(graph, spec.architecture, weights, ids))
-  const loss = meanCrossEntropy(graph, logits, reshape(graph, labels, rows), reshape(graph, mask, rows))
+  const logits = llamaLogits(graph, spec.architecture, weights, ids)
+  const flat = { labels: reshape(graph, labels, rows), mask: reshape(graph, mask, rows) }
+  const loss = meanCrossEntropy(graph, logits, flat.labels, flat.mask, restriction(graph, spec))
   const sources = parameterSpecs(spec).map(({ name }) => weights(name))
   return { loss, found: gradients(graph, loss, sources), weights }
 }

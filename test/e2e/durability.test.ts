@@ -177,7 +177,7 @@ async function take(name: string, disturbances: readonly Disturbance[]) {
 
 /** The checkpoints, after checking that nothing which a node was told is accepted is missing in them. */
 async function outcome(dir: string, lines: readonly Line[]) {
-  const listed = await tapestryJson(roundsSchema, ['round', 'ls', '--run', RUN, '--dir', dir], { home: root })
+  const listed = await tapestryJson(roundsSchema, ['round', 'ls', RUN, '--dir', dir], { home: root })
   const rounds = listed.toSorted((a, b) => a.round - b.round)
   expect(rounds.map(({ phase, reason }) => ({ phase, reason }))).toEqual(
     Array.from({ length: ROUNDS }, () => ({ phase: 'published', reason: null })),

@@ -5,7 +5,7 @@ import { type TrustRoot, verifyCheckpoint } from '../../model/verify.ts'
 import { byteProgress } from '../byte-progress.ts'
 import { defineCommand, setting } from '../command.ts'
 import { federationId } from '../input.ts'
-import { readNamedFile } from '../named-file.ts'
+import { readNamedFile, requireNamedDirectory } from '../named-file.ts'
 
 export const verify = defineCommand({
   path: 'verify',
@@ -19,6 +19,7 @@ export const verify = defineCommand({
   notes: 'Exits with 5 when anything does not hold.',
   async run({ directory, trust, key }, { output, clock }) {
     const root = await trustRoot(trust, key)
+    await requireNamedDirectory(directory)
     const progress = byteProgress(output, 'verifying', () => clock.now())
     const verified = await verifyCheckpoint(directory, root, { onProgress: progress.report }).finally(progress.close)
     const { manifest, digest, federation } = verified

@@ -1,0 +1,80 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { z } from 'zod'
+import { verifyCheckpoint } from '../../src/model/verify.ts'
+import { tapestry } from './processes.ts'
+
+const digest = z.string().regex(/^sha256:[0-9a-f]{64}$/)
+const loss = z.number().positive()
+
+/** The object of the specification: nothing missing, nothing more. */
+const reportSchema = z.strictObject({
+  rounds: z.array(
+    z.strictObject({
+      round: z.number(),
+      baseDigest: digest,
+      checkpointDigest: digest,
+      status: z.literal('published'),
+      contributions: z.array(
+        z.strictObject({
+          node: z.string().regex(/^node-[0-9a-f]{32}$/),
+          status: z.literal('accepted'),
+          weight: z.number(),
+          reason: z.string().optional(),
+          languages: z.record(
+            z.string(),
+            z.strictObject({ tokens: z.number().positive(), lossBefore: loss, lossAfter: loss }),
+          ),
+        }),
+      ),
+      languages: z.record(z.string(), z.strictObject({ base: loss, candidate: loss })),
+    }),
+  ),
+  checkpoint: z.strictObject({ version: z.number(), digest, channel: z.string(), path: z.string() }),
+  verified: z.literal(true),
+  wallSeconds: z.number().positive(),
+  peakRssMb: z.strictObject({ coordinator: z.number().positive(), node: z.number().positive() }),
+})
+
+let home: string
+
+beforeAll(async () => {
+  home = await mkdtemp(join(tmpdir(), 'tapestry-demo-home-'))
+})
+
+afterAll(() => rm(home, { recursive: true, force: true }))
+
+test('the demonstration says what it did, and every language has learned', async () => {
+  const keep = join(home, 'kept')
+  const { code, stdout, stderr } = await tapestry(
+    ['demo', '--nodes', '2', '--rounds', '2', '--languages', 'sw,fr', '--keep', keep, '--json'],
+    { home },
+  )
+  expect(code, stderr).toBe(0)
+  const report = reportSchema.parse(JSON.parse(stdout.trim().split('\n').at(-1) ?? ''))
+  const [first, second] = report.rounds
+  expect(report.rounds.map(({ round }) => round)).toEqual([1, 2])
+  expect(second?.baseDigest).toBe(first?.checkpointDigest)
+  expect(report.checkpoint).toMatchObject({ version: 2, digest: second?.checkpointDigest, channel: 'global' })
+  for (const { contributions, languages } of report.rounds) {
+    expect(contributions.map(({ weight }) => weight)).toEqual([0.5, 0.5])
+    expect(Object.keys(languages).sort()).toEqual(['fr', 'sw'])
+  }
+  for (const [language, { candidate }] of Object.entries(second?.languages ?? {})) {
+    expect(candidate).toBeLessThan(first?.languages[language]?.base ?? 0)
+  }
+  const verified = await verifyCheckpoint(report.checkpoint.path, {
+    federation: await federationOf(report.checkpoint.path),
+  })
+  expect(verified.digest).toBe(report.checkpoint.digest)
+})
+
+/** The federation that the demonstration made: there is no other way to know it. */
+async function federationOf(model: string): Promise<string> {
+  const { federation } = z
+    .looseObject({ federation: z.string() })
+    .parse(JSON.parse(await readFile(join(model, 'manifest.json'), 'utf8')))
+  return federation
+}

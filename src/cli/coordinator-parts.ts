@@ -25,6 +25,8 @@ export type CoordinatorParts = {
   readonly databaseUrl: string
   /** Stops the embedded Postgres; does nothing for an external one. */
   stopDatabase(): Promise<void>
+  /** Closes what was opened here after a failed start; a database that ran before goes on for whoever runs it. */
+  abandon(): Promise<void>
 }
 
 export type CoordinatorOptions = {
@@ -46,24 +48,28 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const { paths, secrets, federation, file } = await openCoordinatorDirectory(options.dir)
   const config = serverConfig({ flags: options.flags, env: options.env, file: { ...file, ...options.file } })
   const database = await openDatabase(config, paths)
-  await migrate(database.url)
-  const store = await openStore({ url: database.url })
-  await claimDatabase(store, federation)
-  const blobs = await openBlobs(paths.blobs)
-  const context: Context = {
-    config,
-    federation: federation.id,
-    store,
-    blobs,
-    freeBytes: () => freeBytesOf(paths.blobs),
-    clock: options.clock,
-    log: options.log,
+  let store: Store | undefined
+  const abandon = async () => {
+    await store?.close()
+    if (database.started) await database.stop()
   }
-  return { context, paths, secrets, databaseUrl: database.url, stopDatabase: database.stop }
+  try {
+    await migrate(database.url)
+    store = await openStore({ url: database.url })
+    await claimDatabase(store, federation)
+    const blobs = await openBlobs(paths.blobs)
+    const { clock, log } = options
+    const freeBytes = () => freeBytesOf(paths.blobs)
+    const context: Context = { config, federation: federation.id, store, blobs, freeBytes, clock, log }
+    return { context, paths, secrets, databaseUrl: database.url, stopDatabase: database.stop, abandon }
+  } catch (error) {
+    await abandon().catch(() => undefined)
+    throw error
+  }
 }
 
 async function openDatabase(config: ServerConfig, paths: CoordinatorPaths) {
-  if (config.databaseUrl !== undefined) return { url: config.databaseUrl, stop: async () => {} }
+  if (config.databaseUrl !== undefined) return { url: config.databaseUrl, started: false, stop: async () => {} }
   return startEmbeddedPostgres(paths.postgres)
 }
 

@@ -1,8 +1,12 @@
 import { hostname } from 'node:os'
 import { TapestryError } from '../core/error.ts'
 import type { LanguageTag } from '../core/language-tag.ts'
+import { loadDataset } from '../engine/dataset.ts'
 import { type DataSource, discoverSources } from '../engine/sources.ts'
 import { createNodeDirectory, type NodeDirectory, openNodeDirectory } from '../participant/node-directory.ts'
+
+/** Plans bring their own; what is empty, unreadable or too little is so under any. */
+const ANY_SPLIT = { seed: 0, heldOutFraction: 0.1 }
 
 export type Community = { readonly language: LanguageTag; readonly community: string }
 
@@ -14,6 +18,8 @@ export async function initNode(options: {
   readonly communities: readonly Community[]
 }): Promise<NodeDirectory> {
   const sources = withCommunities(await discoverSources(options.data), options.communities)
+  // Text that no round could use is found out now, while its owner is looking.
+  await loadDataset(sources, ANY_SPLIT)
   return createNodeDirectory(options.root, { name: options.name ?? hostname(), sources })
 }
 

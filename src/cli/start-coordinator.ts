@@ -36,11 +36,29 @@ export type RunningCoordinator = {
  */
 export async function startCoordinator(options: CoordinatorOptions): Promise<RunningCoordinator> {
   const parts = await openCoordinator(options)
+  const undo = [parts.abandon]
+  try {
+    return await start(parts, options, (close) => undo.unshift(close))
+  } catch (error) {
+    // What stays open would keep the process, and its database, from ending.
+    for (const close of undo) await close().catch(() => undefined)
+    throw error
+  }
+}
+
+async function start(
+  parts: CoordinatorParts,
+  options: CoordinatorOptions,
+  onFailure: (close: () => Promise<void>) => void,
+): Promise<RunningCoordinator> {
   const { context, paths } = parts
   const closing = new AbortController()
   const queue = await openWakeQueue({ redisUrl: context.config.redisUrl, databaseUrl: parts.databaseUrl }, context.log)
+  onFailure(() => queue.close())
   const feed = await startRoundFeed(context.store, context.log)
+  onFailure(() => feed.stop())
   const front = await openFront(parts, feed, closing.signal)
+  onFailure(() => front.close(0))
   const address = publicAddress(parts, front.listener.port)
   front.announce(address)
   await writeAtomically(paths.address, `${address}\n`)

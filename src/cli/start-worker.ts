@@ -1,3 +1,4 @@
+import { TapestryError } from '../core/error.ts'
 import { privateKeyFromPem } from '../core/signature.ts'
 import { openWakeQueue } from '../jobs/driver.ts'
 import { startWorker } from '../jobs/worker.ts'
@@ -32,4 +33,12 @@ export async function startWorkerProcess(options: CoordinatorOptions): Promise<R
       await stopped
     },
   }
+}
+
+/** Whether a worker could work here. @throws TapestryError as openCoordinator, UNAVAILABLE when the database is silent. */
+export async function checkWorker(options: CoordinatorOptions): Promise<void> {
+  const { context } = await openCoordinator(options)
+  const ready = await context.store.ready()
+  await context.store.close()
+  if (!ready) throw new TapestryError('UNAVAILABLE', 'the database does not answer')
 }

@@ -13,7 +13,7 @@ const withVocabulary = (vocabulary: PlanSpec['training']['vocabulary']): PlanSpe
 })
 
 function corpus(tag: string, ...texts: string[]): Corpus {
-  const documents = texts.map((text) => ({ bytes: encodeText(text) }))
+  const documents = texts.map((text) => ({ bytes: encodeText(text), rank: 0 }))
   return { language: ensureLanguageTag(tag), community: '', train: documents, heldOut: documents }
 }
 

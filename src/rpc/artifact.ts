@@ -7,6 +7,7 @@ import type {
   UploadArtifactRequest,
 } from '../gen/proto/tapestry/v1/artifact_pb.ts'
 import { announceUpload, appendUpload, type UploadState } from '../store/uploads.ts'
+import { mayRead } from '../store/visibility.ts'
 import type { NodePrincipal, Principal } from './auth.ts'
 
 /** Bytes by content address over gRPC: announcing for every upload, the streams where HTTPS does not pass. */
@@ -66,7 +67,7 @@ function progressOf(state: UploadState) {
   }
 }
 
-/** Streams an artifact from an offset on: released files to anyone, all else to nodes and operators. */
+/** Streams an artifact from an offset on, to whom it is visible. */
 export async function* downloadArtifact(context: Context, request: DownloadArtifactRequest, principal: Principal) {
   const digest = ensureDigest(request.digest)
   const blob = await visible(context, digest, principal)
@@ -83,10 +84,9 @@ export async function* downloadArtifact(context: Context, request: DownloadArtif
   }
 }
 
-/** Strangers learn nothing about artifacts that are not released, not even that they exist. */
+/** Who may not read an artifact does not learn that it exists. */
 async function visible(context: Context, digest: Digest, principal: Principal) {
   const blob = await context.blobs.stat(digest)
-  const open = principal.kind !== 'anyone' || (await context.store.reader.isReleased(digest))
-  if (blob !== undefined && open) return blob
+  if (blob !== undefined && (await mayRead(context.store.reader, principal, digest))) return blob
   throw new TapestryError('NOT_FOUND', 'there is no such artifact')
 }

@@ -16,7 +16,7 @@ import type { Notice, Reader, Tx } from './store.ts'
 
 type Reads = Pick<
   Reader,
-  'run' | 'runs' | 'runByPlan' | 'round' | 'rounds' | 'roundsPastDeadline' | 'roster' | 'rosterEntry'
+  'run' | 'runs' | 'runByPlan' | 'round' | 'rounds' | 'roundsPastDeadline' | 'roster' | 'rosterEntry' | 'isCandidate'
 >
 type Writes = Pick<
   Tx,
@@ -50,6 +50,10 @@ export function roundReads(database: Database): Reads {
     round: async (key) => {
       const row = await database.round.findUnique({ where: { runId_number: { runId: key.run, number: key.number } } })
       return row === null ? undefined : roundRow(row)
+    },
+    isCandidate: async (weights) => {
+      const where = { phase: 'evaluating', state: { path: ['candidate'], equals: weights } }
+      return (await database.round.findFirst({ where })) !== null
     },
     rounds: async ({ run, phases, limit }) => {
       const where = {

@@ -54,6 +54,10 @@ export type Reader = {
   channels(): Promise<readonly ChannelRow[]>
   /** True when some published checkpoint lists a file with this digest. */
   isReleased(file: Digest): Promise<boolean>
+  /** True while some round evaluates a candidate with these weights. */
+  isCandidate(weights: Digest): Promise<boolean>
+  /** True when an accepted contribution of this node has this payload. */
+  isPayloadOf(node: NodeId, payload: Digest): Promise<boolean>
   upload(digest: Digest): Promise<UploadRow | undefined>
   /** Announced and unfinished, newest first. */
   uploadsOf(node: NodeId): Promise<readonly UploadRow[]>

@@ -10,7 +10,7 @@ import type { ContributionRow, EvaluationRow, LanguageReportRow, RejectionRow } 
 import { roundOf } from './rounds.ts'
 import type { Reader, Tx } from './store.ts'
 
-type Reads = Pick<Reader, 'contributions' | 'rejections' | 'evaluations'>
+type Reads = Pick<Reader, 'contributions' | 'isPayloadOf' | 'rejections' | 'evaluations'>
 type Writes = Pick<
   Tx,
   'createContribution' | 'contributionByNonce' | 'setWeight' | 'createRejection' | 'putEvaluations'
@@ -26,6 +26,8 @@ export function submissionReads(database: Database): Reads {
       const rows = await database.contribution.findMany({ where: roundOf(key), include: { languages: true } })
       return rows.map(contributionRow).sort((a, b) => compareText(a.node, b.node))
     },
+    isPayloadOf: async (node, payload) =>
+      (await database.contribution.findFirst({ where: { nodeId: node, payloadDigest: payload } })) !== null,
     rejections: async (key) => {
       const rows = await database.rejection.findMany({ where: roundOf(key), orderBy: { id: 'asc' } })
       return rows.map(rejectionRow)

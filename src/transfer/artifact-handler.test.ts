@@ -67,6 +67,8 @@ let listener: Listener
 let now: number
 let free: number
 let released: Set<Digest>
+let candidates: Set<Digest>
+let payloads: Map<Digest, NodeId>
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'transfer-'))
@@ -74,10 +76,20 @@ beforeEach(async () => {
   now = Date.now()
   free = Number.POSITIVE_INFINITY
   released = new Set()
+  candidates = new Set()
+  payloads = new Map()
   ctx = {
     federation: federation.id,
-    // Releases come from a whole round; here a set says which files are released.
-    store: { ...store, reader: { ...store.reader, isReleased: async (digest) => released.has(digest) } },
+    // What an artifact is comes from a whole round; here sets say it.
+    store: {
+      ...store,
+      reader: {
+        ...store.reader,
+        isReleased: async (digest) => released.has(digest),
+        isCandidate: async (digest) => candidates.has(digest),
+        isPayloadOf: async (node, digest) => payloads.get(digest) === node,
+      },
+    },
     blobs,
     clock: { now: () => now },
     config: { maxArtifactBytes: 1_000_000, maxOpenUploads: 2, minFreeBytes: 1000 },
@@ -323,9 +335,17 @@ describe('announcement', () => {
 describe('download', () => {
   beforeEach(async () => {
     await blobs.put(BYTES)
+    candidates.add(DIGEST)
   })
 
-  it('is anyone’s when released, and members’ otherwise', async () => {
+  it('gives a delta to the node that sent it and to operators, not to other nodes', async () => {
+    candidates.clear()
+    payloads.set(DIGEST, NODE)
+    for (const who of ['node', 'operator']) expect((await send(who)).body.equals(BYTES)).toBe(true)
+    expect(await send('other')).toMatchObject({ status: 404, code: 'NOT_FOUND' })
+  })
+
+  it('is anyone’s when released, and members’ while it is a candidate', async () => {
     expect(await send(undefined)).toMatchObject({ status: 401, code: 'UNAUTHENTICATED' })
     expect(await send('suspended')).toMatchObject({ status: 403, code: 'PERMISSION_DENIED' })
     for (const who of ['node', 'other', 'operator']) expect((await send(who)).body.equals(BYTES)).toBe(true)

@@ -3,19 +3,19 @@ import { pipeline } from 'node:stream/promises'
 import { type Digest, hexOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import type { BlobStore } from '../store/blob-store.ts'
-import type { Caller } from '../store/principal.ts'
+import type { Caller, NodePrincipal, OperatorPrincipal } from '../store/principal.ts'
 import type { Reader } from '../store/store.ts'
+import { mayRead } from '../store/visibility.ts'
 import { sendProblem } from './problem.ts'
 import { chooseRange, type Span } from './range.ts'
 
 export type DownloadContext = {
-  readonly store: { readonly reader: Pick<Reader, 'isReleased'> }
+  readonly store: { readonly reader: Pick<Reader, 'isReleased' | 'isCandidate' | 'isPayloadOf'> }
   readonly blobs: Pick<BlobStore, 'stat' | 'open'>
 }
 
 /**
- * Sends an artifact, or the range of it that was asked for. Released files are anyone's; everything else is for nodes
- * and operators, and a stranger does not learn whether it exists.
+ * Sends an artifact, or the range of it that was asked for, to whom it is visible; others do not learn that it exists.
  * @throws TapestryError UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND.
  */
 export async function sendArtifact(
@@ -26,8 +26,8 @@ export async function sendArtifact(
   response: ServerResponse,
 ): Promise<void> {
   const released = await ctx.store.reader.isReleased(digest)
-  if (!released) requireMember(caller)
-  const blob = await ctx.blobs.stat(digest)
+  const visible = released || (await mayRead(ctx.store.reader, requireMember(caller), digest))
+  const blob = visible ? await ctx.blobs.stat(digest) : undefined
   if (!blob) throw new TapestryError('NOT_FOUND', `there is no artifact ${digest}`)
   const headers = headersOf(digest, released)
   if (matches(request.headers['if-none-match'], headers.ETag)) return void response.writeHead(304, headers).end()
@@ -70,8 +70,8 @@ function matches(header: string | undefined, etag: string): boolean {
   return header.split(',').some((tag) => tag.trim() === '*' || tag.trim().replace(/^W\//, '') === etag)
 }
 
-function requireMember(caller: Caller): void {
-  if (caller.kind === 'node' || caller.kind === 'operator') return
+function requireMember(caller: Caller): NodePrincipal | OperatorPrincipal {
+  if (caller.kind === 'node' || caller.kind === 'operator') return caller
   if (caller.kind === 'barred') throw new TapestryError('PERMISSION_DENIED', `this node is ${caller.node.status}`)
   throw new TapestryError('UNAUTHENTICATED', 'only released files are open to anyone')
 }

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
 import { coordinatorPaths } from '../../src/cli/coordinator-directory.ts'
 import { readProcesses, treeOf } from '../../src/cli/demo/process-table.ts'
-import { until } from './waiting.ts'
+import { PATIENCE_MS, until } from './waiting.ts'
 
 const BIN = fileURLToPath(new URL('../../bin/tapestry', import.meta.url))
 
@@ -37,6 +37,8 @@ export async function tapestry(
   })
   child.stdin.on('error', () => undefined)
   child.stdin.end(options.input ?? '')
+  const hang = setTimeout(() => child.kill('SIGKILL'), 2 * PATIENCE_MS)
+  child.once('exit', () => clearTimeout(hang))
   const [stdout, stderr, code] = await Promise.all([textOf(child.stdout), textOf(child.stderr), exitOf(child)])
   return { code, stdout, stderr }
 }

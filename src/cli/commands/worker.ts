@@ -9,17 +9,27 @@ export const worker = defineCommand({
   summary: "do a coordinator's merges and decisions until a signal ends it",
   options: [
     setting('--dir <directory>', "the coordinator's directory"),
+    flag('--check', 'only check that the database can be reached; exits with 6 when it cannot'),
     flag('--log-level <level>', 'fatal, error, warn, info, debug, trace or silent (info)'),
   ],
-  input: z.object({ dir: z.string().optional(), logLevel: z.string().optional() }),
+  input: z.object({
+    dir: z.string().optional(),
+    check: z.boolean().default(false),
+    logLevel: z.string().optional(),
+  }),
   notes: 'Environment: DATABASE_URL, REDIS_URL and TAPESTRY_LOG_LEVEL, as for the coordinator.',
-  async run({ dir, logLevel }, { env, clock, output, stopSignal }) {
+  async run({ dir, check, logLevel }, { env, clock, output, stopSignal }) {
     const stopping = [aborted(stopSignal()), ...(env['TAPESTRY_PARENT_PIPE'] === '1' ? [closed(process.stdin)] : [])]
     const log = createLog({ flag: logLevel, env, quiet: output.quiet, stderr: output.stderr })
     const root = dir ?? defaultCoordinatorDirectory(env)
     // Loaded here because most commands end sooner than a database client loads.
-    const { startWorkerProcess } = await import('../start-worker.ts')
-    const running = await startWorkerProcess({ dir: root, flags: { logLevel }, env, clock, log })
+    const { checkWorker, startWorkerProcess } = await import('../start-worker.ts')
+    const options = { dir: root, flags: { logLevel }, env, clock, log }
+    if (check) {
+      await checkWorker(options)
+      return { json: { status: 'ready' }, text: 'ready' }
+    }
+    const running = await startWorkerProcess(options)
     await Promise.race([...stopping, running.stopped])
     await running.stop()
     return undefined

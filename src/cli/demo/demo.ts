@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import { z } from 'zod'
 import { TapestryError } from '../../core/error.ts'
 import type { LanguageTag } from '../../core/language-tag.ts'
@@ -58,25 +58,12 @@ export async function runDemo(options: DemoOptions, io: Io): Promise<Result> {
   stage.meter.start()
   try {
     const outcome = await Promise.race([perform(stage), interrupted(stopping)])
-    await stage.federation.stop()
-    const report = finish(stage, outcome, startedAt)
-    const result = {
-      json: reportJson(report),
-      text: closingText(report, outcome.federation, options, stage.layout, io.env),
-    }
-    requireLearning(outcome, () => io.output.json && io.output.result(result))
-    if (options.keep === undefined) await removeAllButModel(stage.layout)
-    return result
+    await end(stage)
+    return await conclude(stage, outcome, startedAt)
   } catch (error) {
-    stage.view.close()
-    if (!stopping.aborted) io.output.note(`the logs are in ${stage.layout.logs}`)
+    await end(stage)
+    await keepLogs(stage, stopping.aborted)
     throw error
-  } finally {
-    stage.over.abort()
-    stage.meter.stop()
-    await stage.federation.stop()
-    // Who interrupts it does not ask for its logs.
-    if (stopping.aborted && options.keep === undefined) await rm(stage.layout.root, { recursive: true, force: true })
   }
 }
 
@@ -169,16 +156,47 @@ async function pullAsStranger(stage: Stage, address: string, trust: string): Pro
   return { version, digest, channel, path: layout.model }
 }
 
-function finish({ io, meter, names, view }: Stage, outcome: Outcome, startedAt: number): DemoReport {
+/** Ends everything that was started. Can be called twice. */
+async function end({ over, meter, view, federation }: Stage): Promise<void> {
+  over.abort()
+  meter.stop()
   view.close()
-  const node = Math.max(...names.map((name) => meter.peakMb(name)))
+  await federation.stop()
+}
+
+async function conclude(stage: Stage, outcome: Outcome, startedAt: number): Promise<Result> {
+  const { io, options, layout } = stage
+  const report = reportOf(stage, outcome, startedAt)
+  const text = closingText(report, outcome.federation, options, layout, io.env)
+  const result = { json: reportJson(report), text }
+  requireLearning(outcome, () => io.output.json && io.output.result(result))
+  const { coordinator, nodes, text: texts, logs, config } = layout
+  if (options.keep === undefined) await removeAll([coordinator, nodes, texts, logs, config])
+  return result
+}
+
+function reportOf({ io, meter, names }: Stage, outcome: Outcome, startedAt: number): DemoReport {
   return {
     rounds: outcome.rounds,
     checkpoint: outcome.checkpoint,
     verified: true,
     wallSeconds: Math.round((io.clock.now() - startedAt) / 100) / 10,
-    peakRssMb: { coordinator: meter.peakMb(COORDINATOR), node },
+    peakRssMb: {
+      coordinator: meter.peakMb(COORDINATOR),
+      node: Math.max(...names.map((name) => meter.peakMb(name))),
+    },
   }
+}
+
+/** After a failure the logs are what counts; who interrupts it, or fails before it begins, has no use for any. */
+async function keepLogs({ io, options, layout }: Stage, interrupted: boolean): Promise<void> {
+  const useful = !interrupted && (await readdir(layout.logs)).length > 0
+  if (useful) io.output.note(`the logs are in ${layout.logs}`)
+  else if (options.keep === undefined) await removeAll([layout.root])
+}
+
+async function removeAll(paths: readonly string[]): Promise<void> {
+  for (const path of paths) await rm(path, { recursive: true, force: true })
 }
 
 function requireLearning({ rounds, languages }: Outcome, reportFirst: () => void): void {
@@ -194,10 +212,4 @@ function requireLearning({ rounds, languages }: Outcome, reportFirst: () => void
 async function interrupted(signal: AbortSignal): Promise<never> {
   await aborted(signal)
   throw new TapestryError('UNAVAILABLE', 'interrupted')
-}
-
-async function removeAllButModel(layout: DemoLayout): Promise<void> {
-  for (const path of [layout.coordinator, layout.nodes, layout.text, layout.logs, layout.config]) {
-    await rm(path, { recursive: true, force: true })
-  }
 }

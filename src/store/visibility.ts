@@ -1,0 +1,18 @@
+import type { Digest } from '../core/digest.ts'
+import type { Principal } from './principal.ts'
+import type { Reader } from './store.ts'
+
+/**
+ * Who may read an artifact. Released files are anyone's. A candidate is for the nodes that are to score it. A delta
+ * says something about the text behind it, so it is for the node that sent it and for operators, not for other nodes.
+ */
+export async function mayRead(
+  reader: Pick<Reader, 'isReleased' | 'isCandidate' | 'isPayloadOf'>,
+  caller: Principal,
+  artifact: Digest,
+): Promise<boolean> {
+  if (caller.kind === 'operator') return true
+  if (await reader.isReleased(artifact)) return true
+  if (caller.kind === 'anyone') return false
+  return (await reader.isCandidate(artifact)) || (await reader.isPayloadOf(caller.node.id, artifact))
+}

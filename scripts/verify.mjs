@@ -2,11 +2,12 @@
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const CHECKS = [
+  ['data model page', process.execPath, ['scripts/data-model.mjs', '--check']],
   ['format and lint', 'biome', ['check', '--error-on-warnings', '.']],
   ['proto lint', 'buf', ['lint']],
   ['types', 'tsc', ['--noEmit']],
@@ -19,7 +20,7 @@ let broken = false
 
 function execute(title, command, args) {
   console.log(`\n== ${title}`)
-  const result = spawnSync(join(ROOT, 'node_modules/.bin', command), args, { cwd: ROOT, stdio: 'inherit' })
+  const result = spawnSync(resolve(ROOT, 'node_modules/.bin', command), args, { cwd: ROOT, stdio: 'inherit' })
   if (result.status !== 0) broken = true
 }
 

@@ -15,7 +15,7 @@ import {
 } from '../../test/federation.ts'
 import { type TestDatabase, testDatabase } from '../../test/postgres.ts'
 import { type Digest, digestOf } from '../core/digest.ts'
-import { ensureMemberId } from '../core/ids.ts'
+import { ensureMemberId, type NodeId } from '../core/ids.ts'
 import { createGrpcServer } from '../rpc/grpc-server.ts'
 import { type Listener, listen } from '../rpc/listener.ts'
 import type { BlobStore } from '../store/blob-store.ts'

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { DOMAINS, signMessage } from '../../src/core/signature.ts'
@@ -9,6 +10,9 @@ import type { TensorData } from '../../src/model/safetensors.ts'
 import { TestNetwork } from '../network.ts'
 import { type Document, documentBytes, type Payload, payloadOf, safetensorsBytes, tensorsOf } from './payload.ts'
 import { type Place, putBytes, type TestNode } from './test-node.ts'
+import { mayMount, mountTinyDisk } from './tiny-disk.ts'
+
+const MAY_MOUNT = await mayMount()
 
 const MOST_NORM = 10
 /** Room for an honest delta, and little more. */
@@ -497,4 +501,44 @@ test('bad evaluations are refused, and the round is published', async () => {
   expect(await report({ ...honest, round: 1_000_000 })).toBe('WRONG_ROUND')
   expect((await network.round(place.key)).round).toMatchObject({ phase: RoundPhase.EVALUATING, evaluated: 0 })
   await review(place, [good, steady])
+})
+
+describe('a full disk', () => {
+  test.skipIf(!MAY_MOUNT)(
+    'in the middle of an upload (needs mount): DISK_FULL; the round goes on when there is room',
+    async () => {
+      const place = await openRound()
+      // Kept uploads are on it; nothing is left for the bytes to come.
+      const disk = await mountTinyDisk(join(network.parts.paths.blobs, 'partial'), 4)
+      const payload = hostile.delta(network.tensors)
+      try {
+        await hostile.announce(payload.digest, payload.bytes.length)
+        const answer = await putBytes(hostile.client.https, payload.digest, payload.bytes, {
+          size: payload.bytes.length,
+        })
+        expect(answer).toMatchObject({ status: 507, code: 'DISK_FULL' })
+      } finally {
+        await disk.unmount()
+      }
+      for (const node of [hostile, good, steady]) {
+        expect((await node.contribute(place, network.tensors)).reason).toBeUndefined()
+      }
+      await review(place, [good, steady, hostile])
+    },
+  )
+
+  test('near at hand: DISK_FULL before a byte is sent, and nobody is counted out', async () => {
+    const full = await TestNetwork.create({ participants: 1, settings: { minFreeBytes: Number.MAX_SAFE_INTEGER } })
+    try {
+      const [node] = full.nodes
+      const place = await full.startRound()
+      await node?.join(place.key)
+      const payload = payloadOf(safetensorsBytes(tensorsOf(full.tensors)))
+      await expect(node?.announce(payload.digest, payload.bytes.length)).rejects.toMatchObject({ code: 'DISK_FULL' })
+      const { round: now } = await full.round(place.key)
+      expect(now).toMatchObject({ phase: RoundPhase.COLLECTING, roster: 1, refused: 0 })
+    } finally {
+      await full.close()
+    }
+  })
 })

@@ -21,8 +21,9 @@ type Environment = Readonly<Record<string, string | undefined>>
 export type ChildOptions = {
   readonly name: string
   readonly args: readonly string[]
-  /** Its stdout and stderr are written here. */
+  /** Its stderr is written here, and its stdout unless that is a secret. */
   readonly log: string
+  readonly secret?: boolean
   readonly env: Environment
   readonly input?: string
   readonly onLine?: (line: string) => void
@@ -44,7 +45,7 @@ export class Child {
   readonly #lines: string[] = []
   #ended: Exit | undefined
 
-  constructor({ name, args, log, env, input, onLine }: ChildOptions) {
+  constructor({ name, args, log, secret, env, input, onLine }: ChildOptions) {
     this.name = name
     this.log = log
     const sink = createWriteStream(log, { flags: 'a' })
@@ -60,7 +61,7 @@ export class Child {
     this.#process.stderr?.pipe(sink, { end: false })
     if (this.#process.stdout) {
       createInterface({ input: this.#process.stdout }).on('line', (line) => {
-        sink.write(`${line}\n`)
+        if (secret !== true) sink.write(`${line}\n`)
         this.#lines.push(line)
         onLine?.(line)
         if (this.#lines.length > LAST_LINES) this.#lines.shift()

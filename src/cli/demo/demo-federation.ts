@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { z } from 'zod'
 import { TapestryError } from '../../core/error.ts'
-import { Child } from './child-process.ts'
+import { Child, type ChildOptions } from './child-process.ts'
 import type { NodeText } from './corpus.ts'
 import type { DemoLayout } from './demo-layout.ts'
 import { databasePid, stopLeftDatabase } from './embedded-database.ts'
@@ -12,6 +12,9 @@ export const COORDINATOR = 'coordinator'
 
 const SERVING = z.looseObject({ address: z.string(), federation: z.string() })
 const INVITATION = z.looseObject({ invitation: z.string() })
+
+/** `name`: of the log, when the command's first two words do not make one. */
+type CommandOptions = { readonly name?: string; readonly input?: string; readonly secret?: boolean }
 
 type Environment = Readonly<Record<string, string | undefined>>
 
@@ -60,7 +63,8 @@ export class DemoFederation {
   /** Invites a node and lets it join with its text: the participant's first command. */
   async join({ node, directory }: NodeText): Promise<void> {
     const dir = ['--dir', this.#layout.coordinator]
-    const answer = await this.command(['invite', 'create', ...dir, '--member', `${node}-owner`, '--json'])
+    const invite = ['invite', 'create', ...dir, '--member', `${node}-owner`, '--json']
+    const answer = await this.command(invite, { secret: true })
     const { invitation } = INVITATION.parse(parseLine(answer))
     const where = ['--dir', join(this.#layout.nodes, node), '--data', directory, '--name', node]
     await this.command(['node', 'join', ...where, '--invitation-file', '-'], { name: node, input: `${invitation}\n` })
@@ -78,9 +82,9 @@ export class DemoFederation {
   }
 
   /** Runs one command to its end. @returns the last line of its stdout. @throws TapestryError when it fails. */
-  async command(args: readonly string[], options: { name?: string; input?: string } = {}): Promise<string> {
+  async command(args: readonly string[], options: CommandOptions = {}): Promise<string> {
     const name = options.name ?? args.slice(0, 2).join('-')
-    const child = this.#start({ name, args, ...(options.input === undefined ? {} : { input: options.input }) })
+    const child = this.#start({ ...options, name, args })
     const { code } = await Promise.race([child.exited, this.failed])
     this.#children.delete(child)
     if (code !== 0) throw await child.failure()
@@ -98,7 +102,7 @@ export class DemoFederation {
     process.off('exit', this.#leaveAll)
   }
 
-  #start(options: { name: string; args: readonly string[]; input?: string; onLine?: (line: string) => void }): Child {
+  #start(options: Omit<ChildOptions, 'log' | 'env'>): Child {
     if (this.#stopping) throw new TapestryError('UNAVAILABLE', 'the demonstration is ending')
     const child = new Child({ ...options, log: join(this.#layout.logs, `${options.name}.log`), env: this.#env })
     this.#children.add(child)

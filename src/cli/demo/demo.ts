@@ -140,18 +140,9 @@ async function pullAsStranger(stage: Stage, address: string, trust: string): Pro
   const { federation, layout, view } = stage
   const channel = 'global'
   view.say(`Pulling ${channel} as a stranger, and verifying it offline ...`)
-  const answer = await federation.command([
-    'pull',
-    channel,
-    '--from',
-    address,
-    '--trust',
-    trust,
-    '--output',
-    layout.model,
-    '--json',
-  ])
-  await federation.command(['verify', layout.model, '--trust', trust, '--json'])
+  const request = ['pull', channel, '--from', address, '--trust', trust, '--output', layout.model, '--json']
+  const answer = await federation.command(request)
+  await federation.command(['verify', layout.model, '--trust', trust, '--json'], { name: 'verify' })
   const { digest, version } = PULLED.parse(JSON.parse(answer))
   return { version, digest, channel, path: layout.model }
 }

@@ -18,7 +18,14 @@ const { tiny } = PRESETS
 const spec: PlanSpec = {
   ...tiny,
   architecture: { ...tiny.architecture, hiddenSize: 16, intermediateSize: 24, layers: 1, heads: 2, kvHeads: 1 },
-  training: { ...tiny.training, vocabulary: 'all', batchSize: 4, sequenceLength: 32, localSteps: 30 },
+  training: {
+    ...tiny.training,
+    vocabulary: 'all',
+    batchSize: 4,
+    sequenceLength: 32,
+    localSteps: 30,
+    optimizer: { ...tiny.training.optimizer, learningRate: 3e-3 },
+  },
   evaluation: { heldOutFraction: 0.2, maxSequences: 10 },
 }
 const endless: PlanSpec = { ...spec, training: { ...spec.training, localSteps: 100_000 } }

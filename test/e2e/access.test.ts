@@ -267,6 +267,13 @@ async function standingOf(node: TestNode, key: RoundKey): Promise<string> {
   throw new Error('the watch ended')
 }
 
+/** Bytes of the first message of a download over gRPC. */
+async function firstBytes(node: TestNode, digest: string): Promise<number> {
+  for await (const { data } of node.client.receive(ArtifactService.method.downloadArtifact, { digest }))
+    return data.length
+  return 0
+}
+
 describe('bytes over HTTPS', () => {
   const statuses = async (ask: (channel: Channel) => Promise<{ status: number }>) => {
     const answers = [...callers].map(async ([name, { channel }]) => [name, (await ask(channel)).status] as const)
@@ -275,11 +282,24 @@ describe('bytes over HTTPS', () => {
   const expectedFor = (doors: Readonly<Record<keyof Doors, number>>) =>
     Object.fromEntries([...callers].map(([name, { as }]) => [name, doors[as]]))
 
-  test('unreleased artifacts are for members', async () => {
-    const payload = one.delta(network.tensors)
-    await one.upload(payload)
-    const found = await statuses((channel) => getBytes(channel.https, payload.digest))
+  test('a delta is for its node and for operators; a candidate for every member', async () => {
+    const run = await network.createRun('judged', { target: 2, quorum: 2 })
+    const place = await network.startRound(run)
+    const nodes = [one, other]
+    for (const node of nodes) await node.join(place.key)
+    for (const node of nodes) expect((await node.contribute(place, network.tensors)).reason).toBeUndefined()
+    const delta = one.delta(network.tensors).digest
+    const found = await statuses((channel) => getBytes(channel.https, delta))
     expect(found).toEqual(expectedFor({ stranger: 401, barred: 403, node: 200, operator: 200 }))
+    expect(await getBytes(other.client.https, delta)).toMatchObject({ status: 404, code: 'NOT_FOUND' })
+    await expect(firstBytes(other, delta)).rejects.toMatchObject({ code: 'NOT_FOUND' })
+    expect(await firstBytes(one, delta)).toBeGreaterThan(0)
+
+    const { round: evaluating } = await network.roundIn(place.key, RoundPhase.EVALUATING)
+    const candidate = evaluating?.candidateDigest ?? ''
+    const judges = await statuses((channel) => getBytes(channel.https, candidate))
+    expect(judges).toEqual(expectedFor({ stranger: 401, barred: 403, node: 200, operator: 200 }))
+    expect((await getBytes(other.client.https, candidate)).status).toBe(200)
   })
 
   test('a stranger does not learn whether an artifact exists', async () => {

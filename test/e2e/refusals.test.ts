@@ -510,12 +510,10 @@ describe('a full disk', () => {
       const place = await openRound()
       // Kept uploads are on it; nothing is left for the bytes to come.
       const disk = await mountTinyDisk(join(network.parts.paths.blobs, 'partial'), 4)
-      const payload = hostile.delta(network.tensors)
+      const { digest, bytes } = fresh(9e-5)
       try {
-        await hostile.announce(payload.digest, payload.bytes.length)
-        const answer = await putBytes(hostile.client.https, payload.digest, payload.bytes, {
-          size: payload.bytes.length,
-        })
+        await good.announce(digest, bytes.length)
+        const answer = await putBytes(good.client.https, digest, bytes, { size: bytes.length })
         expect(answer).toMatchObject({ status: 507, code: 'DISK_FULL' })
       } finally {
         await disk.unmount()
@@ -527,14 +525,16 @@ describe('a full disk', () => {
     },
   )
 
-  test('near at hand: DISK_FULL before a byte is sent, and nobody is counted out', async () => {
+  test('near at hand: refused before a byte is sent, and nobody is counted out', async () => {
     const full = await TestNetwork.create({ participants: 1, settings: { minFreeBytes: Number.MAX_SAFE_INTEGER } })
     try {
       const [node] = full.nodes
       const place = await full.startRound()
       await node?.join(place.key)
       const payload = payloadOf(safetensorsBytes(tensorsOf(full.tensors)))
-      await expect(node?.announce(payload.digest, payload.bytes.length)).rejects.toMatchObject({ code: 'DISK_FULL' })
+      // To the node it is no full disk of its own.
+      const announced = node?.announce(payload.digest, payload.bytes.length)
+      await expect(announced).rejects.toMatchObject({ code: 'RESOURCE_EXHAUSTED' })
       const { round: now } = await full.round(place.key)
       expect(now).toMatchObject({ phase: RoundPhase.COLLECTING, roster: 1, refused: 0 })
     } finally {

@@ -27,12 +27,6 @@ export type DemoOptions = {
 
 const RUN = 'demo'
 
-/**
- * A third of the preset's rate. Nodes whose scripts have nothing in common must stay close enough to
- * be averaged: at the preset's rate the mean can be worse at Gujarati than random weights.
- */
-const LEARNING_RATE = '0.001'
-
 /** Everything that one demonstration works with. */
 type Stage = {
   readonly options: DemoOptions
@@ -118,7 +112,7 @@ async function createRun({ federation, layout, options }: Stage): Promise<void> 
   const dir = ['--dir', layout.coordinator]
   const nodes = String(options.nodes)
   const counts = ['--target', nodes, '--quorum', nodes, '--rounds', String(options.rounds)]
-  const plan = ['--preset', 'tiny', '--learning-rate', LEARNING_RATE]
+  const plan = ['--preset', 'tiny']
   const windows = ['--join-window', '5m', '--collect-window', '30m', '--evaluate-window', '30m']
   await federation.command(['run', 'create', RUN, ...dir, ...plan, ...counts, ...windows, '--continuous'])
   await federation.command(['round', 'start', RUN, ...dir])

@@ -114,7 +114,10 @@ async function inspectPayload(
   if (run === undefined) return reject('WRONG_ROUND', `there is no run ${row.key.run}`)
   const expected = parameterSpecs(parsePlan(Buffer.from(run.plan, 'utf8')).spec)
   const path = await context.blobs.localPath(manifest.payloadDigest)
-  return inspectInWorker(path, expected, { maxNorm: row.round.policy.maxNorm })
+  const verdict = await inspectInWorker(path, expected, { maxNorm: row.round.policy.maxNorm })
+  // All announced bytes are here, so a file that ends too early was made that way: sending it again mends nothing.
+  if (!verdict.ok && verdict.rejection.reason === 'TRUNCATED') return reject('MALFORMED', verdict.rejection.detail)
+  return verdict
 }
 
 /** Everything may have moved while the payload was read, so the place is judged again inside the transaction. */
@@ -123,6 +126,10 @@ async function store(context: Context, tx: Tx, signed: Signed, node: NodeRow, no
   if (!place.ok || place.value === 'stored') return place.ok ? accept(signed.id) : place
   if (await tx.contributionByNonce(node.id, signed.manifest.nonce)) {
     return reject('REPLAYED', 'this nonce has been used before')
+  }
+  // Digests are no secret: without this a node could have another's work counted as its own.
+  if ((await tx.payloadOwners(signed.manifest.payloadDigest)).some((owner) => owner !== node.id)) {
+    return reject('REPLAYED', 'this payload is the contribution of another node')
   }
   const { key } = place.value
   const now = context.clock.now()

@@ -56,8 +56,8 @@ export type Reader = {
   isReleased(file: Digest): Promise<boolean>
   /** True while some round evaluates a candidate with these weights. */
   isCandidate(weights: Digest): Promise<boolean>
-  /** True when an accepted contribution of this node has this payload. */
-  isPayloadOf(node: NodeId, payload: Digest): Promise<boolean>
+  /** Nodes with an accepted contribution of this payload. */
+  payloadOwners(payload: Digest): Promise<readonly NodeId[]>
   upload(digest: Digest): Promise<UploadRow | undefined>
   /** Announced and unfinished, newest first. */
   uploadsOf(node: NodeId): Promise<readonly UploadRow[]>

@@ -10,7 +10,7 @@ import type { ContributionRow, EvaluationRow, LanguageReportRow, RejectionRow } 
 import { roundOf } from './rounds.ts'
 import type { Reader, Tx } from './store.ts'
 
-type Reads = Pick<Reader, 'contributions' | 'isPayloadOf' | 'rejections' | 'evaluations'>
+type Reads = Pick<Reader, 'contributions' | 'payloadOwners' | 'rejections' | 'evaluations'>
 type Writes = Pick<
   Tx,
   'createContribution' | 'contributionByNonce' | 'setWeight' | 'createRejection' | 'putEvaluations'
@@ -26,8 +26,14 @@ export function submissionReads(database: Database): Reads {
       const rows = await database.contribution.findMany({ where: roundOf(key), include: { languages: true } })
       return rows.map(contributionRow).sort((a, b) => compareText(a.node, b.node))
     },
-    isPayloadOf: async (node, payload) =>
-      (await database.contribution.findFirst({ where: { nodeId: node, payloadDigest: payload } })) !== null,
+    payloadOwners: async (payload) => {
+      const rows = await database.contribution.findMany({
+        where: { payloadDigest: payload },
+        select: { nodeId: true },
+        distinct: ['nodeId'],
+      })
+      return rows.map(({ nodeId }) => ensureNodeId(nodeId))
+    },
     rejections: async (key) => {
       const rows = await database.rejection.findMany({ where: roundOf(key), orderBy: { id: 'asc' } })
       return rows.map(rejectionRow)

@@ -7,12 +7,12 @@ import type { Reader } from './store.ts'
  * says something about the text behind it, so it is for the node that sent it and for operators, not for other nodes.
  */
 export async function mayRead(
-  reader: Pick<Reader, 'isReleased' | 'isCandidate' | 'isPayloadOf'>,
+  reader: Pick<Reader, 'isReleased' | 'isCandidate' | 'payloadOwners'>,
   caller: Principal,
   artifact: Digest,
 ): Promise<boolean> {
   if (caller.kind === 'operator') return true
   if (await reader.isReleased(artifact)) return true
   if (caller.kind === 'anyone') return false
-  return (await reader.isCandidate(artifact)) || (await reader.isPayloadOf(caller.node.id, artifact))
+  return (await reader.isCandidate(artifact)) || (await reader.payloadOwners(artifact)).includes(caller.node.id)
 }

@@ -87,7 +87,7 @@ beforeEach(async () => {
         ...store.reader,
         isReleased: async (digest) => released.has(digest),
         isCandidate: async (digest) => candidates.has(digest),
-        isPayloadOf: async (node, digest) => payloads.get(digest) === node,
+        payloadOwners: async (digest) => [payloads.get(digest) ?? []].flat(),
       },
     },
     blobs,

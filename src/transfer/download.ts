@@ -10,7 +10,7 @@ import { sendProblem } from './problem.ts'
 import { chooseRange, type Span } from './range.ts'
 
 export type DownloadContext = {
-  readonly store: { readonly reader: Pick<Reader, 'isReleased' | 'isCandidate' | 'isPayloadOf'> }
+  readonly store: { readonly reader: Pick<Reader, 'isReleased' | 'isCandidate' | 'payloadOwners'> }
   readonly blobs: Pick<BlobStore, 'stat' | 'open'>
 }
 

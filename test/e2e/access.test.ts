@@ -15,7 +15,7 @@ import type { ServerStreamMethod, UnaryMethod } from '../../src/participant/call
 import type { Channel, ClientIdentity } from '../../src/participant/channel.ts'
 import { METHOD_ACCESS } from '../../src/rpc/auth.ts'
 import { TestNetwork } from '../network.ts'
-import { documentBytes } from './payload.ts'
+import { documentBytes, payloadOf, safetensorsBytes, tensorsOf } from './payload.ts'
 import { getBytes, type Place, putBytes, type TestNode } from './test-node.ts'
 
 /** How a call ended for a caller: let through (whatever the handler then said), or refused at the door. */
@@ -316,7 +316,7 @@ describe('bytes over HTTPS', () => {
   })
 
   test('only nodes send', async () => {
-    const payload = other.delta(network.tensors)
+    const payload = payloadOf(safetensorsBytes(tensorsOf(network.tensors)))
     const found = await statuses((channel) =>
       putBytes(channel.https, payload.digest, payload.bytes, { size: payload.bytes.length }),
     )

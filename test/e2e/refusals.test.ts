@@ -183,14 +183,14 @@ const FILES: readonly Case[] = [
   ...['overlap', 'hole-middle', 'not-json', 'duplicate-name', 'shape-negative', 'offsets-reversed', 'length-huge'].map(
     (name) => withPayload(`safetensors: ${name}`, 'MALFORMED', () => vector(name)),
   ),
-  withPayload('a file that ends inside its data', 'TRUNCATED', () => safetensorsBytes(tensors()).subarray(0, -4)),
+  withPayload('a file that ends inside its data', 'MALFORMED', () => safetensorsBytes(tensors()).subarray(0, -4)),
   withPayload('a file with something behind its data', 'MALFORMED', () =>
     Buffer.concat([safetensorsBytes(tensors()), Buffer.alloc(4)]),
   ),
   withPayload('a pickle', 'MALFORMED', () =>
     Buffer.from('80049511000000000000008c0a73797374656d2e63616c6c9494', 'hex'),
   ),
-  withPayload('three bytes', 'TRUNCATED', () => Buffer.from('abc')),
+  withPayload('three bytes', 'MALFORMED', () => Buffer.from('abc')),
 ]
 
 const PLACES: readonly Case[] = [
@@ -217,6 +217,10 @@ const PLACES: readonly Case[] = [
     ...document,
     nonce: earlier.document['nonce'] ?? null,
   })),
+  refused('the payload of another node', 'REPLAYED', async () => {
+    const stolen = good.delta(network.tensors)
+    return (await hostile.submit(documentBytes(hostile.claim(round, stolen)))).reason
+  }),
   refused('a node that is not on the roster', 'NOT_IN_ROSTER', async () => {
     const late = await network.addNode('late')
     return (await late.contribute(round, network.tensors)).reason

@@ -75,7 +75,7 @@ export class TestNode {
 
   /** A harmless delta of this node's own: no two nodes' are the same bytes. */
   delta(specs: readonly TensorSpec[]): Payload {
-    const scale = 1 + Number.parseInt(this.id.slice(-2), 16)
+    const scale = 1 + Number.parseInt(this.id.slice(-6), 16) / 65_536
     return payloadOf(safetensorsBytes(tensorsOf(specs, () => scale * 1e-6)))
   }
 

@@ -241,7 +241,7 @@ CREATE UNIQUE INDEX "contribution_run_id_round_node_id_key" ON "contribution"("r
 CREATE UNIQUE INDEX "contribution_node_id_nonce_key" ON "contribution"("node_id", "nonce");
 
 -- CreateIndex
-CREATE INDEX "contribution_node_id_payload_digest_idx" ON "contribution"("node_id", "payload_digest");
+CREATE INDEX "contribution_payload_digest_idx" ON "contribution"("payload_digest");
 
 -- CreateIndex
 CREATE INDEX "contribution_language_language_idx" ON "contribution_language"("language");

@@ -4,6 +4,9 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { verifyCheckpoint } from '../../src/model/verify.ts'
+import { parsePlan } from '../../src/plan/plan.ts'
+import { engineLoss } from '../interop/engine-loss.ts'
+import { missingReference, transformersLoss } from '../interop/transformers.ts'
 import { tapestry } from './processes.ts'
 
 const digest = z.string().regex(/^sha256:[0-9a-f]{64}$/)
@@ -38,7 +41,11 @@ const reportSchema = z.strictObject({
   peakRssMb: z.strictObject({ coordinator: z.number().positive(), node: z.number().positive() }),
 })
 
+/** Nats per token; transformers computes in float32 too, in another order. */
+const TOLERANCE = 1e-4
+
 let home: string
+let report: z.infer<typeof reportSchema> | undefined
 
 beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), 'tapestry-demo-home-'))
@@ -53,7 +60,7 @@ test('the demonstration says what it did, and every language has learned', async
     { home },
   )
   expect(code, stderr).toBe(0)
-  const report = reportSchema.parse(JSON.parse(stdout.trim().split('\n').at(-1) ?? ''))
+  report = reportSchema.parse(JSON.parse(stdout.trim().split('\n').at(-1) ?? ''))
   const [first, second] = report.rounds
   expect(report.rounds.map(({ round }) => round)).toEqual([1, 2])
   expect(second?.baseDigest).toBe(first?.checkpointDigest)
@@ -70,6 +77,23 @@ test('the demonstration says what it did, and every language has learned', async
   })
   expect(verified.digest).toBe(report.checkpoint.digest)
 })
+
+const reference = missingReference === undefined ? 'transformers' : `transformers (skipped: ${missingReference})`
+
+test.skipIf(missingReference !== undefined)(
+  `the released model loads in ${reference}, and scores the same`,
+  async () => {
+    const model = report?.checkpoint.path ?? ''
+    const { spec } = parsePlan(await readFile(join(model, 'plan.json')))
+    const text = 'Watu wote wamezaliwa huru, hadhi na haki zao ni sawa.'
+    const theirs = await transformersLoss(model, text)
+    expect(theirs).toMatchObject({ equalBytes: true, dtype: 'torch.float32', missing: [], unexpected: [] })
+    const ours = await engineLoss(spec, join(model, 'model.safetensors'), text)
+    expect(Math.abs(ours - theirs.loss)).toBeLessThan(TOLERANCE)
+    // The text is like what it was trained on: a model that has learnt nothing needs ln 259 = 5.56 nats.
+    expect(theirs.loss).toBeLessThan(5)
+  },
+)
 
 /** The federation that the demonstration made: there is no other way to know it. */
 async function federationOf(model: string): Promise<string> {

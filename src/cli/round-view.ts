@@ -7,6 +7,7 @@ import {
   type Round,
   RoundPhase,
 } from '../gen/proto/tapestry/v1/round_pb.ts'
+import { strategyJson } from './strategy-view.ts'
 import { type Column, formatTime, printable, shortDigest, table } from './terminal.ts'
 
 const PHASE_NAMES = {
@@ -45,6 +46,7 @@ export function roundJson(round: Round) {
     evaluated: round.evaluated,
     reason: orNull(round.reason),
     last: round.last,
+    strategy: strategyJson(round.strategy),
   } satisfies Json
 }
 

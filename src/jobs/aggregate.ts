@@ -60,6 +60,8 @@ async function weigh(reader: Reader, { job }: Task, round: AggregatingRound): Pr
 async function merge(task: Task, round: AggregatingRound, weighed: readonly Weighed[]): Promise<Digest> {
   const { context, job, signal } = task
   const { blobs, log } = context
+  const { name } = round.policy.strategy
+  if (name !== 'mean') throw new TapestryError('FAILED_PRECONDITION', `this build cannot merge by ${name}`)
   const base = await blobs.localPath(await weightsOf(context.store.reader, round.base))
   const deltas = await Promise.all(
     weighed.map(async ({ row, weight }) => ({ path: await blobs.localPath(row.payload), weight: weight.value })),

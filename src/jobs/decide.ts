@@ -70,7 +70,7 @@ async function build(
     round: job.key.number,
     parents: [round.base],
     base: round.base,
-    strategy: 'mean',
+    strategy: round.policy.strategy,
     contributions: await mergedContributions(task),
     scores: Object.fromEntries(languages.map(scoresEntry)),
   }

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { type Digest, ensureDigest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
+import { MEAN, strategySchema } from '../core/strategy.ts'
 import { ensureRunPolicy, type RunPolicy } from './policy.ts'
 import type { Round } from './round.ts'
 
@@ -17,6 +18,8 @@ const POLICY = z.strictObject({
   rounds: z.int(),
   continuous: z.boolean(),
   maxNorm: z.number(),
+  // Runs that are older than the choice merge by the mean.
+  strategy: strategySchema.default(MEAN),
 })
 
 const always = { base: digest, plan: digest, policy: POLICY }

@@ -1,7 +1,7 @@
 import { assertNever } from '../core/assert.ts'
 import type { Millis } from '../core/clock.ts'
 import type { Digest } from '../core/digest.ts'
-import { isComplete, quorumIsOutOfReach, quorumReached } from './quorum.ts'
+import { becauseOf, isComplete, neededOf, quorumIsOutOfReach, quorumReached } from './quorum.ts'
 import type { AggregatingRound, CollectingRound, EvaluatingRound, OpenRound, Round } from './round.ts'
 
 /** A roster member's latest submission in a round. */
@@ -64,11 +64,11 @@ function stepOpen(round: OpenRound, event: RoundEvent, now: Millis): Step {
     return moved({ ...round, joined })
   }
   if (now < round.deadline) return unchanged(round)
-  if (round.joined >= round.policy.quorum) return collect(round, round.joined, now)
+  if (round.joined >= neededOf(round.policy)) return collect(round, round.joined, now)
   return moved({
     ...settled(round, { roster: round.joined, accepted: 0, refused: 0 }),
     phase: 'failed',
-    reason: `${round.joined} of the ${round.policy.quorum} nodes needed joined before the deadline`,
+    reason: `${round.joined} of the ${neededOf(round.policy)} nodes needed joined before the deadline${becauseOf(round.policy)}`,
   })
 }
 

@@ -4,6 +4,7 @@ import { type Digest, digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import type { ChannelName, RunId } from '../core/ids.ts'
 import { DOMAINS, signMessage } from '../core/signature.ts'
+import type { Strategy } from '../core/strategy.ts'
 import { modelCard } from '../model/card.ts'
 import { llamaConfigJson } from '../model/llama-config.ts'
 import { type Manifest, manifestBytes } from '../model/manifest.ts'
@@ -87,7 +88,7 @@ export async function publishInitialCheckpoint(
   const policy = ensureRunPolicy(run.policy)
   refuseExisting(run, await context.store.reader.run(run.id))
   const weights = await context.blobs.put(initialWeights(plan))
-  const facts = initialFacts(run.id)
+  const facts = initialFacts(run.id, policy.strategy)
   const checkpoint = await buildCheckpoint(context, signer, facts, plan, weights, now)
   const row: RunRow = {
     id: run.id,
@@ -114,9 +115,9 @@ function refuseExisting(run: { readonly id: RunId }, found: RunRow | undefined):
   if (found !== undefined) throw new TapestryError('ALREADY_EXISTS', `there is already a run ${run.id}`)
 }
 
-function initialFacts(run: RunId): CheckpointFacts {
+function initialFacts(run: RunId, strategy: Strategy): CheckpointFacts {
   const nothing: readonly Digest[] = []
-  return { run, version: 0, round: 0, parents: nothing, base: null, strategy: 'mean', contributions: [], scores: {} }
+  return { run, version: 0, round: 0, parents: nothing, base: null, strategy, contributions: [], scores: {} }
 }
 
 /** Everything but the weights. Small: held in memory. */

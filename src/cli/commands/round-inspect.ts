@@ -4,6 +4,7 @@ import { defineCommand } from '../command.ts'
 import { roundKey } from '../input.ts'
 import { OPERATOR_INPUT, OPERATOR_OPTIONS, withOperator } from '../operator-client.ts'
 import { contributionsTable, inspectionJson, languagesTable, roundsTable } from '../round-view.ts'
+import { strategyWord } from '../strategy-view.ts'
 import { printable } from '../terminal.ts'
 
 export const roundInspect = defineCommand({
@@ -17,6 +18,7 @@ export const roundInspect = defineCommand({
     const { round, contributions, languages } = response
     const parts = [
       ...(round === undefined ? [] : [roundsTable([round])]),
+      ...(round?.strategy ? [`strategy: ${strategyWord(round.strategy)}`] : []),
       ...(round?.reason ? [`reason: ${printable(round.reason)}`] : []),
       ...(contributions.length > 0 ? [contributionsTable(contributions)] : []),
       ...(languages.length > 0 ? [languagesTable(languages)] : []),

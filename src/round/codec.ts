@@ -31,7 +31,14 @@ const ROUND = z.discriminatedUnion('phase', [
   z.strictObject({ ...counted, phase: z.literal('collecting'), deadline: millis }),
   z.strictObject({ ...counted, phase: z.literal('sealed') }),
   z.strictObject({ ...counted, phase: z.literal('aggregating') }),
-  z.strictObject({ ...candidate, phase: z.literal('evaluating'), deciding: z.boolean(), deadline: millis }),
+  z.strictObject({
+    ...candidate,
+    phase: z.literal('evaluating'),
+    // Rounds that are older than optimizers have none.
+    optimizerState: digest.nullable().default(null),
+    deciding: z.boolean(),
+    deadline: millis,
+  }),
   z.strictObject({ ...candidate, phase: z.literal('published'), checkpoint: digest }),
   z.strictObject({ ...candidate, phase: z.literal('rejected'), reason: z.string() }),
   z.strictObject({ ...counted, phase: z.literal('failed'), reason: z.string() }),

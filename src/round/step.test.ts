@@ -79,7 +79,7 @@ function eventOf(world: World, { kind, who }: Happening): RoundEvent | undefined
     case 'start':
       return { type: 'aggregation-started' }
     case 'candidate':
-      return { type: 'candidate-written', candidate: CANDIDATE }
+      return { type: 'candidate-written', candidate: CANDIDATE, optimizerState: null }
     case 'evaluate':
       return from !== 'accepted' || world.evaluated.has(who) ? undefined : { type: 'evaluation-stored' }
     case 'publish':

@@ -101,15 +101,9 @@ function watchOf({ threads, signal, onProgress }: RoundRequest, passes: Passes) 
 }
 
 async function decide(request: RoundRequest, sources: MergeSources, passes: Passes): Promise<Decision> {
-  const { strategy, deltas, compare } = request
+  const { strategy, deltas } = request
   const weights = deltas.map(({ weight }) => weight)
-  const weighted = (coefficients: readonly number[]): CombineRule => ({ kind: 'weighted', coefficients })
-  const compared = (every: number) =>
-    compareDeltas(sources.deltas, sources.elements, { ...watchOf(request, passes), every })
-  const shown = async (): Promise<Pick<Decision, 'dots'>> => {
-    if (compare !== true || deltas.length > MOST_SHOWN) return {}
-    return { dots: await compared(sampling(sources.elements, deltas.length)) }
-  }
+  const shown = () => comparedForPeople(request, sources, passes)
   switch (strategy.name) {
     case 'mean':
     case 'fedavgm':
@@ -128,17 +122,32 @@ async function decide(request: RoundRequest, sources: MergeSources, passes: Pass
     }
     case 'krum':
     case 'multi-krum': {
-      const dots = await compared(1)
+      const dots = await compareDeltas(sources.deltas, sources.elements, watchOf(request, passes))
       const chosen = strategy.name === 'krum' ? 1 : strategy.parameters.chosen
       return { rule: weighted(krumCoefficients(dots, strategy.parameters.byzantine, chosen)), dots }
     }
     case 'geometric-median': {
-      const dots = await compared(1)
+      const dots = await compareDeltas(sources.deltas, sources.elements, watchOf(request, passes))
       return { rule: weighted(medianCoefficients(dots, weights, strategy.parameters.smoothing)), dots }
     }
     default:
       return assertNever(strategy)
   }
+}
+
+function weighted(coefficients: readonly number[]): CombineRule {
+  return { kind: 'weighted', coefficients }
+}
+
+/** Compares deltas that the strategy does not compare, if it was asked for. */
+async function comparedForPeople(
+  request: RoundRequest,
+  { deltas, elements }: MergeSources,
+  passes: Passes,
+): Promise<Pick<Decision, 'dots'>> {
+  if (request.compare !== true || deltas.length > MOST_SHOWN) return {}
+  const every = sampling(elements, deltas.length)
+  return { dots: await compareDeltas(deltas, elements, { ...watchOf(request, passes), every }) }
 }
 
 /** Runs the merge with a place for the optimizer's next state, which appears whole or not at all. */

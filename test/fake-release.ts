@@ -2,6 +2,7 @@ import { type Digest, digestOf } from '../src/core/digest.ts'
 import { TapestryError } from '../src/core/error.ts'
 import { ensureRunId } from '../src/core/ids.ts'
 import { DOMAINS, privateKeyFromPem, type Signature, signMessage } from '../src/core/signature.ts'
+import { MEAN } from '../src/core/strategy.ts'
 import { ModelService } from '../src/gen/proto/tapestry/v1/model_pb.ts'
 import { type Manifest, manifestBytes } from '../src/model/manifest.ts'
 import type { FakeCoordinator } from './fake-coordinator.ts'
@@ -57,7 +58,7 @@ export class FakeReleases {
       parents: [],
       plan: digestOf('plan'),
       base: null,
-      strategy: 'mean',
+      strategy: MEAN,
       contributions: [],
       scores: {},
       files: Object.entries(files).map(([path, bytes]) => {

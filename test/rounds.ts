@@ -17,6 +17,7 @@ import {
   type RoundKey,
 } from '../src/core/ids.ts'
 import { ensureLanguageTag } from '../src/core/language-tag.ts'
+import { MEAN } from '../src/core/strategy.ts'
 import { encodeHeader, inNameOrder } from '../src/model/safetensors.ts'
 import { parameterSpecs } from '../src/plan/parameters.ts'
 import { makePlan, type Plan } from '../src/plan/plan.ts'
@@ -93,6 +94,7 @@ export const TEST_POLICY: RunPolicy = {
   rounds: 3,
   continuous: true,
   maxNorm: 0,
+  strategy: MEAN,
 }
 
 /** The n-th node's id. */

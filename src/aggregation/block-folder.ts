@@ -1,99 +1,48 @@
-import { writeSync } from 'node:fs'
-import type { Arena } from './kernels/kernels.ts'
-import { LANES, ROW_BYTES } from './kernels/kernels.ts'
-import { ELEMENT_BYTES, mergeError } from './merge-layout.ts'
+import { BlockLayout, type BlockShape, eachTile, F64_BYTES, padded, sumCount, sumsOf } from './block-layout.ts'
+import { createArena } from './kernels/arena.ts'
+import { type Arena, ROW_BYTES, writeRow } from './kernels/kernels.ts'
+import { ELEMENT_BYTES } from './merge-layout.ts'
+import type { CombineRule } from './merge-task.ts'
+import type { OptimizerStep } from './optimizer-step.ts'
+import type { Target } from './target.ts'
 import type { TensorReader } from './tensor-reader.ts'
 
-/**
- * Elements that are folded, and whose sums are taken, at a time. Statistics add up tile by tile,
- * so this number is part of their arithmetic; the merged tensors do not depend on it.
- */
-export const TILE = 2048
-
-/** Sums for the merged delta and the merged model, before those of the inputs. */
-const OWN_SUMS = 2
-const F64_BYTES = 8
-
-/** How a merge is cut to bound its memory; neither number changes any result. */
-export type BlockShape = {
-  /** Elements of one input read at once: a multiple of {@link TILE}. */
-  readonly elements: number
-  /** Inputs held in memory at once. */
-  readonly group: number
-}
-
-export type Target = { readonly path: string; readonly file: number; readonly dataBegin: number }
-
-/** Number of f64 sums that a fold of `inputs` deltas keeps: see {@link BlockFolder.fold}. */
-export function sumCount(inputs: number): number {
-  return OWN_SUMS + 2 * inputs
-}
-
-/** Bytes of linear memory that a fold takes. */
-export function arenaBytes(shape: BlockShape, inputs: number): number {
-  return new Offsets(shape, inputs).end
-}
-
-/** Where everything lies in the linear memory. */
-class Offsets {
-  readonly sums: number
-  readonly table: number
-  readonly acc: number
-  readonly base: number
-  readonly delta: number
-  readonly out: number
+type Parts = {
+  /** File 0 is the base, files 1 to `inputs` are the deltas. */
+  readonly reader: TensorReader
   readonly inputs: number
-  readonly inputStride: number
-  readonly end: number
-
-  constructor({ elements, group }: BlockShape, inputs: number) {
-    const held = Math.min(group, inputs)
-    const block = elements * ELEMENT_BYTES
-    // Inputs a power of two apart would compete for the same few sets of the cache.
-    this.inputStride = block + 3 * 64
-    this.sums = 1024
-    this.table = this.sums + Math.ceil((sumCount(inputs) * F64_BYTES) / 64) * 64
-    this.acc = this.table + Math.ceil((held * ROW_BYTES) / 64) * 64
-    this.base = this.acc + elements * F64_BYTES
-    this.delta = this.base + block
-    this.out = this.delta + block
-    this.inputs = this.out + block
-    this.end = this.inputs + held * this.inputStride
-  }
+  readonly rule: CombineRule
+  readonly optimizer: OptimizerStep | undefined
+  readonly shape: BlockShape
+  readonly target: Target
 }
 
 /** Folds stretches of a model: reads them from every input, merges, writes, and sums up. */
 export class BlockFolder {
+  readonly #parts: Parts
+  readonly #at: BlockLayout
   readonly #arena: Arena
-  readonly #reader: TensorReader
-  readonly #weights: readonly number[]
-  readonly #shape: BlockShape
-  readonly #target: Target
-  readonly #at: Offsets
   readonly #bytes: Uint8Array
   readonly #sums: Float64Array
 
-  /** @param reader file 0 is the base, file 1 + i is the delta of `weights[i]` */
-  constructor(arena: Arena, reader: TensorReader, weights: readonly number[], shape: BlockShape, target: Target) {
-    this.#arena = arena
-    this.#reader = reader
-    this.#weights = weights
-    this.#shape = shape
-    this.#target = target
-    this.#at = new Offsets(shape, weights.length)
-    this.#bytes = new Uint8Array(arena.buffer)
-    this.#sums = new Float64Array(arena.buffer, this.#at.sums, sumCount(weights.length))
+  /** @throws TapestryError RESOURCE_EXHAUSTED */
+  constructor(parts: Parts) {
+    this.#parts = parts
+    this.#at = new BlockLayout(parts.shape, parts.inputs, parts.rule.kind !== 'weighted')
+    this.#arena = createArena(this.#at.end)
+    this.#bytes = new Uint8Array(this.#arena.buffer)
+    this.#sums = new Float64Array(this.#arena.buffer, this.#at.sums, sumCount(parts.inputs))
   }
 
   /**
-   * Folds elements `first` to `end`, of which `first` is a multiple of {@link TILE}.
+   * Folds elements `first` to `end`, of which `first` is a multiple of the tile.
    * @returns sums of squares of the merged delta and the merged model, then for each input its sum
    *   of squares and its dot product with the merged delta. Valid until the next call.
    */
   fold(first: number, end: number, onBlock: (elements: number) => void): Float64Array {
     this.#sums.fill(0)
-    for (let at = first; at < end; at += this.#shape.elements) {
-      const count = Math.min(this.#shape.elements, end - at)
+    for (let at = first; at < end; at += this.#parts.shape.elements) {
+      const count = Math.min(this.#parts.shape.elements, end - at)
       this.#foldBlock(at, count)
       onBlock(count)
     }
@@ -101,31 +50,80 @@ export class BlockFolder {
   }
 
   #foldBlock(first: number, count: number): void {
-    new Float64Array(this.#arena.buffer, this.#at.acc, padded(count)).fill(0)
-    this.#eachGroup((from, held) => {
-      this.#readGroup(from, held, first, count)
-      this.#accumulate(held, count)
-    })
+    const { inputs, rule, optimizer, shape } = this.#parts
+    const acc = new Float64Array(this.#arena.buffer, this.#at.acc, padded(count))
+    if (rule.kind === 'weighted') this.#weigh(acc, rule.coefficients, first, count)
+    else this.#order(acc, rule, first, count)
+    optimizer?.apply(first, acc.subarray(0, count))
     this.#finish(first, count)
-    const whole = this.#weights.length <= this.#shape.group
     this.#eachGroup((from, held) => {
-      if (!whole) this.#readGroup(from, held, first, count)
+      if (inputs > shape.group) this.#readGroup(from, held, first, count)
       this.#compare(from, held, count)
     })
   }
 
-  #eachGroup(visit: (from: number, held: number) => void): void {
-    const inputs = this.#weights.length
-    for (let from = 0; from < inputs; from += this.#shape.group) {
-      visit(from, Math.min(this.#shape.group, inputs - from))
+  #weigh(acc: Float64Array, coefficients: readonly number[], first: number, count: number): void {
+    acc.fill(0)
+    this.#eachGroup((from, held) => {
+      this.#readGroup(from, held, first, count)
+      eachTile(count, (tile, n) => {
+        this.#pointTo(held, tile, (i) => coefficients[from + i]!)
+        this.#arena.kernels.accumulateF32(this.#at.acc + tile * F64_BYTES, this.#at.table, held, n)
+      })
+    })
+  }
+
+  /** Order statistics of all deltas at once: of a whole block while they are few, else of as many columns as fit. */
+  #order(acc: Float64Array, rule: CombineRule, first: number, count: number): void {
+    const { inputs, shape } = this.#parts
+    const { delta, columns } = this.#at
+    if (inputs <= shape.group) {
+      this.#readGroup(0, inputs, first, count)
+      eachTile(count, (tile, n) => {
+        this.#pointTo(inputs, tile, () => 0)
+        this.#select(rule, delta + tile * ELEMENT_BYTES, n)
+      })
+    } else {
+      for (let at = 0; at < count; at += columns) {
+        const n = Math.min(columns, count - at)
+        this.#readColumns(first + at, n)
+        this.#select(rule, delta + at * ELEMENT_BYTES, padded(n))
+      }
+    }
+    acc.set(new Float32Array(this.#arena.buffer, delta, acc.length))
+  }
+
+  #select(rule: CombineRule, out: number, n: number): void {
+    const { kernels } = this.#arena
+    const { table, scratch } = this.#at
+    const { inputs } = this.#parts
+    if (rule.kind === 'trimmed') kernels.trimmedMean(out, table, inputs, rule.trim, n, scratch)
+    else kernels.median(out, table, inputs, n, scratch)
+  }
+
+  #readColumns(first: number, count: number): void {
+    for (let i = 0; i < this.#parts.inputs; i += 1) {
+      const at = this.#at.columnsAt + i * this.#at.columns * ELEMENT_BYTES
+      this.#read(1 + i, first, count, at)
+      writeRow(this.#arena.buffer, this.#at.table, i, { weight: 0, at })
     }
   }
 
+  #eachGroup(visit: (from: number, held: number) => void): void {
+    const { inputs, shape } = this.#parts
+    for (let from = 0; from < inputs; from += shape.group) visit(from, Math.min(shape.group, inputs - from))
+  }
+
   #readGroup(from: number, held: number, first: number, count: number): void {
+    for (let i = 0; i < held; i += 1) this.#read(1 + from + i, first, count, this.#inputAt(i))
+  }
+
+  /** Names the inputs that are held, from element `tile` of the block on, to the next kernel. */
+  #pointTo(held: number, tile: number, weightOf: (i: number) => number): void {
     for (let i = 0; i < held; i += 1) {
-      this.#read(1 + from + i, first, count, this.#inputAt(i))
       const row = this.#at.table + i * ROW_BYTES
-      new Float64Array(this.#arena.buffer, row, 1)[0] = this.#weights[from + i]!
+      new Float64Array(this.#arena.buffer, row, 1)[0] = weightOf(i)
+      new Uint32Array(this.#arena.buffer, row + F64_BYTES, 1)[0] = this.#inputAt(i) + tile * ELEMENT_BYTES
     }
   }
 
@@ -135,19 +133,8 @@ export class BlockFolder {
 
   #read(file: number, first: number, count: number, offset: number): void {
     const end = offset + count * ELEMENT_BYTES
-    this.#reader.read(file, first, this.#bytes.subarray(offset, end))
+    this.#parts.reader.read(file, first, this.#bytes.subarray(offset, end))
     this.#bytes.fill(0, end, offset + padded(count) * ELEMENT_BYTES)
-  }
-
-  #accumulate(held: number, count: number): void {
-    const { acc, table } = this.#at
-    eachTile(count, (tile, n) => {
-      for (let i = 0; i < held; i += 1) {
-        const pointer = this.#inputAt(i) + tile * ELEMENT_BYTES
-        new Uint32Array(this.#arena.buffer, table + i * ROW_BYTES + F64_BYTES, 1)[0] = pointer
-      }
-      this.#arena.kernels.accumulateF32(acc + tile * F64_BYTES, table, held, n)
-    })
   }
 
   #finish(first: number, count: number): void {
@@ -157,38 +144,16 @@ export class BlockFolder {
       const skip = tile * ELEMENT_BYTES
       this.#arena.kernels.finish(out + skip, delta + skip, base + skip, acc + tile * F64_BYTES, n, sums)
     })
-    this.#write(first, count)
-  }
-
-  #write(first: number, count: number): void {
-    const { path, file, dataBegin } = this.#target
-    const bytes = this.#bytes.subarray(this.#at.out, this.#at.out + count * ELEMENT_BYTES)
-    let written = 0
-    try {
-      while (written < bytes.byteLength) {
-        const position = dataBegin + first * ELEMENT_BYTES + written
-        written += writeSync(file, bytes, written, bytes.byteLength - written, position)
-      }
-    } catch (cause) {
-      throw mergeError(path, cause)
-    }
+    this.#parts.target.write(first, this.#bytes.subarray(out, out + count * ELEMENT_BYTES))
   }
 
   #compare(from: number, held: number, count: number): void {
     for (let i = 0; i < held; i += 1) {
-      const sums = this.#at.sums + (OWN_SUMS + 2 * (from + i)) * F64_BYTES
+      const sums = this.#at.sums + sumsOf(from + i) * F64_BYTES
       eachTile(count, (tile, n) => {
         const skip = tile * ELEMENT_BYTES
         this.#arena.kernels.compare(this.#inputAt(i) + skip, this.#at.delta + skip, n, sums)
       })
     }
   }
-}
-
-function padded(count: number): number {
-  return Math.ceil(count / LANES) * LANES
-}
-
-function eachTile(count: number, visit: (tile: number, n: number) => void): void {
-  for (let tile = 0; tile < count; tile += TILE) visit(tile, padded(Math.min(TILE, count - tile)))
 }

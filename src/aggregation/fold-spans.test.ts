@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Floats, generator, mergedBytes, TensorFiles, tensors } from '../../test/tensor-files.ts'
 import { encodeHeader } from '../model/safetensors.ts'
-import { type BlockShape, sumCount, TILE } from './block-folder.ts'
+import { type BlockShape, sumCount, TILE } from './block-layout.ts'
 import { foldSpans } from './fold-spans.ts'
 import { type Layout, layoutOf, readDeltaLayout, readFloatHeader } from './merge-layout.ts'
 import { type MergeTask, spansOf } from './merge-task.ts'
@@ -23,10 +23,12 @@ async function fold(layouts: Layout[], model: readonly Floats[], weights: readon
   const file = await open(path, 'wx')
   await file.writeFile(header)
   await file.close()
-  const sums = new SharedArrayBuffer(spansOf(elements).length * sumCount(weights.length) * 8)
+  const sums = new SharedArrayBuffer(spansOf(elements, sumCount(weights.length)).length * sumCount(weights.length) * 8)
   const nextSpan = new SharedArrayBuffer(4)
   const dataBegin = header.byteLength
-  const task: MergeTask = { layouts, weights, shape, path, dataBegin, elements, nextSpan, sums }
+  const rule = { kind: 'weighted', coefficients: weights } as const
+  const place = { path, dataBegin, elements, nextSpan, sums }
+  const task: MergeTask = { kind: 'merge', layouts, rule, optimizer: undefined, shape, ...place }
   let done = 0
   foldSpans(task, (count) => {
     done += count
@@ -74,7 +76,7 @@ test('a canonical file is one run, and spans cover a model without overlap', asy
   const header = await readFloatHeader(path)
   expect(layoutOf(path, header).runs).toEqual([{ first: 0, count: 8, position: header.dataBegin }])
   for (const elements of [0, 1, TILE, TILE + 1, 63 * TILE, 65 * TILE, 7_000_000_001]) {
-    const spans = spansOf(elements)
+    const spans = spansOf(elements, 2)
     expect(spans.length).toBeLessThanOrEqual(64)
     expect(spans.map(({ first }) => first)).toEqual([0, ...spans.map(({ end }) => end)].slice(0, spans.length))
     expect(spans.at(-1)?.end ?? 0).toBe(elements)

@@ -1,7 +1,8 @@
-import { closeSync, openSync } from 'node:fs'
-import { arenaBytes, BlockFolder, sumCount } from './block-folder.ts'
-import { createArena } from './kernels/arena.ts'
-import { type MergeTask, spansOf } from './merge-task.ts'
+import { BlockFolder } from './block-folder.ts'
+import { sumCount } from './block-layout.ts'
+import { type MergeTask, takeSpans } from './merge-task.ts'
+import { OptimizerStep } from './optimizer-step.ts'
+import { Target } from './target.ts'
 import { TensorReader } from './tensor-reader.ts'
 
 /**
@@ -9,30 +10,20 @@ import { TensorReader } from './tensor-reader.ts'
  * thread. @throws TapestryError NOT_FOUND, DATA_INVALID, DISK_FULL, RESOURCE_EXHAUSTED
  */
 export function foldSpans(task: MergeTask, onBlock: (elements: number) => void): void {
-  const reader = new TensorReader(task.layouts)
-  try {
-    const file = openSync(task.path, 'r+')
-    try {
-      const target = { path: task.path, file, dataBegin: task.dataBegin }
-      const arena = createArena(arenaBytes(task.shape, task.weights.length))
-      takeSpans(task, new BlockFolder(arena, reader, task.weights, task.shape, target), onBlock)
-    } finally {
-      closeSync(file)
-    }
-  } finally {
-    reader.close()
+  const opened: { close(): void }[] = []
+  const keep = <T extends { close(): void }>(resource: T): T => {
+    opened.push(resource)
+    return resource
   }
-}
-
-function takeSpans(task: MergeTask, folder: BlockFolder, onBlock: (elements: number) => void): void {
-  const spans = spansOf(task.elements)
-  const next = new Int32Array(task.nextSpan)
-  const width = sumCount(task.weights.length)
-  const sums = new Float64Array(task.sums)
-  for (;;) {
-    const index = Atomics.add(next, 0, 1)
-    const span = spans[index]
-    if (span === undefined) return
-    sums.set(folder.fold(span.first, span.end, onBlock), index * width)
+  try {
+    const { layouts, rule, shape, path, dataBegin, elements } = task
+    const inputs = layouts.length - 1
+    const reader = keep(new TensorReader([...layouts, ...(task.optimizer?.before ?? [])]))
+    const target = keep(new Target(path, dataBegin))
+    const optimizer = task.optimizer && keep(new OptimizerStep(task.optimizer, elements, reader, layouts.length))
+    const folder = new BlockFolder({ reader, inputs, rule, optimizer, shape, target })
+    takeSpans(task, sumCount(inputs), ({ first, end }) => folder.fold(first, end, onBlock))
+  } finally {
+    for (const resource of opened) resource.close()
   }
 }

@@ -2,18 +2,19 @@ import type { Worker } from 'node:worker_threads'
 import { isErrorCode, TapestryError } from '../core/error.ts'
 import { startWorker } from '../core/worker-thread.ts'
 import { ELEMENT_BYTES } from './merge-layout.ts'
-import type { MergeNotice, MergeTask } from './merge-task.ts'
+import type { MergeNotice, WorkerTask } from './merge-task.ts'
 
-type Watch = {
-  readonly onProgress?: (done: number, total: number) => void
-  readonly signal?: AbortSignal
+/** How a caller follows a pass and ends it. */
+export type Watch = {
+  readonly onProgress?: ((done: number, total: number) => void) | undefined
+  readonly signal?: AbortSignal | undefined
 }
 
 /**
- * Runs one merge on `threads` workers and ends them all, whatever happens.
+ * Runs one pass over the deltas on `threads` workers and ends them all, whatever happens.
  * @throws TapestryError what the first worker to fail says; the reason of `signal`
  */
-export async function runWorkers(task: MergeTask, threads: number, { onProgress, signal }: Watch): Promise<void> {
+export async function runWorkers(task: WorkerTask, threads: number, { onProgress, signal }: Watch): Promise<void> {
   signal?.throwIfAborted()
   const total = task.elements * ELEMENT_BYTES
   let done = 0

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Floats, generator, mergedBytes, type Shapes, TensorFiles, tensors } from '../../test/tensor-files.ts'
 import { readSafetensors, type TensorData, writeSafetensors } from '../model/safetensors.ts'
-import { TILE } from './block-folder.ts'
+import { TILE } from './block-layout.ts'
 import { mergeMean } from './merge.ts'
 
 let files: TensorFiles
@@ -70,7 +70,13 @@ describe('mergeMean', () => {
       { path: zero, weight: 0 },
     ]
     const result = await mergeMean({ base, deltas, out })
-    expect(result).toEqual({ deltaNorm: 5, norms: [6, 8, 0], cosines: [0.6, 0.8, 0], bytes: result.bytes })
+    expect(result).toEqual({
+      deltaNorm: 5,
+      norms: [6, 8, 0],
+      cosines: [0.6, 0.8, 0],
+      retained: [0.5, 0.5, 0],
+      bytes: result.bytes,
+    })
     expect((await readSafetensors(out)).get('w')?.data).toEqual(Float32Array.of(13, 24))
   })
 

@@ -25,6 +25,7 @@ export const COMMANDS: ReadonlyMap<string, () => Promise<Definition>> = new Map(
   ['models show', async () => (await import('./commands/models-show.ts')).modelsShow],
   ['pull', async () => (await import('./commands/pull.ts')).pull],
   ['verify', async () => (await import('./commands/verify.ts')).verify],
+  ['replay', async () => (await import('./commands/replay.ts')).replay],
   ['contributions', async () => (await import('./commands/contributions.ts')).contributions],
 ])
 

@@ -10,6 +10,7 @@ import {
   ensureRunId,
 } from '../core/ids.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
+import { parseStrategyText } from '../core/strategy.ts'
 import { ensureAddress } from '../participant/address.ts'
 import { parseDuration } from './duration.ts'
 
@@ -32,6 +33,8 @@ export const federationId = parsedBy(ensureFederationId)
 export const nodeId = parsedBy(ensureNodeId)
 export const digest = parsedBy(ensureDigest)
 export const duration = parsedBy(parseDuration)
+/** `name` or `name:parameter=number,...`. */
+export const strategy = parsedBy(parseStrategyText)
 
 /** A whole number within bounds, written in decimal digits. */
 export function wholeNumber(least: number, most: number) {

@@ -7,6 +7,8 @@ import {
   type Round,
   RoundPhase,
 } from '../gen/proto/tapestry/v1/round_pb.ts'
+import { diagnosticsJson } from './diagnostics-view.ts'
+import { strategyJson } from './strategy-view.ts'
 import { type Column, formatTime, printable, shortDigest, table } from './terminal.ts'
 
 const PHASE_NAMES = {
@@ -45,6 +47,7 @@ export function roundJson(round: Round) {
     evaluated: round.evaluated,
     reason: orNull(round.reason),
     last: round.last,
+    strategy: strategyJson(round.strategy),
   } satisfies Json
 }
 
@@ -89,6 +92,7 @@ export function inspectionJson(response: GetRoundResponse) {
     ...(response.round === undefined ? null : roundJson(response.round)),
     contributions: response.contributions.map(contributionJson),
     languages: response.languages.map(languageJson),
+    diagnostics: diagnosticsJson(response.diagnostics),
   } satisfies Json
 }
 

@@ -1,5 +1,6 @@
 import type { Run } from '../gen/proto/tapestry/v1/operator_pb.ts'
 import { formatDuration } from './duration.ts'
+import { strategyJson } from './strategy-view.ts'
 import { formatTime, printable, table } from './terminal.ts'
 
 /** A run as JSON: windows in milliseconds. */
@@ -20,6 +21,7 @@ export function runJson(run: Run) {
       evaluateWindowMs: Number(policy?.evaluateWindowMs ?? 0n),
       continuous: policy?.continuous ?? false,
       maxNorm: policy?.maxNorm ?? 0,
+      strategy: strategyJson(policy?.strategy),
     },
   }
 }
@@ -33,6 +35,7 @@ export function runsTable(runs: readonly Run[]): string {
       { title: 'ROUNDS', align: 'right' },
       { title: 'TARGET', align: 'right' },
       { title: 'QUORUM', align: 'right' },
+      { title: 'STRATEGY' },
       { title: 'COLLECTS FOR', align: 'right' },
       { title: 'CREATED' },
     ],
@@ -42,6 +45,7 @@ export function runsTable(runs: readonly Run[]): string {
       `${run.roundsStarted}/${run.policy?.rounds ?? 0}`,
       String(run.policy?.target ?? 0),
       String(run.policy?.quorum ?? 0),
+      printable(run.policy?.strategy?.name ?? '-'),
       formatDuration(Number(run.policy?.collectWindowMs ?? 0n)),
       formatTime(Number(run.createdMs)),
     ]),

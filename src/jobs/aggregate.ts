@@ -1,7 +1,8 @@
 import { createReadStream } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { mergeMean } from '../aggregation/merge.ts'
+import { diagnose } from '../aggregation/diagnostics.ts'
+import { keepsState, mergeRound, type RoundResult } from '../aggregation/merge-round.ts'
 import type { Digest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { byNode, decideWeights, type WeightDecision } from '../policy/influence.ts'
@@ -10,13 +11,13 @@ import { advanceRound } from '../store/advance.ts'
 import type { ContributionRow, NodeRow } from '../store/records.ts'
 import type { Reader } from '../store/store.ts'
 import { finish, type Task } from './task.ts'
-import { weightsOf } from './weights.ts'
+import { optimizerStateOf, weightsOf } from './weights.ts'
 
 /** A contribution with its decided share. */
 type Weighed = { readonly row: ContributionRow; readonly weight: WeightDecision }
 
 /**
- * Merges a sealed round: base plus the weighted sum of its deltas becomes the candidate. The
+ * Merges a sealed round by its strategy: base plus what becomes of its deltas is the candidate. The
  * candidate is stored by its content before one transaction records weights, candidate and the end
  * of the job, so dying anywhere loses time only; running twice gives the same bytes.
  * A round that has moved on or ended meanwhile leaves nothing to do but end the job.
@@ -57,32 +58,51 @@ async function weigh(reader: Reader, { job }: Task, round: AggregatingRound): Pr
   })
 }
 
-async function merge(task: Task, round: AggregatingRound, weighed: readonly Weighed[]): Promise<Digest> {
+type Candidate = { readonly weights: Digest; readonly optimizerState: Digest | null; readonly merged: RoundResult }
+
+async function merge(task: Task, round: AggregatingRound, weighed: readonly Weighed[]): Promise<Candidate> {
   const { context, job, signal } = task
-  const { blobs, log } = context
-  const base = await blobs.localPath(await weightsOf(context.store.reader, round.base))
+  const { blobs, store, log } = context
+  const base = await blobs.localPath(await weightsOf(store.reader, round.base))
   const deltas = await Promise.all(
     weighed.map(async ({ row, weight }) => ({ path: await blobs.localPath(row.payload), weight: weight.value })),
   )
   const scratch = await blobs.scratch()
   try {
+    const { strategy } = round.policy
     const out = join(scratch, 'candidate.safetensors')
-    const merged = await mergeMean({ base, deltas, out, signal })
-    const candidate = await blobs.put(createReadStream(out))
-    log.info({ job: job.id, candidate: candidate.digest, norm: merged.deltaNorm, deltas: deltas.length }, 'merged')
-    return candidate.digest
+    const optimizer = await optimizerFiles(task, round, scratch)
+    const merged = await mergeRound({ base, deltas, out, strategy, optimizer, compare: true, signal })
+    const weights = await blobs.put(createReadStream(out))
+    const state = optimizer && (await blobs.put(createReadStream(optimizer.out)))
+    log.info({ job: job.id, candidate: weights.digest, norm: merged.deltaNorm, deltas: deltas.length }, 'merged')
+    return { weights: weights.digest, optimizerState: state?.digest ?? null, merged }
   } finally {
     await rm(scratch, { recursive: true, force: true })
   }
 }
 
-async function record({ context, job }: Task, weighed: readonly Weighed[], candidate: Digest): Promise<void> {
+/** The state belongs to the base, not to the run: a round that was refused leaves no trace in it. */
+async function optimizerFiles({ context }: Task, round: AggregatingRound, scratch: string) {
+  if (!keepsState(round.policy.strategy)) return undefined
+  const digest = await optimizerStateOf(context.store.reader, round.base)
+  const before = digest && (await context.blobs.localPath(digest))
+  return { before, out: join(scratch, 'optimizer.safetensors') }
+}
+
+async function record({ context, job }: Task, weighed: readonly Weighed[], candidate: Candidate): Promise<void> {
   const now = context.clock.now()
+  const { weights, optimizerState, merged } = candidate
+  const diagnostics = diagnose(
+    weighed.map(({ row }) => row.node),
+    merged,
+  )
   await context.store.transact('record-candidate', async (tx) => {
     await finish(tx, job, now)
     for (const { row, weight } of weighed) {
       await tx.setWeight(row.id, { value: weight.value, reason: weight.reason })
     }
-    await advanceRound(tx, job.key, { type: 'candidate-written', candidate }, now)
+    await tx.putDiagnostics(job.key, diagnostics, now)
+    await advanceRound(tx, job.key, { type: 'candidate-written', candidate: weights, optimizerState }, now)
   })
 }

@@ -1,3 +1,5 @@
+import type { Context } from '../context.ts'
+import type { Digest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import type { LanguageTag } from '../core/language-tag.ts'
 import type { LanguageScores, MergedContribution } from '../model/manifest.ts'
@@ -5,6 +7,7 @@ import { parsePlan } from '../plan/plan.ts'
 import { decideRelease, type LanguageScore } from '../policy/release.ts'
 import type { EvaluatingRound } from '../round/round.ts'
 import { advanceRound } from '../store/advance.ts'
+import type { Blob } from '../store/blob-store.ts'
 import { buildCheckpoint, type CheckpointFacts, recordCheckpoint } from '../store/publish.ts'
 import type { CheckpointRow, ContributionRow, RunRow } from '../store/records.ts'
 import { measurePublicSets } from './public-sets.ts'
@@ -61,8 +64,9 @@ async function build(
 ): Promise<CheckpointRow> {
   const { context, signer, job } = task
   const { reader } = context.store
-  const weights = await context.blobs.stat(round.candidate)
-  if (weights === undefined) throw new TapestryError('NOT_FOUND', `the candidate ${round.candidate} is not stored`)
+  const { candidate, optimizerState: state } = round
+  const weights = await requireBlob(context, candidate)
+  const optimizerState = state === null ? undefined : await requireBlob(context, state)
   const base = await requireCheckpoint(reader, round.base)
   const facts: CheckpointFacts = {
     run: run.id,
@@ -70,12 +74,18 @@ async function build(
     round: job.key.number,
     parents: [round.base],
     base: round.base,
-    strategy: 'mean',
+    strategy: round.policy.strategy,
     contributions: await mergedContributions(task),
     scores: Object.fromEntries(languages.map(scoresEntry)),
   }
   const plan = parsePlan(Buffer.from(run.plan, 'utf8'))
-  return buildCheckpoint(context, signer, facts, plan, weights, context.clock.now())
+  return buildCheckpoint(context, signer, facts, plan, { weights, optimizerState }, context.clock.now())
+}
+
+async function requireBlob({ blobs }: Context, digest: Digest): Promise<Blob> {
+  const blob = await blobs.stat(digest)
+  if (blob === undefined) throw new TapestryError('NOT_FOUND', `${digest}, a part of the candidate, is not stored`)
+  return blob
 }
 
 function scoresEntry({ language, base, candidate, measuredBy }: LanguageScore): [string, LanguageScores] {

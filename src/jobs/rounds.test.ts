@@ -8,6 +8,7 @@ import {
   enrol,
   evaluate,
   sealedRound,
+  TEST_POLICY,
   type TestCoordinator,
   testCoordinator,
   testNode,
@@ -18,9 +19,10 @@ import { type Digest, digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { ensureChannelName, type RoundKey } from '../core/ids.ts'
 import { DOMAINS, verifyMessage } from '../core/signature.ts'
+import { ensureStrategy } from '../core/strategy.ts'
 import { parseManifest } from '../model/manifest.ts'
 import { readSafetensors } from '../model/safetensors.ts'
-import { WEIGHTS_FILE } from '../store/publish.ts'
+import { OPTIMIZER_FILE, WEIGHTS_FILE } from '../store/publish.ts'
 import type { CheckpointRow, LeasedJob } from '../store/records.ts'
 import type { Store, Tx } from '../store/store.ts'
 import { aggregate } from './aggregate.ts'
@@ -174,6 +176,37 @@ describe('aggregate', () => {
     await expect(aggregate({ ...taskOf(job), signal: stopped })).rejects.toMatchObject({ code: 'UNAVAILABLE' })
     expect(await readdir(join(coordinator.blobDirectory, 'scratch'))).toEqual([])
     await aggregate(taskOf(job))
+  })
+})
+
+describe('a strategy with an optimizer', () => {
+  it('releases what it remembers, and goes on from there', async () => {
+    const strategy = ensureStrategy('fedavgm', { rate: 1, beta: 0.5 })
+    const run = await testRun(coordinator, 'momentum', { ...TEST_POLICY, strategy })
+    const checkpoints: CheckpointRow[] = []
+    for (const _ of [1, 2]) {
+      const key = await sealedRound(coordinator, run, [0.25, 0.25, 0.25])
+      await aggregate(taskOf(await lease('aggregate', key)))
+      await evaluated(key, { base: 3, candidate: 2.5 })
+      await decide(taskOf(await lease('decide', key)))
+      const round = await phaseOf(key)
+      const digest = round?.phase === 'published' ? round.checkpoint : undefined
+      const checkpoint = digest && (await store.reader.checkpoint(digest))
+      if (checkpoint === undefined) throw new Error(`the round is ${round?.phase}`)
+      checkpoints.push(checkpoint)
+    }
+    const [first, second] = checkpoints
+    expect(parseManifest(Buffer.from(second?.manifest ?? '', 'utf8')).strategy).toEqual(strategy)
+    const read = async (checkpoint: CheckpointRow | undefined, path: string) =>
+      readSafetensors(await coordinator.context.blobs.localPath(fileOf(checkpoint, path)))
+    const [before, after] = [await read(first, WEIGHTS_FILE), await read(second, WEIGHTS_FILE)]
+    const remembered = await read(second, OPTIMIZER_FILE)
+    // m = 0.25, then 0.5 * 0.25 + 0.25.
+    for (const [name, { data }] of after) {
+      const base = before.get(name)?.data
+      expect(data.every((value, j) => Math.abs(value - ((base?.[j] ?? 0) + 0.375)) < 1e-6)).toBe(true)
+      expect(new Set(remembered.get(`momentum.${name}`)?.data)).toEqual(new Set([0.375]))
+    }
   })
 })
 

@@ -13,6 +13,7 @@ import {
   type RunId,
 } from '../core/ids.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
+import { type Strategy, strategySchema } from '../core/strategy.ts'
 import { branded, digestSchema, parseCanonical } from './parsing.ts'
 import { findPathClash, isReleasePath } from './release-path.ts'
 
@@ -23,7 +24,7 @@ export type MergedContribution = {
   readonly member: MemberId
   readonly payload: Digest
   readonly bytes: number
-  /** Share of the merge, 0 to 1; all weights add up to 1. */
+  /** Share that policy gave it, 0 to 1, before the strategy; all weights add up to 1. */
   readonly weight: number
   /** Why it has this weight. */
   readonly reason: string
@@ -58,7 +59,8 @@ export type Manifest = {
   readonly plan: Digest
   /** The checkpoint the round started from; null for the initial checkpoint. */
   readonly base: Digest | null
-  readonly strategy: 'mean'
+  /** How the round merged: with it, the base and the payloads anyone can repeat the merge. */
+  readonly strategy: Strategy
   /** In order of node: the order in which they were merged. Each node once. */
   readonly contributions: readonly MergedContribution[]
   /** By language tag. */
@@ -97,7 +99,7 @@ const manifestSchema = z
     parents: z.array(digestSchema),
     plan: digestSchema,
     base: digestSchema.nullable(),
-    strategy: z.literal('mean'),
+    strategy: strategySchema,
     contributions: z.array(contributionSchema),
     scores: z.record(
       languageTag,

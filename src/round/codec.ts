@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { type Digest, ensureDigest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
+import { MEAN, strategySchema } from '../core/strategy.ts'
 import { ensureRunPolicy, type RunPolicy } from './policy.ts'
 import type { Round } from './round.ts'
 
@@ -17,6 +18,8 @@ const POLICY = z.strictObject({
   rounds: z.int(),
   continuous: z.boolean(),
   maxNorm: z.number(),
+  // Runs that are older than the choice merge by the mean.
+  strategy: strategySchema.default(MEAN),
 })
 
 const always = { base: digest, plan: digest, policy: POLICY }
@@ -28,7 +31,14 @@ const ROUND = z.discriminatedUnion('phase', [
   z.strictObject({ ...counted, phase: z.literal('collecting'), deadline: millis }),
   z.strictObject({ ...counted, phase: z.literal('sealed') }),
   z.strictObject({ ...counted, phase: z.literal('aggregating') }),
-  z.strictObject({ ...candidate, phase: z.literal('evaluating'), deciding: z.boolean(), deadline: millis }),
+  z.strictObject({
+    ...candidate,
+    phase: z.literal('evaluating'),
+    // Rounds that are older than optimizers have none.
+    optimizerState: digest.nullable().default(null),
+    deciding: z.boolean(),
+    deadline: millis,
+  }),
   z.strictObject({ ...candidate, phase: z.literal('published'), checkpoint: digest }),
   z.strictObject({ ...candidate, phase: z.literal('rejected'), reason: z.string() }),
   z.strictObject({ ...counted, phase: z.literal('failed'), reason: z.string() }),

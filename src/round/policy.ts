@@ -1,4 +1,5 @@
 import { TapestryError } from '../core/error.ts'
+import { fewestContributions, MEAN, mostContributions, type Strategy, strategyText } from '../core/strategy.ts'
 
 /** How rounds of a run open, close and follow each other. All times in milliseconds. */
 export type RunPolicy = {
@@ -18,6 +19,8 @@ export type RunPolicy = {
   readonly continuous: boolean
   /** Largest accepted delta norm; 0 means no limit. */
   readonly maxNorm: number
+  /** How contributions become one change of the model. */
+  readonly strategy: Strategy
 }
 
 /** A roster is one row a node; beyond this many a region of its own is the answer. */
@@ -35,6 +38,7 @@ export const DEFAULT_RUN_POLICY: RunPolicy = {
   rounds: 100,
   continuous: true,
   maxNorm: 0,
+  strategy: MEAN,
 }
 
 /** Checks a policy. @throws TapestryError INVALID_ARGUMENT naming the first field that is out of range. */
@@ -48,7 +52,22 @@ export function ensureRunPolicy(policy: RunPolicy): RunPolicy {
   if (!(policy.maxNorm >= 0) || !Number.isFinite(policy.maxNorm)) {
     throw new TapestryError('INVALID_ARGUMENT', `maxNorm must be a finite number from 0, not ${policy.maxNorm}`)
   }
+  ensureStrategyFits(policy)
   return policy
+}
+
+/** A quorum that the strategy cannot merge would let members train for nothing. */
+function ensureStrategyFits({ strategy, target, quorum }: RunPolicy): void {
+  const fewest = fewestContributions(strategy)
+  if (quorum < fewest) {
+    const detail = `${strategyText(strategy)} needs at least ${fewest} contributions, the quorum is ${quorum}`
+    throw new TapestryError('INVALID_ARGUMENT', detail, { hint: `raise the quorum to ${fewest} or more` })
+  }
+  const most = mostContributions(strategy)
+  if (target > most) {
+    const detail = `${strategyText(strategy)} takes at most ${most} contributions, the target is ${target}`
+    throw new TapestryError('INVALID_ARGUMENT', detail)
+  }
 }
 
 function whole(field: string, value: number, least: number, most: number): void {

@@ -52,6 +52,8 @@ export type EvaluatingRound = Counted & {
   readonly phase: 'evaluating'
   /** Digest of the candidate's weights file. */
   readonly candidate: Digest
+  /** Digest of the optimizer's state that goes with it; null for strategies that keep none. */
+  readonly optimizerState: Digest | null
   readonly evaluated: number
   /** Whether the decision job has been asked for. */
   readonly deciding: boolean

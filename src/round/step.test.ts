@@ -1,8 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { digestOf } from '../core/digest.ts'
+import { ensureStrategy, MEAN } from '../core/strategy.ts'
 import { parseRound } from './codec.ts'
-import type { RunPolicy } from './policy.ts'
+import { DEFAULT_RUN_POLICY, ensureRunPolicy, type RunPolicy } from './policy.ts'
 import { deadlineOf, hasEnded, openRound, type Round } from './round.ts'
 import { type RoundEvent, type Standing, type Step, step, type Work } from './step.ts'
 
@@ -21,6 +22,7 @@ const policy: fc.Arbitrary<RunPolicy> = fc
     rounds: fc.constant(3),
     continuous: fc.boolean(),
     maxNorm: fc.constant(0),
+    strategy: fc.constant(MEAN),
   })
   .map((fields) => ({ ...fields, quorum: Math.min(fields.quorum, fields.target) }))
 
@@ -77,7 +79,7 @@ function eventOf(world: World, { kind, who }: Happening): RoundEvent | undefined
     case 'start':
       return { type: 'aggregation-started' }
     case 'candidate':
-      return { type: 'candidate-written', candidate: CANDIDATE }
+      return { type: 'candidate-written', candidate: CANDIDATE, optimizerState: null }
     case 'evaluate':
       return from !== 'accepted' || world.evaluated.has(who) ? undefined : { type: 'evaluation-stored' }
     case 'publish':
@@ -278,3 +280,30 @@ function isFull(round: Round): boolean {
   if (round.phase === 'collecting') return round.accepted + round.refused >= round.roster
   return round.phase === 'evaluating' && round.evaluated >= round.accepted
 }
+
+describe('a strategy that needs many contributions', () => {
+  const krum = ensureStrategy('krum', { byzantine: 1 })
+
+  it('is refused with a smaller quorum, or for more nodes than it can compare', () => {
+    const refused = expect.objectContaining({ code: 'INVALID_ARGUMENT' })
+    const run = { ...DEFAULT_RUN_POLICY, strategy: krum }
+    expect(() => ensureRunPolicy({ ...run, quorum: 4 })).toThrow(refused)
+    expect(ensureRunPolicy({ ...run, quorum: 5 }).strategy).toBe(krum)
+    expect(() => ensureRunPolicy({ ...run, quorum: 5, target: 5000 })).toThrow(refused)
+  })
+
+  it('never merges fewer, whatever the quorum says', () => {
+    const run = { ...DEFAULT_RUN_POLICY, strategy: krum, quorum: 2 }
+    const shared = { base: BASE, plan: PLAN, policy: run, roster: 5, refused: 0, deadline: 10 }
+    const round: Round = { ...shared, phase: 'collecting', accepted: 3 }
+    const accepted: RoundEvent = { type: 'contribution-accepted', from: 'joined' }
+    const late = step(round, accepted, 10)
+    expect(late.work).toEqual([])
+    expect(late.round).toMatchObject({
+      phase: 'failed',
+      accepted: 4,
+      reason: expect.stringMatching(/4 of the 5.*krum/),
+    })
+    expect(step({ ...round, accepted: 4 }, accepted, 9).round.phase).toBe('sealed')
+  })
+})

@@ -1,7 +1,7 @@
 import { assertNever } from '../core/assert.ts'
 import type { Millis } from '../core/clock.ts'
 import type { Digest } from '../core/digest.ts'
-import { isComplete, quorumIsOutOfReach, quorumReached } from './quorum.ts'
+import { becauseOf, isComplete, neededOf, quorumIsOutOfReach, quorumReached } from './quorum.ts'
 import type { AggregatingRound, CollectingRound, EvaluatingRound, OpenRound, Round } from './round.ts'
 
 /** A roster member's latest submission in a round. */
@@ -15,7 +15,7 @@ export type RoundEvent =
   /** A roster member's submission was refused; `from` is its standing before. */
   | { readonly type: 'contribution-refused'; readonly from: Standing }
   | { readonly type: 'aggregation-started' }
-  | { readonly type: 'candidate-written'; readonly candidate: Digest }
+  | { readonly type: 'candidate-written'; readonly candidate: Digest; readonly optimizerState: Digest | null }
   /** A contributor's first evaluation report was stored. */
   | { readonly type: 'evaluation-stored' }
   | { readonly type: 'checkpoint-published'; readonly checkpoint: Digest }
@@ -64,11 +64,11 @@ function stepOpen(round: OpenRound, event: RoundEvent, now: Millis): Step {
     return moved({ ...round, joined })
   }
   if (now < round.deadline) return unchanged(round)
-  if (round.joined >= round.policy.quorum) return collect(round, round.joined, now)
+  if (round.joined >= neededOf(round.policy)) return collect(round, round.joined, now)
   return moved({
     ...settled(round, { roster: round.joined, accepted: 0, refused: 0 }),
     phase: 'failed',
-    reason: `${round.joined} of the ${round.policy.quorum} nodes needed joined before the deadline`,
+    reason: `${round.joined} of the ${neededOf(round.policy)} nodes needed joined before the deadline${becauseOf(round.policy)}`,
   })
 }
 
@@ -103,6 +103,7 @@ function stepAggregating(round: AggregatingRound, event: RoundEvent, now: Millis
     ...round,
     phase: 'evaluating',
     candidate: event.candidate,
+    optimizerState: event.optimizerState,
     evaluated: 0,
     deciding: false,
     deadline: now + round.policy.evaluateWindowMs,

@@ -1,3 +1,4 @@
+import type { Diagnostics } from '../aggregation/diagnostics.ts'
 import type { Context } from '../context.ts'
 import { TapestryError } from '../core/error.ts'
 import type { NodeId } from '../core/ids.ts'
@@ -12,15 +13,17 @@ export async function getRound(context: Context, request: GetRoundRequest) {
   const { reader } = context.store
   const row = await reader.round(key)
   if (row === undefined) throw new TapestryError('NOT_FOUND', `there is no round ${key.number} in run ${key.run}`)
-  const [contributions, rejections, evaluations, nodes] = await Promise.all([
+  const [contributions, rejections, evaluations, diagnostics, nodes] = await Promise.all([
     reader.contributions(key),
     reader.rejections(key),
     reader.evaluations(key),
+    reader.diagnostics(key),
     reader.nodes(),
   ])
   const byId = new Map(nodes.map((node) => [node.id, node]))
   return {
     round: roundMessage(row),
+    ...(diagnostics && { diagnostics: diagnosticsMessage(diagnostics) }),
     contributions: [
       ...contributions.map((contribution) => acceptedSummary(contribution, byId)),
       ...finalRefusals(contributions, rejections).map((rejection) => refusedSummary(rejection, byId)),
@@ -31,6 +34,20 @@ export async function getRound(context: Context, request: GetRoundRequest) {
       candidate: scoreMessage(candidate),
       measuredBy: [...measuredBy],
     })),
+  }
+}
+
+function diagnosticsMessage({ elements, comparedElements, contributions, cosines, ...rest }: Diagnostics) {
+  return {
+    ...rest,
+    elements: BigInt(elements),
+    comparedElements: BigInt(comparedElements),
+    contributions: contributions.map(({ coefficient, agreement, ...one }) => ({
+      ...one,
+      ...(coefficient !== null && { coefficient }),
+      ...(agreement !== null && { agreement }),
+    })),
+    cosines: cosines?.flat() ?? [],
   }
 }
 

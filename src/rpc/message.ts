@@ -2,8 +2,9 @@ import type { MessageInitShape } from '@bufbuild/protobuf'
 import { TapestryError } from '../core/error.ts'
 import { ensureRoundNumber, ensureRunId, type RoundKey } from '../core/ids.ts'
 import type { Signature } from '../core/signature.ts'
+import type { Strategy } from '../core/strategy.ts'
 import type { RoundRef, ScoreSchema, Signature as SignatureMessage } from '../gen/proto/tapestry/v1/common_pb.ts'
-import { RoundPhase, type RoundSchema } from '../gen/proto/tapestry/v1/round_pb.ts'
+import { RoundPhase, type RoundSchema, type StrategySchema } from '../gen/proto/tapestry/v1/round_pb.ts'
 import { deadlineOf, type Phase, type Round } from '../round/round.ts'
 import type { RoundRow, ScoreRow } from '../store/records.ts'
 
@@ -49,6 +50,7 @@ export function roundMessage({ key, round, version }: RoundRow): MessageInitShap
     ...countsOf(round),
     reason: 'reason' in round ? round.reason : '',
     last: key.number >= round.policy.rounds,
+    strategy: strategyMessage(round.policy.strategy),
   }
 }
 
@@ -56,6 +58,10 @@ function countsOf(round: Round) {
   if (round.phase === 'open') return { roster: round.joined, accepted: 0, refused: 0, evaluated: 0 }
   const evaluated = 'evaluated' in round ? round.evaluated : 0
   return { roster: round.roster, accepted: round.accepted, refused: round.refused, evaluated }
+}
+
+export function strategyMessage({ name, parameters }: Strategy): MessageInitShape<typeof StrategySchema> {
+  return { name, parameters: { ...parameters } }
 }
 
 export function scoreMessage(score: ScoreRow): MessageInitShape<typeof ScoreSchema> {

@@ -1,22 +1,33 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
+import { ensureStrategy, fewestContributions, MEAN, type Strategy } from '../core/strategy.ts'
 import type { RunPolicy as RunPolicyMessage, RunPolicySchema } from '../gen/proto/tapestry/v1/operator_pb.ts'
+import type { Strategy as StrategyMessage } from '../gen/proto/tapestry/v1/round_pb.ts'
 import { DEFAULT_RUN_POLICY, ensureRunPolicy, type RunPolicy } from '../round/policy.ts'
+import { strategyMessage } from './message.ts'
 
 /** Reads a policy; fields that are 0 take their defaults. @throws TapestryError INVALID_ARGUMENT out of range. */
 export function policyOf(message: RunPolicyMessage | undefined): RunPolicy {
   if (message === undefined) return DEFAULT_RUN_POLICY
   const or = (value: number | bigint, usual: number) => Number(value) || usual
-  const target = or(message.target, DEFAULT_RUN_POLICY.target)
+  const strategy = strategyOf(message.strategy)
+  const usual = Math.max(DEFAULT_RUN_POLICY.quorum, fewestContributions(strategy))
+  const target = or(message.target, Math.max(DEFAULT_RUN_POLICY.target, usual))
   return ensureRunPolicy({
     target,
-    quorum: or(message.quorum, Math.min(target, DEFAULT_RUN_POLICY.quorum)),
+    quorum: or(message.quorum, Math.min(target, usual)),
     joinWindowMs: or(message.joinWindowMs, DEFAULT_RUN_POLICY.joinWindowMs),
     collectWindowMs: or(message.collectWindowMs, DEFAULT_RUN_POLICY.collectWindowMs),
     evaluateWindowMs: or(message.evaluateWindowMs, DEFAULT_RUN_POLICY.evaluateWindowMs),
     rounds: or(message.rounds, DEFAULT_RUN_POLICY.rounds),
     continuous: message.continuous,
     maxNorm: message.maxNorm,
+    strategy,
   })
+}
+
+/** @throws TapestryError INVALID_ARGUMENT for an unknown strategy or parameters that do not fit it. */
+function strategyOf(message: StrategyMessage | undefined): Strategy {
+  return message === undefined ? MEAN : ensureStrategy(message.name, message.parameters)
 }
 
 export function policyMessage(policy: RunPolicy): MessageInitShape<typeof RunPolicySchema> {
@@ -25,5 +36,6 @@ export function policyMessage(policy: RunPolicy): MessageInitShape<typeof RunPol
     joinWindowMs: BigInt(policy.joinWindowMs),
     collectWindowMs: BigInt(policy.collectWindowMs),
     evaluateWindowMs: BigInt(policy.evaluateWindowMs),
+    strategy: strategyMessage(policy.strategy),
   }
 }

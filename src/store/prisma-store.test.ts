@@ -84,7 +84,7 @@ describe('rounds', () => {
       { ...counted, phase: 'collecting', deadline: NOW + 5 },
       { ...counted, phase: 'sealed' },
       { ...counted, phase: 'aggregating' },
-      { ...merged, phase: 'evaluating', deciding: false, deadline: NOW + 7 },
+      { ...merged, phase: 'evaluating', optimizerState: null, deciding: false, deadline: NOW + 7 },
       { ...merged, phase: 'published', checkpoint: digest('checkpoint') },
       { ...merged, phase: 'rejected', reason: 'worse' },
       { ...counted, phase: 'failed', reason: 'late' },
@@ -116,7 +116,14 @@ describe('rounds', () => {
       accepted: 2,
       refused: 1,
     }
-    const evaluating = { ...counted, phase: 'evaluating', candidate: digest('c'), evaluated: 2, deadline: NOW } as const
+    const evaluating = {
+      ...counted,
+      phase: 'evaluating',
+      candidate: digest('c'),
+      optimizerState: null,
+      evaluated: 2,
+      deadline: NOW,
+    } as const
     await store.transact('open', (tx) => tx.createRound(key, { ...evaluating, deciding: false }, NOW + 1))
     expect(await past()).toEqual([3, 1])
     await store.transact('decide', async (tx) => {

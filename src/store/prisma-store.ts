@@ -1,4 +1,5 @@
 import { type Database, openClient } from './database.ts'
+import { diagnosticsReads, diagnosticsWrites } from './diagnostics.ts'
 import { faultOf } from './fault.ts'
 import { jobReads, jobWrites } from './jobs.ts'
 import { memberReads, memberWrites } from './members.ts'
@@ -53,6 +54,7 @@ function readerOf(database: Database): Reader {
     ...memberReads(database),
     ...roundReads(database),
     ...submissionReads(database),
+    ...diagnosticsReads(database),
     ...releaseReads(database),
     ...jobReads(database),
     ...summaryReads(database),
@@ -65,6 +67,7 @@ function txOf(database: Database, notify: (notice: Notice) => void): Tx {
     ...memberWrites(database),
     ...roundWrites(database, notify),
     ...submissionWrites(database),
+    ...diagnosticsWrites(database),
     ...releaseWrites(database),
     ...jobWrites(database, notify),
   }

@@ -4,6 +4,7 @@ import { type Digest, digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import type { ChannelName, RunId } from '../core/ids.ts'
 import { DOMAINS, signMessage } from '../core/signature.ts'
+import type { Strategy } from '../core/strategy.ts'
 import { modelCard } from '../model/card.ts'
 import { llamaConfigJson } from '../model/llama-config.ts'
 import { type Manifest, manifestBytes } from '../model/manifest.ts'
@@ -20,6 +21,9 @@ import type { Tx } from './store.ts'
 /** Where every checkpoint keeps its weights: what rounds train from and merge. */
 export const WEIGHTS_FILE = 'model.safetensors'
 
+/** Where a checkpoint keeps what its strategy's optimizer remembers; absent for strategies that keep nothing. */
+export const OPTIMIZER_FILE = 'optimizer.safetensors'
+
 /** Merged from contributions to an open base, so released under the project's own terms. */
 const LICENSE = 'apache-2.0'
 
@@ -29,10 +33,13 @@ export type CheckpointFacts = Omit<Manifest, 'files' | 'format' | 'federation' |
 /** A run as its operator asks for it. */
 export type NewRun = { readonly id: RunId; readonly policy: RunPolicy; readonly channel: ChannelName }
 
+/** The large files of a checkpoint. */
+export type CheckpointTensors = { readonly weights: Blob; readonly optimizerState: Blob | undefined }
+
 type Publisher = Pick<Context, 'blobs' | 'store' | 'federation'>
 
 /**
- * Makes a checkpoint out of weights that are already stored: stores its other files and signs its
+ * Makes a checkpoint out of tensors that are already stored: stores its other files and signs its
  * manifest. Nothing refers to it until {@link recordCheckpoint}; repeating it gives the same digest
  * and leaves nothing twice.
  * @param now only says when the row was made: no byte of the checkpoint depends on it.
@@ -43,11 +50,12 @@ export async function buildCheckpoint(
   signer: ReleaseSigner,
   facts: CheckpointFacts,
   plan: Plan,
-  weights: Blob,
+  { weights, optimizerState }: CheckpointTensors,
   now: Millis,
 ): Promise<CheckpointRow> {
   const source = { ...facts, format: 'tapestry-manifest/1', federation, plan: planDigest(plan) } as const
   const files: CheckpointFileRow[] = [{ path: WEIGHTS_FILE, ...weights }]
+  if (optimizerState !== undefined) files.push({ path: OPTIMIZER_FILE, ...optimizerState })
   for (const { path, bytes } of smallFiles(source, plan)) files.push({ path, ...(await blobs.put(bytes)) })
   const manifest = manifestBytes({ ...source, files })
   return {
@@ -87,8 +95,8 @@ export async function publishInitialCheckpoint(
   const policy = ensureRunPolicy(run.policy)
   refuseExisting(run, await context.store.reader.run(run.id))
   const weights = await context.blobs.put(initialWeights(plan))
-  const facts = initialFacts(run.id)
-  const checkpoint = await buildCheckpoint(context, signer, facts, plan, weights, now)
+  const facts = initialFacts(run.id, policy.strategy)
+  const checkpoint = await buildCheckpoint(context, signer, facts, plan, { weights, optimizerState: undefined }, now)
   const row: RunRow = {
     id: run.id,
     policy,
@@ -114,9 +122,9 @@ function refuseExisting(run: { readonly id: RunId }, found: RunRow | undefined):
   if (found !== undefined) throw new TapestryError('ALREADY_EXISTS', `there is already a run ${run.id}`)
 }
 
-function initialFacts(run: RunId): CheckpointFacts {
+function initialFacts(run: RunId, strategy: Strategy): CheckpointFacts {
   const nothing: readonly Digest[] = []
-  return { run, version: 0, round: 0, parents: nothing, base: null, strategy: 'mean', contributions: [], scores: {} }
+  return { run, version: 0, round: 0, parents: nothing, base: null, strategy, contributions: [], scores: {} }
 }
 
 /** Everything but the weights. Small: held in memory. */

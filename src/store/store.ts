@@ -1,3 +1,4 @@
+import type { Diagnostics } from '../aggregation/diagnostics.ts'
 import type { Millis } from '../core/clock.ts'
 import type { Digest } from '../core/digest.ts'
 import type { ChannelName, MemberId, NodeId, RoundKey, RunId } from '../core/ids.ts'
@@ -46,6 +47,8 @@ export type Reader = {
   rejections(key: RoundKey): Promise<readonly RejectionRow[]>
   /** Ordered by measuredBy, language, community. */
   evaluations(key: RoundKey): Promise<readonly EvaluationRow[]>
+  /** Undefined before the merge, and for rounds merged by a build that kept none. */
+  diagnostics(key: RoundKey): Promise<Diagnostics | undefined>
   checkpoint(digest: Digest): Promise<CheckpointRow | undefined>
   checkpointByVersion(run: RunId, version: number): Promise<CheckpointRow | undefined>
   /** Newest first. */
@@ -96,6 +99,8 @@ export type Tx = Reader & {
   createRejection(row: RejectionRow): Promise<void>
   /** Inserts or, for the same measurer, language and community, replaces. */
   putEvaluations(rows: readonly EvaluationRow[]): Promise<void>
+  /** Inserts or replaces. */
+  putDiagnostics(key: RoundKey, report: Diagnostics, now: Millis): Promise<void>
   createCheckpoint(row: CheckpointRow): Promise<void>
   moveChannel(name: ChannelName, checkpoint: Digest, now: Millis): Promise<void>
   putUpload(row: UploadRow): Promise<void>

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { type Digest, digestOf, fromHex } from '../../src/core/digest.ts'
 import { ensureMemberId, ensureNodeId, ensureRunId } from '../../src/core/ids.ts'
 import { DOMAINS, signMessage } from '../../src/core/signature.ts'
+import { MEAN } from '../../src/core/strategy.ts'
 import { modelCard } from '../../src/model/card.ts'
 import { signFederationRecord } from '../../src/model/federation-record.ts'
 import { type LlamaArchitecture, llamaConfigJson } from '../../src/model/llama-config.ts'
@@ -54,7 +55,7 @@ export function sampleManifest(federation: TestFederation): Omit<Manifest, 'file
     parents: [digest('parent')],
     plan: digest('plan'),
     base: digest('parent'),
-    strategy: 'mean',
+    strategy: MEAN,
     contributions: [contribution('aa', 0.25), contribution('bb', 0.75)],
     scores: { sw: { ...score, measuredBy: ['node-a', 'coordinator'] }, quz: { ...score, measuredBy: ['coordinator'] } },
   }

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { strategyText } from '../../core/strategy.ts'
 import type { Manifest } from '../../model/manifest.ts'
 import { openPublicClient } from '../../participant/public-client.ts'
 import { fetchRelease } from '../../participant/release.ts'
@@ -32,7 +33,7 @@ function manifestText(digest: string, manifest: Manifest): string {
     ['round', round === 0 ? '- (the initial checkpoint)' : `${run}/${round}`],
     ['base', base ?? '-'],
     ['plan', plan],
-    ['strategy', strategy],
+    ['strategy', strategyText(strategy)],
   ]
   const parts = [
     `${run}@${version}`,

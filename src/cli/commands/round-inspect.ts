@@ -1,9 +1,11 @@
 import { z } from 'zod'
 import { RoundService } from '../../gen/proto/tapestry/v1/round_pb.ts'
 import { defineCommand } from '../command.ts'
+import { diagnosticsTable, heatMap } from '../diagnostics-view.ts'
 import { roundKey } from '../input.ts'
 import { OPERATOR_INPUT, OPERATOR_OPTIONS, withOperator } from '../operator-client.ts'
 import { contributionsTable, inspectionJson, languagesTable, roundsTable } from '../round-view.ts'
+import { strategyWord } from '../strategy-view.ts'
 import { printable } from '../terminal.ts'
 
 export const roundInspect = defineCommand({
@@ -12,13 +14,18 @@ export const roundInspect = defineCommand({
   arguments: [{ name: '<round>', description: 'run/number, such as demo/3' }],
   options: OPERATOR_OPTIONS(),
   input: z.object({ ...OPERATOR_INPUT, round: roundKey }),
-  async run({ round: ref, ...access }, { env }) {
+  async run({ round: ref, ...access }, { env, output }) {
     const response = await withOperator(access, env, (client) => client.call(RoundService.method.getRound, { ref }))
-    const { round, contributions, languages } = response
+    const { round, contributions, languages, diagnostics } = response
+    const names = new Map(contributions.map(({ node, nodeName }) => [node, nodeName]))
+    const map = diagnostics && heatMap(diagnostics, names, output.dataTerminal)
     const parts = [
       ...(round === undefined ? [] : [roundsTable([round])]),
+      ...(round?.strategy ? [`strategy: ${strategyWord(round.strategy)}`] : []),
       ...(round?.reason ? [`reason: ${printable(round.reason)}`] : []),
       ...(contributions.length > 0 ? [contributionsTable(contributions)] : []),
+      ...(diagnostics ? [diagnosticsTable(diagnostics, names)] : []),
+      ...(map ? [map] : []),
       ...(languages.length > 0 ? [languagesTable(languages)] : []),
     ]
     return { json: inspectionJson(response), text: parts.join('\n\n') }

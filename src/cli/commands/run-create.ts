@@ -1,8 +1,9 @@
 import { z } from 'zod'
+import { fewestContributions, MEAN, STRATEGY_NAMES, type Strategy } from '../../core/strategy.ts'
 import { OperatorService } from '../../gen/proto/tapestry/v1/operator_pb.ts'
 import { DEFAULT_RUN_POLICY } from '../../round/policy.ts'
 import { defineCommand, flag, setting } from '../command.ts'
-import { channelName, duration, measure, runId, wholeNumber } from '../input.ts'
+import { channelName, duration, measure, runId, strategy, wholeNumber } from '../input.ts'
 import { OPERATOR_INPUT, OPERATOR_OPTIONS, withOperator } from '../operator-client.ts'
 import { PRESET_NAMES, planSpecBytes } from '../plan-choice.ts'
 import { shortDigest } from '../terminal.ts'
@@ -31,6 +32,7 @@ export const runCreate = defineCommand({
     flag('--continuous', 'open the next round when one ends (the default)'),
     flag('--no-continuous', 'open rounds by hand'),
     setting('--max-norm <x>', 'largest accepted norm of a delta (no limit)'),
+    setting('--strategy <name:parameter=n,...>', `how contributions merge: ${STRATEGY_NAMES.join(', ')} (mean)`),
     setting('--channel <name>', 'channel that published checkpoints move (global)'),
   ],
   input: z.object({
@@ -50,6 +52,7 @@ export const runCreate = defineCommand({
     evaluateWindow: duration.optional(),
     continuous: z.boolean().optional(),
     maxNorm: measure.optional(),
+    strategy: strategy.optional(),
     channel: channelName.optional(),
   }),
   async run(input, { env }) {
@@ -74,19 +77,23 @@ type PolicyInput = {
   readonly evaluateWindow?: number | undefined
   readonly continuous?: boolean | undefined
   readonly maxNorm?: number | undefined
+  readonly strategy?: Strategy | undefined
 }
 
-/** A smaller target than the default quorum means: all of them. */
+/** A smaller target than the default quorum means: all of them. A strategy that needs more than the default gets it. */
 function policyOf(input: PolicyInput) {
-  const target = input.target ?? Math.max(DEFAULT_RUN_POLICY.target, input.quorum ?? 0)
+  const { name, parameters } = input.strategy ?? MEAN
+  const usual = Math.max(DEFAULT_RUN_POLICY.quorum, fewestContributions(input.strategy ?? MEAN))
+  const target = input.target ?? Math.max(DEFAULT_RUN_POLICY.target, input.quorum ?? usual)
   return {
     target,
-    quorum: input.quorum ?? Math.min(DEFAULT_RUN_POLICY.quorum, target),
+    quorum: input.quorum ?? Math.min(usual, target),
     rounds: input.rounds ?? DEFAULT_RUN_POLICY.rounds,
     joinWindowMs: BigInt(input.joinWindow ?? DEFAULT_RUN_POLICY.joinWindowMs),
     collectWindowMs: BigInt(input.collectWindow ?? DEFAULT_RUN_POLICY.collectWindowMs),
     evaluateWindowMs: BigInt(input.evaluateWindow ?? DEFAULT_RUN_POLICY.evaluateWindowMs),
     continuous: input.continuous ?? DEFAULT_RUN_POLICY.continuous,
     maxNorm: input.maxNorm ?? DEFAULT_RUN_POLICY.maxNorm,
+    strategy: { name, parameters: { ...parameters } },
   }
 }

@@ -1,0 +1,88 @@
+import { join } from 'node:path'
+import type { Digest } from '../core/digest.ts'
+import { TapestryError } from '../core/error.ts'
+import type { Manifest } from '../model/manifest.ts'
+import { keepsState, mergeRound } from './merge-round.ts'
+
+/** Where a checkpoint keeps its weights, and what its optimizer remembers. */
+const WEIGHTS_FILE = 'model.safetensors'
+const STATE_FILE = 'optimizer.safetensors'
+
+/** A file that a replay needs. */
+export type ReplayInput = { readonly digest: Digest; readonly size: number }
+
+export type ReplayRequest = {
+  /** The checkpoint whose merge is repeated. */
+  readonly manifest: Manifest
+  /** The checkpoint that its round started from: `manifest.base` names it. */
+  readonly base: Manifest
+  /** Path of an input; its bytes have the digest. */
+  readonly pathOf: (digest: Digest) => Promise<string>
+  readonly digestOf: (path: string) => Promise<Digest>
+  /** An empty directory for the files that are made again. */
+  readonly scratch: string
+  readonly threads?: number | undefined
+  readonly onProgress?: ((done: number, total: number) => void) | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+/** What the manifest says of a file, and what the replay made of it. */
+export type Replayed = { readonly path: string; readonly released: Digest; readonly found: Digest }
+
+/**
+ * Files that {@link replayMerge} reads: the base's weights, its optimizer's state if the strategy goes on from one,
+ * and the delta of every contribution.
+ * @throws TapestryError FAILED_PRECONDITION for an initial checkpoint, which merges nothing
+ */
+export function replayInputs(manifest: Manifest, base: Manifest): ReplayInput[] {
+  if (manifest.base === null || manifest.contributions.length === 0) {
+    throw new TapestryError('FAILED_PRECONDITION', 'an initial checkpoint merges nothing that could be replayed')
+  }
+  const state = keepsState(manifest.strategy) ? fileOf(base, STATE_FILE) : undefined
+  const deltas = manifest.contributions.map(({ payload, bytes }) => ({ digest: payload, size: bytes }))
+  return [requireFile(base, WEIGHTS_FILE), ...(state === undefined ? [] : [state]), ...deltas]
+}
+
+/**
+ * Repeats a published merge from its inputs, with the weights and the strategy of its manifest.
+ * @returns every file that the merge made: it is the same merge when each `found` equals `released`
+ * @throws TapestryError as `replayInputs` and `mergeRound`; DATA_INVALID when a manifest names no such file
+ */
+export async function replayMerge(request: ReplayRequest): Promise<Replayed[]> {
+  const { manifest, base, pathOf, digestOf, scratch, threads, onProgress, signal } = request
+  replayInputs(manifest, base)
+  const deltas = await Promise.all(
+    manifest.contributions.map(async ({ payload, weight }) => ({ path: await pathOf(payload), weight })),
+  )
+  const made = (path: string) => join(scratch, path)
+  const state = keepsState(manifest.strategy) ? fileOf(base, STATE_FILE) : undefined
+  const before = state && (await pathOf(state.digest))
+  await mergeRound({
+    base: await pathOf(requireFile(base, WEIGHTS_FILE).digest),
+    deltas,
+    out: made(WEIGHTS_FILE),
+    strategy: manifest.strategy,
+    optimizer: keepsState(manifest.strategy) ? { before, out: made(STATE_FILE) } : undefined,
+    threads,
+    onProgress,
+    signal,
+  })
+  const paths = keepsState(manifest.strategy) ? [WEIGHTS_FILE, STATE_FILE] : [WEIGHTS_FILE]
+  return Promise.all(
+    paths.map(async (path) => ({
+      path,
+      released: requireFile(manifest, path).digest,
+      found: await digestOf(made(path)),
+    })),
+  )
+}
+
+function fileOf({ files }: Manifest, path: string): ReplayInput | undefined {
+  return files.find((file) => file.path === path)
+}
+
+function requireFile(manifest: Manifest, path: string): ReplayInput {
+  const file = fileOf(manifest, path)
+  if (file !== undefined) return file
+  throw new TapestryError('DATA_INVALID', `the manifest of ${manifest.run}@${manifest.version} names no ${path}`)
+}

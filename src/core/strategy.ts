@@ -1,0 +1,127 @@
+import { z } from 'zod'
+import { TapestryError } from './error.ts'
+
+const positive = z.number().min(Number.MIN_VALUE)
+const decay = z.number().min(0).lt(1)
+const variance = z.number().min(0)
+const nodes = z.int().min(0).max(100_000)
+
+function strategy<Name extends string, Parameters extends z.core.$ZodLooseShape>(name: Name, parameters: Parameters) {
+  return z.strictObject({ name: z.literal(name), parameters: z.strictObject(parameters) })
+}
+
+/** FedAdam and FedYogi: Reddi et al. 2021 (arXiv:2003.00295) advise tau = 1e-3 and an initial variance of tau^2. */
+const adaptive = {
+  rate: positive.default(0.01),
+  beta1: decay.default(0.9),
+  beta2: decay.default(0.99),
+  tau: positive.default(1e-3),
+  initialVariance: variance.default(1e-6),
+}
+
+/**
+ * How a run merges, as it is asked for, stored and released: a name and numbers. Parameters that are
+ * left out take the defaults of the papers; those without one must be given. Formulas and their
+ * sources stand beside the arithmetic, in aggregation.
+ */
+export const strategySchema = z.discriminatedUnion('name', [
+  strategy('mean', {}),
+  /** `limit`: the largest norm that a delta keeps. */
+  strategy('clipped-mean', { limit: positive }),
+  strategy('median', {}),
+  /** `trim`: values left out at each end, coordinate by coordinate. */
+  strategy('trimmed-mean', { trim: nodes }),
+  /** `byzantine`: how many contributions may be hostile. */
+  strategy('krum', { byzantine: nodes }),
+  strategy('multi-krum', { byzantine: nodes, chosen: nodes.min(1) }),
+  /** `smoothing`: distances below it count as equal. */
+  strategy('geometric-median', { smoothing: positive.default(1e-6) }),
+  strategy('fedavgm', { rate: positive.default(1), beta: decay.default(0.9) }),
+  strategy('fedadam', adaptive),
+  strategy('fedyogi', adaptive),
+  strategy('fedadagrad', {
+    rate: adaptive.rate,
+    beta1: decay.default(0),
+    tau: adaptive.tau,
+    initialVariance: adaptive.initialVariance,
+  }),
+  strategy('diloco', { rate: positive.default(0.7), beta: decay.default(0.9) }),
+])
+
+export type Strategy = z.output<typeof strategySchema>
+export type StrategyName = Strategy['name']
+
+export const STRATEGY_NAMES: readonly StrategyName[] = strategySchema.options.map(({ shape }) => shape.name.value)
+
+/** The mean with the weights that policy decides. */
+export const MEAN: Strategy = { name: 'mean', parameters: {} }
+
+/**
+ * Strategies that compare every contribution with every other: the matrix of their dot products
+ * grows with the square of their number, and at this number still takes only 16 MiB.
+ */
+const MOST_COMPARED = 2048
+
+/**
+ * Checks a name and its parameters, and fills in what is left out.
+ * @throws TapestryError INVALID_ARGUMENT naming what is unknown, missing or out of range.
+ */
+export function ensureStrategy(name: string, parameters: Readonly<Record<string, number>>): Strategy {
+  if (!STRATEGY_NAMES.some((known) => known === name)) {
+    throw new TapestryError('INVALID_ARGUMENT', `there is no strategy "${name.slice(0, 40)}"`, {
+      hint: `choose one of ${STRATEGY_NAMES.join(', ')}`,
+    })
+  }
+  const parsed = strategySchema.safeParse({ name, parameters })
+  if (parsed.success) return parsed.data
+  const problems = parsed.error.issues.map(({ path, message }) => `${path.slice(1).join('.')} ${message}`.trim())
+  const detail = `strategy ${name}: ${problems.join('; ')}`.slice(0, 400)
+  throw new TapestryError('INVALID_ARGUMENT', detail, { cause: parsed.error })
+}
+
+/**
+ * Fewest contributions that the strategy is sound with. Krum: n >= 2f + 3 (Blanchard et al. 2017,
+ * proposition 1); with more chosen than n - f, a hostile one would always be among them.
+ */
+export function fewestContributions({ name, parameters }: Strategy): number {
+  switch (name) {
+    case 'trimmed-mean':
+      return 2 * parameters.trim + 1
+    case 'krum':
+      return 2 * parameters.byzantine + 3
+    case 'multi-krum':
+      return Math.max(2 * parameters.byzantine + 3, parameters.byzantine + parameters.chosen)
+    default:
+      return 1
+  }
+}
+
+/** Most contributions that the strategy takes. */
+export function mostContributions({ name }: Strategy): number {
+  const compares = name === 'krum' || name === 'multi-krum' || name === 'geometric-median'
+  return compares ? MOST_COMPARED : Number.POSITIVE_INFINITY
+}
+
+/** The strategy in one word, as the command line takes it: `krum:byzantine=1`. */
+export function strategyText({ name, parameters }: Strategy): string {
+  const pairs = Object.entries(parameters).map(([parameter, value]) => `${parameter}=${value}`)
+  return pairs.length === 0 ? name : `${name}:${pairs.join(',')}`
+}
+
+/** Reads what {@link strategyText} writes; parameters may be left out. @throws TapestryError INVALID_ARGUMENT */
+export function parseStrategyText(text: string): Strategy {
+  const colon = text.indexOf(':')
+  if (colon < 0) return ensureStrategy(text, {})
+  const pairs = text.slice(colon + 1).split(',')
+  const parameters = pairs.map((pair): [string, number] => {
+    const [, parameter, value] = /^(\w+)=(\d+(?:\.\d+)?(?:e[+-]?\d+)?)$/i.exec(pair) ?? []
+    if (parameter === undefined || value === undefined) {
+      throw new TapestryError('INVALID_ARGUMENT', `not a parameter: "${pair.slice(0, 60)}" (expected name=number)`)
+    }
+    return [parameter, Number(value)]
+  })
+  if (new Set(parameters.map(([parameter]) => parameter)).size < parameters.length) {
+    throw new TapestryError('INVALID_ARGUMENT', 'a parameter of the strategy is given twice')
+  }
+  return ensureStrategy(text.slice(0, colon), Object.fromEntries(parameters))
+}

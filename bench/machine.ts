@@ -1,0 +1,38 @@
+import { readFileSync } from 'node:fs'
+import { cpus, loadavg, release, totalmem } from 'node:os'
+
+/** Where a figure was measured: without it no figure means anything. */
+export type Machine = {
+  readonly processor: string
+  readonly processors: number
+  readonly memoryBytes: number
+  readonly kernel: string
+  readonly node: string
+  /** Load averages over 1, 5 and 15 minutes when the measurement began: above about 1, others were at work too. */
+  readonly load: readonly number[]
+  readonly at: string
+}
+
+export function describeMachine(now = new Date()): Machine {
+  return {
+    processor: cpus()[0]?.model.trim() ?? 'unknown',
+    processors: cpus().length,
+    memoryBytes: totalmem(),
+    kernel: `${process.platform} ${release()} ${process.arch}`,
+    node: process.version,
+    load: loadavg().map((value) => Math.round(value * 100) / 100),
+    at: now.toISOString(),
+  }
+}
+
+/**
+ * Seconds of processor time that the whole machine spent since it started, and could have spent:
+ * the share that others took of a measurement follows from two readings and one's own usage.
+ */
+export function machineCpu(): { readonly busy: number; readonly total: number } {
+  // /proc/stat, proc(5): user nice system idle iowait irq softirq steal, in ticks of 1/100 s.
+  const line = readFileSync('/proc/stat', 'utf8').split('\n', 1)[0] ?? ''
+  const ticks = line.trim().split(/\s+/).slice(1, 9).map(Number)
+  const total = ticks.reduce((sum, value) => sum + value, 0) / 100
+  return { busy: total - ((ticks[3] ?? 0) + (ticks[4] ?? 0)) / 100, total }
+}

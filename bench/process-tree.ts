@@ -111,13 +111,15 @@ function treesOf(roots: Readonly<Record<string, number>>): Map<number, string> {
     const parent = Number.isInteger(pid) ? statOf(pid)?.parent : undefined
     if (parent !== undefined) children.set(parent, [...(children.get(parent) ?? []), pid])
   }
+  const ids = new Set(Object.values(roots))
   const members = new Map<number, string>()
   for (const [name, root] of Object.entries(roots)) {
     const tree = [root]
     // The loop sees what it adds.
     for (const pid of tree) {
       members.set(pid, name)
-      tree.push(...(children.get(pid) ?? []))
+      // A root below another one is counted for itself.
+      tree.push(...(children.get(pid) ?? []).filter((child) => !ids.has(child)))
     }
   }
   return members

@@ -51,8 +51,7 @@ function say(text: string): void {
 }
 
 async function measure<P extends Part>(part: P, quick: boolean): Promise<void> {
-  // Read before: the measurement itself raises the load.
-  const machine = describeMachine()
+  const machine = await describeMachine()
   const figures = await MEASURES[part](quick)
   if (!quick) saveResult(part, { machine, figures })
 }

@@ -138,7 +138,7 @@ describe('smoke', () => {
     async () => {
       const limits = await measureLimits({ quick: true, directory })
       for (const { median } of Object.values(limits)) expect(median).toBeGreaterThan(0)
-      const machine = describeMachine()
+      const machine = await describeMachine()
       const round = await measureRound(QUICK_SIZE, { quick: true, download: true })
       expect(round.acceptSeconds.median).toBeGreaterThanOrEqual(round.downloadSeconds.median)
       expect(round.wallSeconds.median).toBeGreaterThan(0)

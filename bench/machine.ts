@@ -1,5 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { cpus, loadavg, release, totalmem } from 'node:os'
+import { setTimeout as delay } from 'node:timers/promises'
+
+const LOOK_MS = 2000
 
 /** Where a figure was measured: without it no figure means anything. */
 export type Machine = {
@@ -8,12 +11,18 @@ export type Machine = {
   readonly memoryBytes: number
   readonly kernel: string
   readonly node: string
-  /** Load averages over 1, 5 and 15 minutes when the measurement began: above about 1, others were at work too. */
+  /** Load averages over 1, 5 and 15 minutes when the measurement began: earlier measurements are part of them. */
   readonly load: readonly number[]
+  /** Share of all processor time that was in use just before the measurement began, 0 to 1: other people's work. */
+  readonly busyBefore: number
   readonly at: string
 }
 
-export function describeMachine(now = new Date()): Machine {
+/** Looks at the machine while this process does nothing. */
+export async function describeMachine(): Promise<Machine> {
+  const before = machineCpu()
+  await delay(LOOK_MS)
+  const after = machineCpu()
   return {
     processor: cpus()[0]?.model.trim() ?? 'unknown',
     processors: cpus().length,
@@ -21,7 +30,8 @@ export function describeMachine(now = new Date()): Machine {
     kernel: `${process.platform} ${release()} ${process.arch}`,
     node: process.version,
     load: loadavg().map((value) => Math.round(value * 100) / 100),
-    at: now.toISOString(),
+    busyBefore: (after.busy - before.busy) / (after.total - before.total),
+    at: new Date().toISOString(),
   }
 }
 

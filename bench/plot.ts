@@ -40,10 +40,10 @@ export function barPlot(plot: BarPlot): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" ${box} ${style} ${name}>\n${parts.join('\n')}\n</svg>\n`
 }
 
-/** The next of 1, 2, 2.5, 5, 10 and so on. */
+/** The next number that divides well into the ticks. */
 function roundUp(value: number): number {
   const power = 10 ** Math.floor(Math.log10(value))
-  return power * ([1, 2, 2.5, 5, 10].find((step) => step * power >= value * (1 - 1e-9)) ?? 10)
+  return power * ([1, 1.5, 2, 2.5, 4, 5, 7.5, 10].find((step) => step * power >= value * (1 - 1e-9)) ?? 10)
 }
 
 function axis(top: number, y: (value: number) => number, unit: string): string[] {

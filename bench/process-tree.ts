@@ -6,7 +6,7 @@ const SAMPLE_MS = 50
 /** Finding new processes means reading all of /proc, which itself costs processor time. */
 const SAMPLES_PER_SEARCH = 5
 /** The kernel walks every page to share them out. */
-const SAMPLES_PER_SHARING = 10
+const SAMPLES_PER_SHARING = 20
 
 /** What the processes took between two calls. */
 export type Usage = {

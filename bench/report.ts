@@ -13,8 +13,8 @@ export type Report = { readonly markdown: string; readonly plots: Readonly<Recor
 
 /** The folder of the plots, beside the document. */
 export const PLOTS = 'benchmarks'
-/** Above this, somebody else was at work while it was measured. */
-const QUIET_LOAD = 1
+/** Above this share of all processor time, somebody else was at work when it was measured. */
+const QUIET_SHARE = 0.1
 
 /** What was asked of a figure, and whether it is so. */
 type Target = { readonly what: string; readonly met: boolean; readonly found: string }
@@ -261,11 +261,12 @@ function kernelTarget({ name, median }: KernelFigure['kernels'][number], memcpy:
   return { what: `${name}: at or above memcpy`, met: median >= memcpy, found: `${ratio(median, memcpy)} times` }
 }
 
-function machineLine({ processor, processors, memoryBytes, kernel, node, load, at }: Machine): string {
-  const busy = (load[0] ?? 0) > QUIET_LOAD
-  const warning = busy ? ' **The machine was not quiet: others shared its processors, so times are upper bounds.**' : ''
-  const gb = (memoryBytes / 1e9).toFixed(0)
-  return `${processors} x ${processor}, ${gb} GB, ${kernel}, Node ${node.slice(1)}; ${at.slice(0, 16).replace('T', ' ')} UTC, load average ${load.join(', ')}.${warning}\n`
+function machineLine({ processor, processors, memoryBytes, kernel, node, load, busyBefore, at }: Machine): string {
+  const loud = busyBefore > QUIET_SHARE
+  const warning = loud ? ' **The machine was not quiet: others shared its processors, so times are upper bounds.**' : ''
+  const machine = `${processors} x ${processor}, ${(memoryBytes / 1e9).toFixed(0)} GB, ${kernel}, Node ${node.slice(1)}`
+  const state = `load average ${load.join(', ')}, ${percent(busyBefore)} of the processors in use before`
+  return `${machine}; ${at.slice(0, 16).replace('T', ' ')} UTC, ${state}.${warning}\n`
 }
 
 function targets(all: readonly Target[]): string {

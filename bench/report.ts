@@ -80,7 +80,8 @@ function roundSection({ machine, figures }: Result<'round'>, plot: Plotter): str
     `From the first byte received to the candidate written, over mutual TLS, at a coordinator started by its command;
 the nodes are one process on the same machine that sends all deltas at once with the node's own client. *Parts* is what
 receiving over loopback TCP (or TLS), SHA-256, writing durably and reading from memory take for the same bytes, one after
-the other, each at its best on one thread (below). Everything includes the nodes' own work on the same processors.\n`,
+the other, each at its best on one thread (below). Everything includes the nodes' own work on the same processors.
+The largest delta is the largest that a plan may describe: 2^27 parameters.\n`,
     table(head, rows),
     plot('round', {
       title: 'A round: seconds from the first byte to the candidate',

@@ -15,34 +15,37 @@ import { measureTransfer, transferLine } from './transfer.ts'
 
 const DOCS = fileURLToPath(new URL('../docs', import.meta.url))
 
-const MEASURES: { readonly [P in Part]: (quick: boolean) => Promise<Figures[P]> } = {
-  async kernels(quick) {
+/** Called after every size, so that a long measurement that is cut short leaves what it has. */
+type Keep<P extends Part> = (figures: Figures[P]) => void
+
+const MEASURES: { readonly [P in Part]: (quick: boolean, keep: Keep<P>) => Promise<void> } = {
+  async kernels(quick, keep) {
     const figure = measureKernels({ quick })
     say(kernelLines(figure))
-    return figure
+    keep(figure)
   },
-  async round(quick) {
+  async round(quick, keep) {
     const figures: RoundFigure[] = []
     for (const size of quick ? [QUICK_SIZE] : ROUND_SIZES) {
       const figure = await measureRound(size, { quick })
       say(roundLine(figure))
       figures.push(figure)
+      keep(figures)
     }
-    return figures
   },
-  async transfer(quick) {
+  async transfer(quick, keep) {
     const figure = await measureTransfer({ quick })
     for (const row of figure.rows) say(transferLine(row))
-    return figure
+    keep(figure)
   },
-  async flower(quick) {
+  async flower(quick, keep) {
     const figures: FlowerFigure[] = []
     for (const size of quick ? [QUICK_SIZE] : FLOWER_SIZES) {
       const figure = await compareWithFlower(size, { quick })
       say(flowerLines(figure))
       figures.push(figure)
+      keep(figures)
     }
-    return figures
   },
 }
 
@@ -52,8 +55,9 @@ function say(text: string): void {
 
 async function measure<P extends Part>(part: P, quick: boolean): Promise<void> {
   const machine = await describeMachine()
-  const figures = await MEASURES[part](quick)
-  if (!quick) saveResult(part, { machine, figures })
+  await MEASURES[part](quick, (figures) => {
+    if (!quick) saveResult(part, { machine, figures })
+  })
 }
 
 function writeReport(): void {

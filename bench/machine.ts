@@ -13,8 +13,8 @@ export type Machine = {
   readonly node: string
   /** Load averages over 1, 5 and 15 minutes when the measurement began: earlier measurements are part of them. */
   readonly load: readonly number[]
-  /** Share of all processor time that was in use just before the measurement began, 0 to 1: other people's work. */
-  readonly busyBefore: number
+  /** Share of all processor time that was in use just before the measurement began, 0 to 1: other people's work. Absent where nobody looked. */
+  readonly busyBefore?: number
   readonly at: string
 }
 

@@ -263,10 +263,11 @@ function kernelTarget({ name, median }: KernelFigure['kernels'][number], memcpy:
 }
 
 function machineLine({ processor, processors, memoryBytes, kernel, node, load, busyBefore, at }: Machine): string {
-  const loud = busyBefore > QUIET_SHARE
+  const loud = busyBefore === undefined ? (load[0] ?? 0) > 1 : busyBefore > QUIET_SHARE
   const warning = loud ? ' **The machine was not quiet: others shared its processors, so times are upper bounds.**' : ''
   const machine = `${processors} x ${processor}, ${(memoryBytes / 1e9).toFixed(0)} GB, ${kernel}, Node ${node.slice(1)}`
-  const state = `load average ${load.join(', ')}, ${percent(busyBefore)} of the processors in use before`
+  const used = busyBefore === undefined ? '' : `, ${percent(busyBefore)} of the processors in use before`
+  const state = `load average ${load.join(', ')}${used}`
   return `${machine}; ${at.slice(0, 16).replace('T', ' ')} UTC, ${state}.${warning}\n`
 }
 

@@ -1,14 +1,20 @@
-// Measures the merge kernels against memory itself: `npx tsx bench/kernels.ts [--json]`.
+// Measures the merge kernels against memory itself: `npx tsx bench/kernels.ts [--quick] [--json]`.
 // Every figure is GB (10^9 bytes) of input read a second on one thread. The repetitions of all
 // rows are interleaved with those of memcpy, so that whatever else the machine does falls on all alike.
 import { execFileSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
-import { cpus } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import { z } from 'zod'
 import { createArena } from '../src/aggregation/kernels/arena.ts'
 import { type Arena, LANES, writeRow } from '../src/aggregation/kernels/kernels.ts'
+import { isInstalled, pythonProgram } from './python.ts'
+import { spreadOf } from './statistics.ts'
 
 type Case = { readonly name: string; readonly bytes: number; run(): void }
-type Figure = { readonly name: string; readonly median: number; readonly best: number }
+
+/** GB (10^9 bytes) of input a second. */
+export type KernelRate = { readonly name: string; readonly median: number; readonly best: number }
+/** `numpy` is empty where it is not installed. `memcpy` is the first of `kernels`. */
+export type KernelFigure = { readonly kernels: readonly KernelRate[]; readonly numpy: readonly KernelRate[] }
 
 const REPETITIONS = 7
 /** Bytes of input of every case: more than any cache here holds. */
@@ -102,9 +108,9 @@ function cases(): Case[] {
   ]
 }
 
-function measure(all: readonly Case[]): Figure[] {
+function measure(all: readonly Case[], repetitions: number): KernelRate[] {
   const seconds = all.map((): number[] => [])
-  for (let round = -1; round < REPETITIONS; round += 1) {
+  for (let round = -1; round < repetitions; round += 1) {
     for (const [i, { run }] of all.entries()) {
       const start = process.hrtime.bigint()
       run()
@@ -113,47 +119,40 @@ function measure(all: readonly Case[]): Figure[] {
     }
   }
   return all.map(({ name, bytes }, i) => {
-    const sorted = seconds[i]!.toSorted((a, b) => a - b)
-    return { name, median: bytes / sorted[REPETITIONS >> 1]! / 1e9, best: bytes / sorted[0]! / 1e9 }
+    const { median, least } = spreadOf(seconds[i]!)
+    return { name, median: bytes / median / 1e9, best: bytes / least / 1e9 }
   })
 }
 
-/** The same cases in numpy; empty where there is none. */
-function measureNumpy(): Figure[] {
-  const python = new URL('../.venv/bin/python', import.meta.url).pathname
-  if (!existsSync(python)) return []
-  try {
-    execFileSync(python, ['-c', 'import numpy'], { stdio: 'ignore' })
-  } catch {
-    return []
-  }
-  const script = new URL('./kernels_numpy.py', import.meta.url).pathname
-  const text = execFileSync(python, [script, String(INPUT_BYTES), String(REPETITIONS)], {
+/** The same cases in numpy; empty where it is not installed. */
+function measureNumpy(repetitions: number): KernelRate[] {
+  if (!isInstalled()) return []
+  const script = fileURLToPath(new URL('./kernels_numpy.py', import.meta.url))
+  const text = execFileSync(pythonProgram('python'), [script, String(INPUT_BYTES), String(repetitions)], {
     encoding: 'utf8',
     env: { ...process.env, OMP_NUM_THREADS: '1', OPENBLAS_NUM_THREADS: '1' },
   })
-  const figures: Figure[] = JSON.parse(text)
-  return figures
+  return z.array(z.object({ name: z.string(), median: z.number(), best: z.number() })).parse(JSON.parse(text))
 }
 
-function print(figures: readonly Figure[], numpy: readonly Figure[]): void {
-  const memcpy = figures[0]!.median
+/** Measures every kernel, and numpy where it is installed. `quick` is one repetition, without numpy. */
+export function measureKernels({ quick = false } = {}): KernelFigure {
+  const repetitions = quick ? 1 : REPETITIONS
+  return { kernels: measure(cases(), repetitions), numpy: quick ? [] : measureNumpy(repetitions) }
+}
+
+/** A table for a terminal. */
+export function kernelLines({ kernels, numpy }: KernelFigure): string {
+  const memcpy = kernels[0]!.median
   const column = (value: number | undefined) => (value === undefined ? '-' : value.toFixed(1)).padStart(8)
-  const lines = figures.map(({ name, median, best }) => {
-    const peer = numpy.find((figure) => figure.name === name)
+  const lines = kernels.map(({ name, median, best }) => {
+    const peer = numpy.find((rate) => rate.name === name)
     return `${name.padEnd(34)}${column(median)}${column(best)}${column(median / memcpy)}${column(peer?.median)}`
   })
-  const head = `${'GB/s of input'.padEnd(34)}  median    best /memcpy   numpy`
-  process.stdout.write(`${[head, ...lines].join('\n')}\n`)
+  return [`${'GB/s of input'.padEnd(34)}  median    best /memcpy   numpy`, ...lines].join('\n')
 }
 
-const figures = measure(cases())
-const numpy = measureNumpy()
-if (process.argv.includes('--json')) {
-  const machine = { cpu: cpus()[0]?.model, cpus: cpus().length, node: process.version }
-  process.stdout.write(
-    `${JSON.stringify({ machine, unit: 'GB/s of input', repetitions: REPETITIONS, figures, numpy })}\n`,
-  )
-} else {
-  print(figures, numpy)
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const figure = measureKernels({ quick: process.argv.includes('--quick') })
+  process.stdout.write(`${process.argv.includes('--json') ? JSON.stringify(figure) : kernelLines(figure)}\n`)
 }

@@ -1,0 +1,86 @@
+// `npm run bench [-- PART...] [--quick] [--report]`: measures the parts that are named, or all of them, and writes
+// bench/results/ and docs/BENCHMARKS.md. --quick takes small sizes once, prints, and writes nothing; --report only writes
+// the document again.
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { compareWithFlower, FLOWER_SIZES, type FlowerFigure, flowerLines } from './flower.ts'
+import { kernelLines, measureKernels } from './kernels.ts'
+import { describeMachine } from './machine.ts'
+import { ensurePeers } from './python.ts'
+import { makeReport, PLOTS } from './report.ts'
+import { type Figures, loadResults, PARTS, type Part, saveResult } from './results.ts'
+import { measureRound, QUICK_SIZE, ROUND_SIZES, type RoundFigure, roundLine } from './round.ts'
+import { measureTransfer, transferLine } from './transfer.ts'
+
+const DOCS = fileURLToPath(new URL('../docs', import.meta.url))
+
+/** Called after every size, so that a long measurement that is cut short leaves what it has. */
+type Keep<P extends Part> = (figures: Figures[P]) => void
+
+const MEASURES: { readonly [P in Part]: (quick: boolean, keep: Keep<P>) => Promise<void> } = {
+  async kernels(quick, keep) {
+    const figure = measureKernels({ quick })
+    say(kernelLines(figure))
+    keep(figure)
+  },
+  async round(quick, keep) {
+    const figures: RoundFigure[] = []
+    for (const size of quick ? [QUICK_SIZE] : ROUND_SIZES) {
+      const figure = await measureRound(size, { quick })
+      say(roundLine(figure))
+      figures.push(figure)
+      keep(figures)
+    }
+  },
+  async transfer(quick, keep) {
+    const figure = await measureTransfer({ quick })
+    for (const row of figure.rows) say(transferLine(row))
+    keep(figure)
+  },
+  async flower(quick, keep) {
+    const figures: FlowerFigure[] = []
+    for (const size of quick ? [QUICK_SIZE] : FLOWER_SIZES) {
+      const figure = await compareWithFlower(size, { quick })
+      say(flowerLines(figure))
+      figures.push(figure)
+      keep(figures)
+    }
+  },
+}
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`)
+}
+
+async function measure<P extends Part>(part: P, quick: boolean): Promise<void> {
+  const machine = await describeMachine()
+  await MEASURES[part](quick, (figures) => {
+    if (!quick) saveResult(part, { machine, figures })
+  })
+}
+
+function writeReport(): void {
+  const { markdown, plots } = makeReport(loadResults())
+  mkdirSync(`${DOCS}/${PLOTS}`, { recursive: true })
+  writeFileSync(`${DOCS}/BENCHMARKS.md`, markdown)
+  for (const [name, svg] of Object.entries(plots)) writeFileSync(`${DOCS}/${PLOTS}/${name}`, svg)
+}
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    options: { quick: { type: 'boolean', default: false }, report: { type: 'boolean', default: false } },
+    allowPositionals: true,
+  })
+  const unknown = positionals.find((name) => !PARTS.some((part) => part === name))
+  if (unknown !== undefined) throw new Error(`there is no part ${unknown}: ${PARTS.join(', ')}`)
+  if (!values.report) {
+    ensurePeers()
+    for (const part of PARTS) {
+      if (positionals.length === 0 || positionals.includes(part)) await measure(part, values.quick)
+    }
+  }
+  if (!values.quick) writeReport()
+}
+
+await main()

@@ -1,0 +1,297 @@
+import type { FlowerFigure } from './flower.ts'
+import type { KernelFigure } from './kernels.ts'
+import type { Limits } from './limits.ts'
+import type { Machine } from './machine.ts'
+import { type BarPlot, barPlot, shortNumber } from './plot.ts'
+import type { Result, Results } from './results.ts'
+import type { RoundFigure } from './round.ts'
+import { mb, optional, percent, ratio, spread, table } from './table.ts'
+import type { TransferRow } from './transfer.ts'
+
+/** The document and its plots, by file name beside it. */
+export type Report = { readonly markdown: string; readonly plots: Readonly<Record<string, string>> }
+
+/** The folder of the plots, beside the document. */
+export const PLOTS = 'benchmarks'
+/** Above this share of all processor time, somebody else was at work when it was measured. */
+const QUIET_SHARE = 0.1
+
+/** What was asked of a figure, and whether it is so. */
+type Target = { readonly what: string; readonly met: boolean | 'not judged'; readonly found: string }
+
+const INTRODUCTION = `# Benchmarks
+
+Regenerate everything with \`npm run bench\`, or one part with \`npm run bench -- round\`; \`npm run bench:flower\` compares
+with Flower. This file and its plots are generated from \`bench/results/\`. Medians, with the extremes in parentheses;
+1 GB is 10^9 bytes. What a figure is compared with was measured in the same run on the same machine, kernels and transfers interleaved with
+the other side; the limits of a round are measured just before it. Absolute numbers of two runs cannot be compared. Memory is counted over the whole tree of
+processes, embedded Postgres and worker included: *resident* adds up what each process has mapped (shared memory once,
+pages of programs once for each process), *shared out* divides shared pages among those who map them.
+`
+
+/** Writes the report of what was measured so far. Pure: the same results give the same bytes. */
+export function makeReport(results: Results): Report {
+  const plots: Record<string, string> = {}
+  const plot = (name: string, what: BarPlot) => {
+    plots[`${name}.svg`] = barPlot(what)
+    return `![${what.title}](${PLOTS}/${name}.svg)`
+  }
+  const sections = [
+    results.round && roundSection(results.round, plot),
+    results.flower && flowerSection(results.flower, plot),
+    results.transfer && transferSection(results.transfer, plot),
+    results.kernels && kernelSection(results.kernels, plot),
+  ].filter((section) => section !== undefined)
+  return { markdown: `${[INTRODUCTION, ...sections].join('\n')}`, plots }
+}
+
+type Plotter = (name: string, what: BarPlot) => string
+
+function roundSection({ machine, figures }: Result<'round'>, plot: Plotter): string {
+  const rows = figures.map((figure) => [
+    sizeOf(figure),
+    spread(figure.wallSeconds),
+    spread(figure.uploadSeconds),
+    spread(figure.acceptSeconds),
+    shortNumber(figure.physicalSeconds),
+    shortNumber(figure.physicalTlsSeconds),
+    ratio(figure.wallSeconds.median, figure.physicalSeconds),
+    ratio(figure.wallSeconds.median, figure.physicalTlsSeconds),
+    spread(figure.cpuSecondsPerGb),
+    mb(figure.peakBytes.most),
+    mb(figure.peakShareBytes.most),
+    percent(figure.othersShare.median),
+  ])
+  const head = [
+    'round',
+    'whole, s',
+    'all stored, s',
+    'all accepted, s',
+    'parts, s',
+    'parts with TLS, s',
+    'whole / parts',
+    'whole / parts with TLS',
+    'CPU, s/GB',
+    'peak resident, MB',
+    'peak shared out, MB',
+    'machine time of others',
+  ]
+  return [
+    '## A round at the coordinator\n',
+    machineLine(machine),
+    `From the first byte received to the candidate written, over mutual TLS, at a coordinator started by its command;
+the nodes are one process on the same machine that sends all deltas at once with the node's own client. *Parts* is what
+receiving over loopback TCP (or TLS), SHA-256, writing durably and reading from memory take for the same bytes, one after
+the other, each at its best on one thread (below). Everything includes the nodes' own work on the same processors.
+The largest delta is the largest that a plan may describe: 2^27 parameters.\n`,
+    table(head, rows),
+    plot('round', {
+      title: 'A round: seconds from the first byte to the candidate',
+      unit: 's',
+      series: ['whole round', 'physical parts with TLS', 'physical parts'],
+      groups: figures.map((figure) => ({
+        label: sizeOf(figure),
+        values: [figure.wallSeconds.median, figure.physicalTlsSeconds, figure.physicalSeconds],
+      })),
+    }),
+    '\nWhat this machine does at best, in GB/s, measured before each round:\n',
+    table(
+      LIMIT_HEAD,
+      figures.map((figure) => [sizeOf(figure), ...limitCells(figure.limits)]),
+    ),
+    targets(figures.map((figure) => roundTarget(figure, machine))),
+  ].join('\n')
+}
+
+const LIMIT_HEAD = ['', 'memcpy', 'loopback TCP', 'loopback TLS', 'disk write + fsync', 'SHA-256']
+
+function limitCells({ memcpy, tcp, tls, diskWrite, sha256 }: Limits): string[] {
+  return [memcpy, tcp, tls, diskWrite, sha256].map(spread)
+}
+
+/**
+ * A round without TLS was asked for, and there is none: what is held against the parts without TLS has TLS in it.
+ * Limits are not interleaved with rounds, so on a machine that others use the quotient says nothing either way.
+ */
+function roundTarget(figure: RoundFigure, machine: Machine): Target {
+  const factor = figure.wallSeconds.median / figure.physicalSeconds
+  return {
+    what: `${sizeOf(figure)}: a whole round within twice its physical parts without TLS`,
+    met: isLoud(machine) ? 'not judged' : factor <= 2,
+    found: `${shortNumber(factor)} times, with TLS in the round`,
+  }
+}
+
+function flowerSection({ machine, figures }: Result<'flower'>, plot: Plotter): string {
+  const rows = figures.flatMap(({ nodes, megabytes, flower, tapestry, ratios }) => [
+    [
+      `${nodes} x ${megabytes} MB`,
+      'Flower 1.29',
+      spread(flower.wallSeconds),
+      mb(flower.peakBytes),
+      mb(flower.peakShareBytes),
+    ],
+    ['', 'Tapestry', spread(tapestry.wallSeconds), mb(tapestry.peakBytes.most), mb(tapestry.peakShareBytes.most)],
+    [
+      '',
+      '**Flower / Tapestry**',
+      ...[ratios.wall, ratios.peak, ratios.peakShare].map((value) => `**${shortNumber(value)}**`),
+    ],
+  ])
+  const groups = (pick: (figure: FlowerFigure) => readonly number[]) =>
+    figures.map((figure) => ({ label: `${figure.nodes} x ${figure.megabytes} MB`, values: pick(figure) }))
+  return [
+    '## Beside Flower\n',
+    machineLine(machine),
+    `A round is from before the model goes out to the nodes until the mean is there, so the download of the base by every
+node is inside Tapestry's time here too. Flower: SuperLink and ServerApp with FedAvg, in memory, without TLS, its nodes threads
+that speak its Fleet API with distinct values; it neither writes nor hashes what it receives for good. Tapestry: mutual
+TLS, every byte hashed and on disk before it counts, every value inspected. Memory is the servers' alone.\n`,
+    table(['', '', 'a round, s', 'peak resident, MB', 'peak shared out, MB'], rows),
+    plot('flower-time', {
+      title: 'A round beside Flower: seconds',
+      unit: 's',
+      series: ['Flower 1.29', 'Tapestry'],
+      groups: groups(({ flower, tapestry }) => [flower.wallSeconds.median, tapestry.wallSeconds.median]),
+    }),
+    plot('flower-memory', {
+      title: 'Peak memory of the servers beside Flower: MB',
+      unit: 'MB',
+      series: ['Flower 1.29', 'Tapestry'],
+      groups: groups(({ flower, tapestry }) => [flower.peakBytes / 1e6, tapestry.peakBytes.most / 1e6]),
+    }),
+    targets(figures.flatMap(flowerTargets)),
+  ].join('\n')
+}
+
+function flowerTargets({ nodes, megabytes, ratios }: FlowerFigure): Target[] {
+  const memory = nodes >= 32 ? 60 : 20
+  const size = `${nodes} x ${megabytes} MB`
+  return [
+    {
+      what: `${size}: at most a quarter of Flower's time`,
+      met: ratios.wall >= 4,
+      found: `1/${shortNumber(ratios.wall)}`,
+    },
+    {
+      what: `${size}: at most 1/${memory} of Flower's peak memory`,
+      met: ratios.peak >= memory,
+      found: `1/${shortNumber(ratios.peak)} (1/${shortNumber(ratios.peakShare)} shared out)`,
+    },
+  ]
+}
+
+function transferSection({ machine, figures }: Result<'transfer'>, plot: Plotter): string {
+  const rows = figures.rows.map((row) => [
+    row.direction,
+    String(row.roundTripMs),
+    spread(row.tapestry),
+    row.grpcio ? spread(row.grpcio) : '-',
+    row.grpcioTls ? spread(row.grpcioTls) : '-',
+    row.grpcioTls ? ratio(row.tapestry.median, row.grpcioTls.median) : '-',
+    row.grpcio ? ratio(row.tapestry.median, row.grpcio.median) : '-',
+  ])
+  const head = [
+    '',
+    'round trip, ms',
+    'Tapestry',
+    'grpcio',
+    'grpcio with TLS',
+    'Tapestry / grpcio with TLS',
+    'Tapestry / grpcio',
+  ]
+  return [
+    '## Bytes over a long way\n',
+    machineLine(machine),
+    `One artifact of ${mb(figures.bytes)} MB between a node and a coordinator, in MB/s, connecting included, through a proxy that delays every
+byte (none at 0 ms). Tapestry is HTTPS with mutual TLS, and its time ends when the bytes are hashed, durable and
+acknowledged; grpcio (Python, one stream of 1 MiB messages) neither hashes nor writes.\n`,
+    table(head, rows),
+    plot('transfer', {
+      title: 'Transfer by round-trip time: MB/s',
+      unit: 'MB/s',
+      series: ['Tapestry (TLS)', 'grpcio with TLS', 'grpcio'],
+      groups: figures.rows.map(({ direction, roundTripMs, tapestry, grpcio, grpcioTls }) => ({
+        label: `${direction}\n${roundTripMs} ms`,
+        values: [tapestry.median, grpcioTls?.median, grpcio?.median],
+      })),
+    }),
+    '\nThe cost of TLS: the same bytes over loopback with and without it, in GB/s.\n',
+    table(LIMIT_HEAD, [['', ...limitCells(figures.limits)]]),
+    targets(figures.rows.flatMap(transferTarget)),
+  ].join('\n')
+}
+
+function transferTarget({ direction, roundTripMs, tapestry, grpcio }: TransferRow): Target[] {
+  if (roundTripMs === 0 || grpcio === undefined) return []
+  const factor = tapestry.median / grpcio.median
+  return [
+    {
+      what: `${direction} at ${roundTripMs} ms: at least 1.4 times grpcio`,
+      met: factor >= 1.4,
+      found: `${shortNumber(factor)} times, with TLS here and without it there`,
+    },
+  ]
+}
+
+function kernelSection({ machine, figures }: Result<'kernels'>, plot: Plotter): string {
+  const memcpy = figures.kernels.find(({ name }) => name === 'memcpy')?.median ?? Number.NaN
+  const peer = (name: string) => figures.numpy.find((rate) => rate.name === name)?.median
+  const rows = figures.kernels.map(({ name, median, best }) => [
+    name,
+    shortNumber(median),
+    shortNumber(best),
+    ratio(median, memcpy),
+    optional(peer(name)),
+  ])
+  const drawn = figures.kernels.filter(({ name }) => name.endsWith(' of 8'))
+  return [
+    '## Kernels\n',
+    machineLine(machine),
+    'GB of input read a second, on one thread, from memory that no cache holds; memcpy in the same rounds.\n',
+    table(['', 'median', 'best', '/ memcpy', 'numpy'], rows),
+    plot('kernels', {
+      title: 'Merge kernels over 8 inputs: GB of input a second, one thread',
+      unit: 'GB/s',
+      series: ['Tapestry', 'numpy'],
+      groups: drawn.map(({ name, median }) => ({
+        label: name.replace(' of 8', '').replace(' ', '\n'),
+        values: [median, peer(name)],
+      })),
+      line: { label: 'memcpy', value: memcpy },
+    }),
+    targets(figures.kernels.filter(({ name }) => name.startsWith('f32')).map((rate) => kernelTarget(rate, memcpy))),
+  ].join('\n')
+}
+
+function kernelTarget({ name, median }: KernelFigure['kernels'][number], memcpy: number): Target {
+  return { what: `${name}: at or above memcpy`, met: median >= memcpy, found: `${ratio(median, memcpy)} times` }
+}
+
+function isLoud({ load, busyBefore }: Machine): boolean {
+  return busyBefore === undefined ? (load[0] ?? 0) > 1 : busyBefore > QUIET_SHARE
+}
+
+function machineLine(machine: Machine): string {
+  const { processor, processors, memoryBytes, kernel, node, load, busyBefore, at } = machine
+  const warning = isLoud(machine)
+    ? ' **The machine was not quiet: others shared its processors. Read no absolute number from this section; quotients of what was interleaved are fairer, not exact.**'
+    : ''
+  const used = busyBefore === undefined ? '' : `, ${percent(busyBefore)} of the processors in use before`
+  const what = `${processors} x ${processor}, ${(memoryBytes / 1e9).toFixed(0)} GB, ${kernel}, Node ${node.slice(1)}`
+  return `${what}; ${at.slice(0, 16).replace('T', ' ')} UTC, load average ${load.join(', ')}${used}.${warning}\n`
+}
+
+function targets(all: readonly Target[]): string {
+  const rows = all.map(({ what, met, found }) => [what, verdictOf(met), found])
+  return rows.length === 0 ? '' : `\n${table(['target', '', 'found'], rows)}`
+}
+
+function verdictOf(met: Target['met']): string {
+  if (met === 'not judged') return 'not judged: the machine was not quiet'
+  return met ? 'met' : '**missed**'
+}
+
+function sizeOf({ nodes, deltaBytes }: RoundFigure): string {
+  return `${nodes} x ${mb(deltaBytes)} MB`
+}

@@ -1,0 +1,221 @@
+// A whole round at a real coordinator: from the first byte received to the candidate written.
+// `npx tsx bench/round.ts [--quick] [--nodes N --megabytes M] [--download] [--json]`
+import { execFileSync } from 'node:child_process'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { z } from 'zod'
+import { ensureDigest } from '../src/core/digest.ts'
+import { parameterCount } from '../src/plan/budget.ts'
+import type { PlanSpec } from '../src/plan/spec.ts'
+import { BenchChild } from './child.ts'
+import { Coordinator } from './coordinator.ts'
+import { type Limits, measureLimits } from './limits.ts'
+import { machineCpu } from './machine.ts'
+import { TreeMeter, type Usage } from './process-tree.ts'
+import { REPETITIONS, type Spread, spreadOf } from './statistics.ts'
+import { planOfSize } from './workload.ts'
+import { withWorkspace } from './workspace.ts'
+
+export type RoundSize = { readonly nodes: number; readonly megabytes: number }
+
+/** 4 x 1 GB is asked for; a plan may describe 2^27 parameters at most, so the last one is as large as it can be. */
+export const ROUND_SIZES: readonly RoundSize[] = [
+  { nodes: 8, megabytes: 100 },
+  { nodes: 32, megabytes: 100 },
+  { nodes: 4, megabytes: 536 },
+]
+export const QUICK_SIZE: RoundSize = { nodes: 3, megabytes: 1 }
+
+const readySchema = z.object({ type: z.literal('ready'), digests: z.array(z.string()) })
+const timesSchema = z.object({
+  type: z.literal('round'),
+  began: z.number(),
+  downloaded: z.number(),
+  uploaded: z.number(),
+  submitted: z.number(),
+  candidate: z.number(),
+})
+/** Its memory is the nodes', not the coordinator's. */
+const DRIVER = 'driver'
+const messageSchema = z.discriminatedUnion('type', [readySchema, timesSchema])
+
+/** One repetition. Seconds count from the first byte. */
+type Repetition = {
+  readonly downloadSeconds: number
+  /** Until the last delta was stored and its digest checked. */
+  readonly uploadSeconds: number
+  /** Until every value was inspected and the last contribution accepted. */
+  readonly acceptSeconds: number
+  readonly wallSeconds: number
+  readonly usage: Usage
+  /** Share of all processor time that neither the coordinator nor the nodes took: other people's work. */
+  readonly othersShare: number
+}
+
+export type RoundFigure = {
+  readonly nodes: number
+  /** Bytes of one delta, without its header. */
+  readonly deltaBytes: number
+  /** Whether every node fetched the base first, inside the measured time. */
+  readonly download: boolean
+  readonly wallSeconds: Spread
+  readonly downloadSeconds: Spread
+  readonly uploadSeconds: Spread
+  readonly acceptSeconds: Spread
+  /** Processor seconds of the coordinator's processes for 10^9 bytes of deltas. */
+  readonly cpuSecondsPerGb: Spread
+  readonly peakBytes: Spread
+  readonly peakShareBytes: Spread
+  readonly peakOf: Readonly<Record<string, number>>
+  readonly othersShare: Spread
+  readonly limits: Limits
+  /** What receiving, hashing, writing and reading the same bytes takes by itself, one after the other, in seconds. */
+  readonly physicalSeconds: number
+  /** The same where the bytes arrive under TLS. */
+  readonly physicalTlsSeconds: number
+}
+
+export type RoundOptions = {
+  readonly quick?: boolean
+  readonly download?: boolean
+  readonly repetitions?: number
+}
+
+/** Measures one size, and the machine's limits just before. @param repetitions rounds. */
+export function measureRound(
+  { nodes, megabytes }: RoundSize,
+  { quick = false, download = false, repetitions = quick ? 1 : REPETITIONS }: RoundOptions = {},
+): Promise<RoundFigure> {
+  const spec = planOfSize(megabytes * 1e6)
+  const deltaBytes = parameterCount(spec.architecture) * 4
+  return withWorkspace('round', async (directory) => {
+    const limits = await measureLimits({ quick, directory })
+    const home = join(directory, 'coordinator')
+    await createFederation(home, spec, nodes)
+    // Anew: a coordinator that has just made initial weights would still hold their memory.
+    const coordinator = await Coordinator.serve(home)
+    try {
+      const invitations = await coordinator.invite(nodes)
+      const task = { directory, coordinator: home, invitations, spec, rounds: repetitions, download }
+      await writeFile(join(directory, 'task.json'), JSON.stringify(task))
+      const rounds = await playRounds(coordinator, join(directory, 'task.json'), repetitions)
+      return summarise({ nodes, deltaBytes, download }, rounds, limits)
+    } finally {
+      await coordinator.stop()
+    }
+  })
+}
+
+async function createFederation(home: string, spec: PlanSpec, nodes: number): Promise<void> {
+  await Coordinator.init(home)
+  const coordinator = await Coordinator.serve(home)
+  await coordinator.createRun(spec, nodes).finally(() => coordinator.stop())
+}
+
+async function playRounds(coordinator: Coordinator, task: string, repetitions: number): Promise<Repetition[]> {
+  const driver = new BenchChild('upload-driver.ts', [task], messageSchema)
+  const rounds: Repetition[] = []
+  try {
+    for (let i = 0; i < repetitions; i += 1) rounds.push(await playRound(coordinator, driver))
+    return rounds
+  } finally {
+    await driver.stop()
+  }
+}
+
+async function playRound(coordinator: Coordinator, driver: BenchChild<z.infer<typeof messageSchema>>) {
+  const { digests } = readySchema.parse(await driver.next())
+  // What was written to make the deltas must not be written back while the round is measured.
+  execFileSync('sync')
+  const meter = new TreeMeter({ ...coordinator.roots(), [DRIVER]: driver.pid }, [DRIVER])
+  const before = machineCpu()
+  meter.start()
+  driver.send({ type: 'go' })
+  const times = timesSchema.parse(await driver.next())
+  const usage = meter.stop()
+  const after = machineCpu()
+  await coordinator.forget(digests.map(ensureDigest))
+  const since = (at: number) => (at - times.began) / 1000
+  const ours = usage.cpuSeconds + usage.asideCpuSeconds
+  return {
+    downloadSeconds: since(times.downloaded),
+    uploadSeconds: since(times.uploaded),
+    acceptSeconds: since(times.submitted),
+    wallSeconds: since(times.candidate),
+    usage,
+    othersShare: Math.max(0, (after.busy - before.busy - ours) / Math.max(after.total - before.total, 1e-9)),
+  }
+}
+
+type Subject = { readonly nodes: number; readonly deltaBytes: number; readonly download: boolean }
+
+function summarise(subject: Subject, rounds: readonly Repetition[], limits: Limits): RoundFigure {
+  const { nodes, deltaBytes } = subject
+  const of = (pick: (round: Repetition) => number) => spreadOf(rounds.map(pick))
+  const received = nodes * deltaBytes
+  const worst = rounds.toSorted((a, b) => b.usage.peakBytes - a.usage.peakBytes)[0]
+  return {
+    ...subject,
+    wallSeconds: of((round) => round.wallSeconds),
+    downloadSeconds: of((round) => round.downloadSeconds),
+    uploadSeconds: of((round) => round.uploadSeconds),
+    acceptSeconds: of((round) => round.acceptSeconds),
+    cpuSecondsPerGb: of((round) => (round.usage.cpuSeconds / received) * 1e9),
+    peakBytes: of((round) => round.usage.peakBytes),
+    peakShareBytes: of((round) => round.usage.peakShareBytes),
+    peakOf: worst?.usage.peakOf ?? {},
+    othersShare: of((round) => round.othersShare),
+    limits,
+    physicalSeconds: physicalSeconds(received, deltaBytes, limits, limits.tcp),
+    physicalTlsSeconds: physicalSeconds(received, deltaBytes, limits, limits.tls),
+  }
+}
+
+/** Receive, hash, write (deltas and candidate, durably) and read once more from memory, nothing overlapping. */
+function physicalSeconds(received: number, model: number, limits: Limits, network: Spread): number {
+  const seconds = (bytes: number, rate: Spread) => bytes / (rate.median * 1e9)
+  return (
+    seconds(received, network) +
+    seconds(received, limits.sha256) +
+    seconds(received + model, limits.diskWrite) +
+    seconds(received + model, limits.memcpy)
+  )
+}
+
+/** One line for a terminal. */
+export function roundLine(figure: RoundFigure): string {
+  const { nodes, deltaBytes, wallSeconds, uploadSeconds, acceptSeconds, cpuSecondsPerGb, peakBytes } = figure
+  const seconds = (spread: Spread) => spread.median.toFixed(2)
+  return [
+    `${nodes} x ${(deltaBytes / 1e6).toFixed(1)} MB: ${seconds(wallSeconds)} s`,
+    `(stored ${seconds(uploadSeconds)}, accepted ${seconds(acceptSeconds)};`,
+    `physical parts ${figure.physicalSeconds.toFixed(2)}, with TLS ${figure.physicalTlsSeconds.toFixed(2)}),`,
+    `CPU ${cpuSecondsPerGb.median.toFixed(2)} s/GB, peak ${(peakBytes.most / 1e6).toFixed(0)} MB (shared out ${(figure.peakShareBytes.most / 1e6).toFixed(0)}),`,
+    `others ${(100 * figure.othersShare.median).toFixed(0)} % of the machine`,
+  ].join(' ')
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      quick: { type: 'boolean', default: false },
+      download: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+      nodes: { type: 'string' },
+      megabytes: { type: 'string' },
+      repetitions: { type: 'string' },
+    },
+  })
+  const { quick, download } = values
+  const own = values.nodes === undefined ? [] : [{ nodes: Number(values.nodes), megabytes: Number(values.megabytes) }]
+  const sizes = own.length > 0 ? own : quick ? [QUICK_SIZE] : ROUND_SIZES
+  const repetitions = values.repetitions === undefined ? {} : { repetitions: Number(values.repetitions) }
+  for (const size of sizes) {
+    const figure = await measureRound(size, { quick, download, ...repetitions })
+    process.stdout.write(`${values.json ? JSON.stringify(figure) : roundLine(figure)}\n`)
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await main()

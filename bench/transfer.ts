@@ -4,10 +4,11 @@ import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
+import { connectOperator } from '../src/cli/operator-client.ts'
 import { systemClock } from '../src/core/clock.ts'
 import { fromHex } from '../src/core/digest.ts'
 import { ensureAddress } from '../src/participant/address.ts'
-import { openChannel } from '../src/participant/channel.ts'
+import { type Channel, openChannel } from '../src/participant/channel.ts'
 import { downloadArtifact } from '../src/participant/download.ts'
 import { joinFederation } from '../src/participant/enrolment.ts'
 import { createNodeDirectory, type NodeDirectory, requireKey } from '../src/participant/node-directory.ts'
@@ -77,7 +78,10 @@ function grpcioPeers([plain, tls]: readonly GrpcioServer[], bytes: number): Peer
   ]
 }
 
-/** A node that uploads a new file each time, and downloads the last one that it uploaded. */
+/**
+ * A node that uploads a new file each time, and an operator that downloads the last one: what is uploaded and not yet
+ * part of a round is visible to operators alone.
+ */
 async function tapestryPeer(directory: string, coordinator: Coordinator, bytes: number): Promise<Peer> {
   const [invitation = ''] = await coordinator.invite(1)
   const node = await createNodeDirectory(join(directory, 'node'), { name: 'node', sources: [] })
@@ -87,26 +91,29 @@ async function tapestryPeer(directory: string, coordinator: Coordinator, bytes: 
   const move: Mover = async (direction, port) => {
     if (direction === 'upload' || last === undefined) {
       last = await writeNoise(join(directory, 'upload'), bytes)
-      if (direction === 'download')
-        await moveOnce(node, coordinator.address, (channel, file) => uploadArtifact(channel, file, file.path), last)
+      if (direction === 'download') await moveOnce(await nodeChannel(node, coordinator.address), send, last)
     }
     const target = join(directory, `download-${serial++}`)
-    const work: Work =
-      direction === 'upload'
-        ? (channel, file) => uploadArtifact(channel, file, file.path)
-        : (channel, file) => downloadArtifact(channel, file, target)
-    return moveOnce(node, `127.0.0.1:${port}`, work, last)
+    const address = `127.0.0.1:${port}`
+    if (direction === 'upload') return moveOnce(await nodeChannel(node, address), send, last)
+    const operator = await connectOperator({ dir: coordinator.directory, address }, {})
+    return moveOnce(operator, (channel, file) => downloadArtifact(channel, file, target), last)
   }
   return { name: 'tapestry', port: ensureAddress(coordinator.address).port, move }
 }
 
-type Work = (channel: ReturnType<typeof openChannel>, file: DeltaFile) => Promise<unknown>
+type Work = (channel: Channel, file: DeltaFile) => Promise<unknown>
 
-/** Over a connection of its own, as after hours of training. */
-async function moveOnce(node: NodeDirectory, address: string, work: Work, file: DeltaFile): Promise<number> {
+const send: Work = (channel, file) => uploadArtifact(channel, file, file.path)
+
+async function nodeChannel(node: NodeDirectory, address: string): Promise<Channel> {
   const authority = await requireKey(node, 'ca.crt')
   const identity = parseTlsPem(await requireKey(node, 'tls.pem'))
-  const channel = openChannel(ensureAddress(address), authority, identity)
+  return openChannel(ensureAddress(address), authority, identity)
+}
+
+/** Over a connection of its own, as after hours of training. Closes it. */
+async function moveOnce(channel: Channel, work: Work, file: DeltaFile): Promise<number> {
   try {
     return await secondsOf(() => work(channel, file))
   } finally {

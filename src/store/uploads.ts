@@ -58,7 +58,7 @@ export async function announceUpload(
   digest: Digest,
   size: number,
 ): Promise<UploadState> {
-  ensureSize(ctx, size)
+  await ensureSize(ctx, node, size)
   const whole = await finished(ctx, digest)
   if (whole) return sameSize(whole.size, size, whole)
   const row = { digest, size, node, createdAt: ctx.clock.now() }
@@ -96,16 +96,24 @@ export async function appendUpload(
 }
 
 /** The open upload of a node. @throws TapestryError FAILED_PRECONDITION when this node has not announced it. */
-export async function announcedUpload(
-  ctx: Pick<UploadContext, 'store'>,
-  node: NodeId,
-  digest: Digest,
-): Promise<UploadRow> {
+async function announcedUpload(ctx: Pick<UploadContext, 'store'>, node: NodeId, digest: Digest): Promise<UploadRow> {
   const upload = await ctx.store.reader.upload(digest)
   if (upload?.node === node) return upload
   throw new TapestryError('FAILED_PRECONDITION', `${digest} is not announced by this node`, {
     hint: 'call AnnounceArtifact first',
   })
+}
+
+/**
+ * Checks that an upload is of the size that its node announced.
+ * @throws TapestryError FAILED_PRECONDITION without an announcement; INVALID_ARGUMENT for another size, counted as TOO_LARGE when it is more.
+ */
+export async function ensureAnnounced(ctx: UploadContext, node: NodeId, digest: Digest, size: number): Promise<void> {
+  const announced = await announcedUpload(ctx, node, digest)
+  if (announced.size === size) return
+  const detail = `${announced.size} bytes were announced, not ${size}`
+  if (size > announced.size) await countRefusal(ctx, node, { reason: 'TOO_LARGE', detail })
+  throw new TapestryError('INVALID_ARGUMENT', detail)
 }
 
 /** A whole blob's state; an announcement that outlived it is dropped. */
@@ -134,6 +142,14 @@ async function refuse(ctx: UploadContext, node: NodeId, digest: Digest, rejectio
     await tx.createRejection({ key: null, node, kind: 'upload', ...rejection, at })
   })
   return { kind: 'rejected', rejection }
+}
+
+/** Counts what is refused before a byte of it is taken. */
+async function countRefusal(ctx: UploadContext, node: NodeId, rejection: Rejection): Promise<void> {
+  const at = ctx.clock.now()
+  await ctx.store.transact('count-refusal', (tx) =>
+    tx.createRejection({ key: null, node, kind: 'upload', ...rejection, at }),
+  )
 }
 
 /**
@@ -182,15 +198,15 @@ function reserve(ctx: UploadContext, row: UploadRow, gone: readonly Digest[]): P
   })
 }
 
-function ensureSize({ config }: UploadContext, size: number): void {
+async function ensureSize(ctx: UploadContext, node: NodeId, size: number): Promise<void> {
   if (!Number.isSafeInteger(size) || size < 1) {
     throw new TapestryError('INVALID_ARGUMENT', `not an artifact's size: ${size}`)
   }
-  if (size > config.maxArtifactBytes) {
-    throw new TapestryError('RESOURCE_EXHAUSTED', `an artifact may have ${config.maxArtifactBytes} bytes`, {
-      hint: 'split it into shards',
-    })
-  }
+  const { maxArtifactBytes } = ctx.config
+  if (size <= maxArtifactBytes) return
+  const detail = `an artifact may have ${maxArtifactBytes} bytes, not ${size}`
+  await countRefusal(ctx, node, { reason: 'TOO_LARGE', detail })
+  throw new TapestryError('RESOURCE_EXHAUSTED', detail, { hint: 'the operator can raise maxArtifactBytes' })
 }
 
 function sameSize<T>(announced: number, size: number, value: T): T {

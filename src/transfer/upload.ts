@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Digest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import type { NodeId } from '../core/ids.ts'
-import { announcedUpload, appendUpload, type UploadContext, type UploadState } from '../store/uploads.ts'
+import { appendUpload, ensureAnnounced, type UploadContext, type UploadState } from '../store/uploads.ts'
 import { inBlocks } from './body.ts'
 import { problemOfRejection, sendProblem } from './problem.ts'
 import { partOf } from './range.ts'
@@ -26,19 +26,13 @@ export async function receiveArtifact(
   }
   const part = partOf(range, length)
   const whole = await ctx.blobs.stat(digest)
-  if (!whole) await requireAnnounced(ctx, node, digest, part.size)
+  if (!whole) await ensureAnnounced(ctx, node, digest, part.size)
   // Nothing was taken yet: who asks first sends nothing for an artifact that is here, or not wanted.
   if (!whole && request.headers.expect?.toLowerCase() === '100-continue') response.writeContinue()
   // A refusal is still to be sent when the rest of the body is not wanted: the request must outlive its reading.
   const body = inBlocks(request.iterator({ destroyOnReturn: false }))
   const state = await appendUpload(ctx, node, digest, part.start, body)
   sendState(response, state)
-}
-
-async function requireAnnounced(ctx: UploadContext, node: NodeId, digest: Digest, size: number): Promise<void> {
-  const announced = await announcedUpload(ctx, node, digest)
-  if (announced.size === size) return
-  throw new TapestryError('INVALID_ARGUMENT', `${announced.size} bytes were announced, not ${size}`)
 }
 
 function sendState(response: ServerResponse, state: UploadState): void {

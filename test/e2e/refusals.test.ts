@@ -329,6 +329,7 @@ const UPLOADS: readonly Case[] = [
   {
     name: 'more than was announced, in one request',
     code: 'INVALID_ARGUMENT',
+    counted: 'TOO_LARGE',
     act: async () => {
       const { digest, bytes } = fresh(6e-5)
       await hostile.announce(digest, bytes.length - 8)
@@ -346,6 +347,7 @@ const UPLOADS: readonly Case[] = [
   {
     name: 'more than the cap',
     code: 'RESOURCE_EXHAUSTED',
+    counted: 'TOO_LARGE',
     act: () => codeOf(hostile.announce(fresh(8e-5).digest, MOST_BYTES + 1)),
   },
   {

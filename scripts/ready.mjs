@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const STAMPS = join(ROOT, 'node_modules/.cache/tapestry')
 
-// A fixed list keeps prisma from looking for an engine binary: the client is WebAssembly over a driver adapter.
+// prisma's client is WebAssembly over a driver adapter: naming an engine keeps it from looking for one to download.
 const OFFLINE = { PRISMA_SCHEMA_ENGINE_BINARY: '/bin/true', CHECKPOINT_DISABLE: '1', PRISMA_HIDE_UPDATE_MESSAGE: '1' }
 
 const STEPS = [

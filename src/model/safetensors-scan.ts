@@ -1,11 +1,5 @@
 import { type Rejection, reject } from '../core/rejection.ts'
-import {
-  LENGTH_BYTES,
-  parseHeader,
-  parseLength,
-  type SafetensorsHeader,
-  type TensorEntry,
-} from './safetensors-header.ts'
+import { LENGTH_BYTES, parseHeader, parseLength, type TensorEntry } from './safetensors-header.ts'
 import type { Summary, TensorSummary } from './summary.ts'
 import type { TensorScan, TensorScans } from './tensor-scan.ts'
 
@@ -18,6 +12,8 @@ export const MAX_SCANNED_HEADER_BYTES = 4 * 2 ** 20
 /** The tensor that the next byte belongs to. */
 type Open = { readonly entry: TensorEntry; readonly scan: TensorScan; left: number }
 
+type Coming = { readonly entries: Iterator<TensorEntry>; readonly scanOf: (entry: TensorEntry) => TensorScan }
+
 /**
  * Reads a safetensors file once, in pieces as they arrive, and says what is in it. Memory: the header, and what the
  * scans of single tensors keep. Bytes after a fault are ignored.
@@ -29,8 +25,8 @@ export class SafetensorsScan {
   #filled = 0
   /** Position at which the header ends, once the length field has arrived. */
   #headerEnd: number | undefined
-  #entries: Iterator<TensorEntry> | undefined
-  #begin: ((entry: TensorEntry) => TensorScan) | undefined
+  /** The tensors that have not begun yet; undefined before the header has arrived. */
+  #coming: Coming | undefined
   #open: Open | undefined
   #tensors: TensorSummary[] = []
   #fault: Rejection | undefined
@@ -45,16 +41,16 @@ export class SafetensorsScan {
     let at = 0
     while (at < bytes.byteLength && this.#fault === undefined) {
       const rest = at === 0 ? bytes : bytes.subarray(at)
-      at += this.#entries === undefined ? this.#takeHeader(rest) : this.#takeData(rest)
+      at += this.#coming === undefined ? this.#takeHeader(rest) : this.#takeData(rest, this.#coming)
     }
   }
 
   /** What the file holds. Rejections: MALFORMED; TRUNCATED, also when fewer bytes arrived than were said. */
   finish(): Summary {
     if (this.#fault !== undefined) return unreadable(this.#fault)
-    if (this.#entries === undefined) return unreadable(this.#headerFault())
-    // Tensors without a byte begin and end where the data does.
-    this.#advance()
+    if (this.#coming === undefined) return unreadable(this.#headerFault())
+    // The last tensor ends here, and those without a byte.
+    this.#advance(this.#coming)
     if (this.#open !== undefined) return unreadable(truncated('the file ends inside its data'))
     return {
       kind: 'tensors',
@@ -95,19 +91,14 @@ export class SafetensorsScan {
 
   #readHeader(): void {
     const header = parseHeader(this.#prefix, this.#fileSize)
-    if (header.ok) this.#beginData(header.value)
+    if (header.ok) this.#coming = { entries: header.value.tensors.values(), scanOf: this.#scans(header.value) }
     else this.#fault = header.rejection
     this.#prefix = new Uint8Array()
   }
 
-  #beginData(header: SafetensorsHeader): void {
-    this.#begin = this.#scans(header)
-    this.#entries = header.tensors.values()
-  }
-
   /** @returns how many bytes belong to the tensor that is open. */
-  #takeData(bytes: Uint8Array): number {
-    const open = this.#advance()
+  #takeData(bytes: Uint8Array, coming: Coming): number {
+    const open = this.#advance(coming)
     if (open === undefined) return bytes.byteLength
     const fitting = bytes.subarray(0, open.left)
     open.scan.push(fitting)
@@ -116,20 +107,16 @@ export class SafetensorsScan {
   }
 
   /** Ends tensors that have all their bytes. @returns the one that the next byte belongs to; undefined after the last. */
-  #advance(): Open | undefined {
+  #advance({ entries, scanOf }: Coming): Open | undefined {
     while (this.#open === undefined || this.#open.left === 0) {
       if (this.#open !== undefined) this.#end(this.#open)
-      const next = this.#entries?.next()
-      const entry = next?.done === false ? next.value : undefined
-      this.#open = entry && { entry, scan: this.#scanOf(entry), left: entry.end - entry.begin }
+      const next = entries.next()
+      this.#open = next.done
+        ? undefined
+        : { entry: next.value, scan: scanOf(next.value), left: next.value.end - next.value.begin }
       if (this.#open === undefined) return undefined
     }
     return this.#open
-  }
-
-  #scanOf(entry: TensorEntry): TensorScan {
-    if (this.#begin === undefined) throw new RangeError('data before the header')
-    return this.#begin(entry)
   }
 
   #end({ entry: { name, dtype, shape }, scan }: Open): void {

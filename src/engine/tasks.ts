@@ -1,5 +1,6 @@
 import { writeSafetensors } from '../model/safetensors.ts'
 import type { TensorSpec } from '../model/tensor.ts'
+import { ensureEngineTakes } from '../plan/budget.ts'
 import { parameterSpecs } from '../plan/parameters.ts'
 import { verifyPlan } from '../plan/plan.ts'
 import { randomFrom } from '../plan/random.ts'
@@ -17,6 +18,7 @@ import { TrainingMix } from './training-mix.ts'
 export async function runTrain(task: TrainTask, onProgress: (progress: Progress) => void): Promise<TrainResult> {
   const started = performance.now()
   const { spec } = task.plan
+  ensureEngineTakes(spec.architecture)
   const graphs = verifyPlan(task.plan)
   const corpora = await loadDataset(task.sources, splitOf(spec))
   const parameters = parameterSpecs(spec)
@@ -48,6 +50,7 @@ export async function runTrain(task: TrainTask, onProgress: (progress: Progress)
 export async function runScore(task: ScoreTask): Promise<ScoreResult> {
   const started = performance.now()
   const { spec } = task.plan
+  ensureEngineTakes(spec.architecture)
   const graphs = verifyPlan(task.plan)
   const corpora = await loadDataset(task.sources, splitOf(spec))
   const scorer = await openScorer(spec, graphs.score)

@@ -16,7 +16,6 @@ const MOST_PROBLEM_BYTES = 64 * 1024
 /** What a refusal of ours that is not an error code means to the sender. */
 const CODE_OF_REASON: ReadonlyMap<string, ErrorCode> = new Map([
   ['DIGEST_MISMATCH', 'VERIFICATION_FAILED'],
-  ['TOO_LARGE', 'RESOURCE_EXHAUSTED'],
   ['TRUNCATED', 'UNAVAILABLE'],
 ])
 

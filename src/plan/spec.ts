@@ -136,8 +136,8 @@ const specSchema: z.ZodType<PlanSpec> = z
   })
 
 /**
- * Reads a plan's spec from parsed JSON. A spec that passes can be trained in a bounded amount of
- * memory (see budget.ts): a coordinator cannot make a node allocate without limit.
+ * Reads a plan's spec from parsed JSON. What it describes is bounded (see budget.ts); the built-in engine takes a part of
+ * that, so that a coordinator cannot make a node allocate without limit.
  * @throws TapestryError INVALID_ARGUMENT naming the first field that is wrong.
  */
 export function parsePlanSpec(json: unknown): PlanSpec {

@@ -2,6 +2,7 @@ import type { Context, ReleaseSigner } from '../context.ts'
 import { TapestryError } from '../core/error.ts'
 import { ensureChannelName, ensureRunId } from '../core/ids.ts'
 import type { CreateRunRequest } from '../gen/proto/tapestry/v1/operator_pb.ts'
+import { ensureEngineTakes } from '../plan/budget.ts'
 import { makePlan } from '../plan/plan.ts'
 import { parsePlanSpec } from '../plan/spec.ts'
 import { publishInitialCheckpoint } from '../store/publish.ts'
@@ -19,6 +20,8 @@ export async function createRun(context: Context, signer: ReleaseSigner, request
     channel: ensureChannelName(request.channel || DEFAULT_CHANNEL),
   }
   const plan = makePlan(parsePlanSpec(parseJson(request.plan)))
+  // The coordinator scores public sets itself: better to hear of it now than when the first round is to be decided.
+  if (context.config.evaluationData !== undefined) ensureEngineTakes(plan.spec.architecture)
   const row = await publishInitialCheckpoint(context, signer, run, plan, context.clock.now())
   return { planDigest: row.planDigest, baseDigest: row.head }
 }

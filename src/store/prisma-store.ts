@@ -1,6 +1,7 @@
 import { type Database, openClient } from './database.ts'
 import { diagnosticsReads, diagnosticsWrites } from './diagnostics.ts'
 import { faultOf } from './fault.ts'
+import { inspectionReads, inspectionWrites } from './inspections.ts'
 import { jobReads, jobWrites } from './jobs.ts'
 import { memberReads, memberWrites } from './members.ts'
 import { NoticeBoard, publishNotices } from './notices.ts'
@@ -54,6 +55,7 @@ function readerOf(database: Database): Reader {
     ...memberReads(database),
     ...roundReads(database),
     ...submissionReads(database),
+    ...inspectionReads(database),
     ...diagnosticsReads(database),
     ...releaseReads(database),
     ...jobReads(database),
@@ -67,6 +69,7 @@ function txOf(database: Database, notify: (notice: Notice) => void): Tx {
     ...memberWrites(database),
     ...roundWrites(database, notify),
     ...submissionWrites(database),
+    ...inspectionWrites(database),
     ...diagnosticsWrites(database),
     ...releaseWrites(database),
     ...jobWrites(database, notify),

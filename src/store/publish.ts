@@ -11,7 +11,7 @@ import { type Manifest, manifestBytes } from '../model/manifest.ts'
 import type { ModelFile } from '../model/model-file.ts'
 import { encodeHeader, inNameOrder } from '../model/safetensors.ts'
 import { tokenizerFiles } from '../model/tokenizer.ts'
-import { initialParameters, parameterSpecs } from '../plan/parameters.ts'
+import { initialValues, parameterSpecs } from '../plan/parameters.ts'
 import { type Plan, planBytes, planDigest } from '../plan/plan.ts'
 import { ensureRunPolicy, type RunPolicy } from '../round/policy.ts'
 import type { Blob } from './blob-store.ts'
@@ -141,14 +141,13 @@ function smallFiles(source: Omit<Manifest, 'files'>, plan: Plan): ModelFile[] {
 }
 
 /** The safetensors file of the plan's initial parameters, piece by piece. */
-async function* initialWeights(plan: Plan): AsyncGenerator<Uint8Array> {
-  const specs = inNameOrder(parameterSpecs(plan.spec))
-  const values = initialParameters(plan.spec)
+async function* initialWeights({ spec }: Plan): AsyncGenerator<Uint8Array> {
+  const specs = inNameOrder(parameterSpecs(spec))
   // transformers refuses a file that does not name the framework of its layouts.
   yield encodeHeader(specs, { format: 'pt' })
-  for (const { name } of specs) {
-    const data = values.get(name)
-    if (data === undefined) throw new TapestryError('INTERNAL', `the plan has no initial values for ${name}`)
-    yield new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+  for (const parameter of specs) {
+    for (const values of initialValues(parameter, spec.seed)) {
+      yield new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+    }
   }
 }

@@ -2,6 +2,7 @@ import type { Diagnostics } from '../aggregation/diagnostics.ts'
 import type { Millis } from '../core/clock.ts'
 import type { Digest } from '../core/digest.ts'
 import type { ChannelName, MemberId, NodeId, RoundKey, RunId } from '../core/ids.ts'
+import type { Summary } from '../model/summary.ts'
 import type { Round } from '../round/round.ts'
 import type { Standing, Work } from '../round/step.ts'
 import type {
@@ -62,6 +63,8 @@ export type Reader = {
   /** Nodes with an accepted contribution of this payload. */
   payloadOwners(payload: Digest): Promise<readonly NodeId[]>
   upload(digest: Digest): Promise<UploadRow | undefined>
+  /** Undefined when nothing was kept, or by a build that said other things. */
+  inspection(digest: Digest): Promise<Summary | undefined>
   /** Announced and unfinished, newest first. */
   uploadsOf(node: NodeId): Promise<readonly UploadRow[]>
   jobs(filter: { readonly states?: readonly JobRow['state'][]; readonly limit: number }): Promise<readonly JobRow[]>
@@ -105,6 +108,8 @@ export type Tx = Reader & {
   moveChannel(name: ChannelName, checkpoint: Digest, now: Millis): Promise<void>
   putUpload(row: UploadRow): Promise<void>
   removeUpload(digest: Digest): Promise<void>
+  /** Inserts or replaces. */
+  putInspection(digest: Digest, summary: Summary, now: Millis): Promise<void>
   /** Leases the oldest job that is ready, or whose lease has ended; undefined when there is none. */
   leaseJob(kinds: readonly JobKind[], now: Millis, leaseMs: number): Promise<LeasedJob | undefined>
   /** False when the lease was lost. */

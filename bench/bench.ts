@@ -27,7 +27,7 @@ const MEASURES: { readonly [P in Part]: (quick: boolean, keep: Keep<P>) => Promi
   async round(quick, keep) {
     const figures: RoundFigure[] = []
     for (const size of quick ? [QUICK_SIZE] : ROUND_SIZES) {
-      const figure = await measureRound(size, { quick })
+      const figure = await measureRound(size, { quick, plain: true })
       say(roundLine(figure))
       figures.push(figure)
       keep(figures)

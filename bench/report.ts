@@ -1,11 +1,12 @@
 import type { FlowerFigure } from './flower.ts'
-import type { KernelFigure } from './kernels.ts'
 import type { Limits } from './limits.ts'
 import type { Machine } from './machine.ts'
 import { type BarPlot, barPlot, shortNumber } from './plot.ts'
+import { kernelSection, mergeMemorySection } from './report-kernels.ts'
+import { isLoud, machineLine, type Plotter, type Target, targets } from './report-parts.ts'
 import type { Result, Results } from './results.ts'
 import type { RoundFigure } from './round.ts'
-import { mb, optional, percent, ratio, spread, table } from './table.ts'
+import { mb, percent, ratio, spread, table } from './table.ts'
 import type { TransferRow } from './transfer.ts'
 
 /** The document and its plots, by file name beside it. */
@@ -13,12 +14,6 @@ export type Report = { readonly markdown: string; readonly plots: Readonly<Recor
 
 /** The folder of the plots, beside the document. */
 export const PLOTS = 'benchmarks'
-/** Above this share of all processor time, somebody else was at work when it was measured. */
-const QUIET_SHARE = 0.1
-
-/** What was asked of a figure, and whether it is so. */
-type Target = { readonly what: string; readonly met: boolean | 'not judged'; readonly found: string }
-
 const INTRODUCTION = `# Benchmarks
 
 Regenerate everything with \`npm run bench\`, or one part with \`npm run bench -- round\`; \`npm run bench:flower\` compares
@@ -40,12 +35,11 @@ export function makeReport(results: Results): Report {
     results.round && roundSection(results.round, plot),
     results.flower && flowerSection(results.flower, plot),
     results.transfer && transferSection(results.transfer, plot),
+    results.memory && mergeMemorySection(results.memory),
     results.kernels && kernelSection(results.kernels, plot),
   ].filter((section) => section !== undefined)
   return { markdown: `${[INTRODUCTION, ...sections].join('\n')}`, plots }
 }
-
-type Plotter = (name: string, what: BarPlot) => string
 
 function roundSection({ machine, figures }: Result<'round'>, plot: Plotter): string {
   const rows = figures.map((figure) => [
@@ -85,8 +79,7 @@ function roundSection({ machine, figures }: Result<'round'>, plot: Plotter): str
 the nodes are one process on the same machine that sends all deltas at once with the node's own client. *Without TLS* the
 same handler takes the uploads on a plain socket, which only this benchmark opens, in rounds that alternate with the others. *Parts* is what
 receiving over loopback TCP (or TLS), SHA-256, writing durably and reading from memory take for the same bytes, one after
-the other, each at its best on one thread (below). Everything includes the nodes' own work on the same processors.
-The largest delta is the largest that a plan may describe: 2^27 parameters.\n`,
+the other, each at its best on one thread (below). Everything includes the nodes' own work on the same processors.\n`,
     table(head, rows),
     plot('round', {
       title: 'A round: seconds from the first byte to the candidate',
@@ -241,64 +234,6 @@ function transferTarget({ direction, roundTripMs, tapestry, grpcio }: TransferRo
       found: `${shortNumber(factor)} times, with TLS here and without it there`,
     },
   ]
-}
-
-function kernelSection({ machine, figures }: Result<'kernels'>, plot: Plotter): string {
-  const memcpy = figures.kernels.find(({ name }) => name === 'memcpy')?.median ?? Number.NaN
-  const peer = (name: string) => figures.numpy.find((rate) => rate.name === name)?.median
-  const rows = figures.kernels.map(({ name, median, best }) => [
-    name,
-    shortNumber(median),
-    shortNumber(best),
-    ratio(median, memcpy),
-    optional(peer(name)),
-  ])
-  const drawn = figures.kernels.filter(({ name }) => name.endsWith(' of 8'))
-  return [
-    '## Kernels\n',
-    machineLine(machine),
-    'GB of input read a second, on one thread, from memory that no cache holds; memcpy in the same rounds.\n',
-    table(['', 'median', 'best', '/ memcpy', 'numpy'], rows),
-    plot('kernels', {
-      title: 'Merge kernels over 8 inputs: GB of input a second, one thread',
-      unit: 'GB/s',
-      series: ['Tapestry', 'numpy'],
-      groups: drawn.map(({ name, median }) => ({
-        label: name.replace(' of 8', '').replace(' ', '\n'),
-        values: [median, peer(name)],
-      })),
-      line: { label: 'memcpy', value: memcpy },
-    }),
-    targets(figures.kernels.filter(({ name }) => name.startsWith('f32')).map((rate) => kernelTarget(rate, memcpy))),
-  ].join('\n')
-}
-
-function kernelTarget({ name, median }: KernelFigure['kernels'][number], memcpy: number): Target {
-  return { what: `${name}: at or above memcpy`, met: median >= memcpy, found: `${ratio(median, memcpy)} times` }
-}
-
-function isLoud({ load, busyBefore }: Machine): boolean {
-  return busyBefore === undefined ? (load[0] ?? 0) > 1 : busyBefore > QUIET_SHARE
-}
-
-function machineLine(machine: Machine): string {
-  const { processor, processors, memoryBytes, kernel, node, load, busyBefore, at } = machine
-  const warning = isLoud(machine)
-    ? ' **The machine was not quiet: others shared its processors. Read no absolute number from this section; quotients of what was interleaved are fairer, not exact.**'
-    : ''
-  const used = busyBefore === undefined ? '' : `, ${percent(busyBefore)} of the processors in use before`
-  const what = `${processors} x ${processor}, ${(memoryBytes / 1e9).toFixed(0)} GB, ${kernel}, Node ${node.slice(1)}`
-  return `${what}; ${at.slice(0, 16).replace('T', ' ')} UTC, load average ${load.join(', ')}${used}.${warning}\n`
-}
-
-function targets(all: readonly Target[]): string {
-  const rows = all.map(({ what, met, found }) => [what, verdictOf(met), found])
-  return rows.length === 0 ? '' : `\n${table(['target', '', 'found'], rows)}`
-}
-
-function verdictOf(met: Target['met']): string {
-  if (met === 'not judged') return 'not judged: the machine was not quiet'
-  return met ? 'met' : '**missed**'
 }
 
 function sizeOf({ nodes, deltaBytes }: RoundFigure): string {

@@ -40,12 +40,9 @@ export function measureMergeMemory({ quick = false } = {}): Promise<MergeMemoryF
       for (const contributions of quick ? [FILES] : CONTRIBUTIONS) {
         for (const strategy of STRATEGIES) {
           if (strategy.startsWith('krum') && (contributions ** 2 / 2) * modelBytes > MOST_COMPARED_BYTES) continue
-          figures.push({
-            strategy,
-            contributions,
-            modelBytes,
-            ...(await mergeOnce({ directory, paths, contributions, strategy })),
-          })
+          const took = await mergeOnce({ directory, paths, contributions, strategy })
+          figures.push({ strategy, contributions, modelBytes, ...took })
+          process.stderr.write(`bench: merged ${contributions} x ${megabytes} MB by ${strategy}, ${took.seconds.toFixed(1)} s\n`)
         }
       }
     }

@@ -19,7 +19,7 @@ export type MergeMemoryFigure = {
 
 const STRATEGIES = ['mean', 'median', 'krum:byzantine=1']
 const CONTRIBUTIONS = [8, 64, 256]
-const MEGABYTES = [4, 64]
+const MEGABYTES = [4, 32]
 /** Distinct files; more contributions name them again. */
 const FILES = 8
 /** Distances between all pairs: above this product of pairs and bytes a merge takes minutes and shows nothing new. */

@@ -42,7 +42,9 @@ export function measureMergeMemory({ quick = false } = {}): Promise<MergeMemoryF
           if (strategy.startsWith('krum') && (contributions ** 2 / 2) * modelBytes > MOST_COMPARED_BYTES) continue
           const took = await mergeOnce({ directory, paths, contributions, strategy })
           figures.push({ strategy, contributions, modelBytes, ...took })
-          process.stderr.write(`bench: merged ${contributions} x ${megabytes} MB by ${strategy}, ${took.seconds.toFixed(1)} s\n`)
+          process.stderr.write(
+            `bench: merged ${contributions} x ${megabytes} MB by ${strategy}, ${took.seconds.toFixed(1)} s\n`,
+          )
         }
       }
     }

@@ -5,6 +5,10 @@ const positive = z.number().min(Number.MIN_VALUE)
 const decay = z.number().min(0).lt(1)
 const variance = z.number().min(0)
 const nodes = z.int().min(0).max(100_000)
+/** Of the squared distance to the base: beyond it, f32 training only follows the term. */
+const proximal = positive.max(1000)
+/** A force above 1 would carry the model past what pulls it. */
+const force = positive.max(1)
 
 function strategy<Name extends string, Parameters extends z.core.$ZodLooseShape>(name: Name, parameters: Parameters) {
   return z.strictObject({ name: z.literal(name), parameters: z.strictObject(parameters) })
@@ -46,6 +50,10 @@ export const strategySchema = z.discriminatedUnion('name', [
     initialVariance: adaptive.initialVariance,
   }),
   strategy('diloco', { rate: positive.default(0.7), beta: decay.default(0.9) }),
+  /** `mu`: how much nodes are held to the base while they train; merged as the mean. */
+  strategy('fedprox', { mu: proximal }),
+  /** `alpha`: how much of their distance a node's own model and the run's model move towards each other in a round. */
+  strategy('easgd', { alpha: force }),
 ])
 
 export type Strategy = z.output<typeof strategySchema>
@@ -96,8 +104,12 @@ export function fewestContributions({ name, parameters }: Strategy): number {
   }
 }
 
-/** Most contributions that the strategy takes. */
-export function mostContributions({ name }: Strategy): number {
+/**
+ * Most contributions that the strategy takes. Elastic averaging: beyond 1 / alpha of them the model would
+ * overshoot their mean (beta = p alpha <= 1: Zhang et al. 2015, section 3).
+ */
+export function mostContributions({ name, parameters }: Strategy): number {
+  if (name === 'easgd') return Math.floor(1 / parameters.alpha)
   const compares = name === 'krum' || name === 'multi-krum' || name === 'geometric-median'
   return compares ? MOST_COMPARED : Number.POSITIVE_INFINITY
 }

@@ -5,6 +5,7 @@ import type { CreateRunRequest } from '../gen/proto/tapestry/v1/operator_pb.ts'
 import { makePlan } from '../plan/plan.ts'
 import { parsePlanSpec } from '../plan/spec.ts'
 import { publishInitialCheckpoint } from '../store/publish.ts'
+import { specForStrategy } from './plan-of-strategy.ts'
 import { policyOf } from './run-policy.ts'
 
 const DEFAULT_CHANNEL = 'global'
@@ -18,7 +19,7 @@ export async function createRun(context: Context, signer: ReleaseSigner, request
     policy: policyOf(request.policy),
     channel: ensureChannelName(request.channel || DEFAULT_CHANNEL),
   }
-  const plan = makePlan(parsePlanSpec(parseJson(request.plan)))
+  const plan = makePlan(specForStrategy(parsePlanSpec(parseJson(request.plan)), run.policy.strategy))
   const row = await publishInitialCheckpoint(context, signer, run, plan, context.clock.now())
   return { planDigest: row.planDigest, baseDigest: row.head }
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { TapestryError } from './error.ts'
+import { ensureNamed, namedText, parseNamedText } from './named-parameters.ts'
 
 const positive = z.number().min(Number.MIN_VALUE)
 const decay = z.number().min(0).lt(1)
@@ -75,16 +75,7 @@ const MOST_COMPARED = 2048
  * @throws TapestryError INVALID_ARGUMENT naming what is unknown, missing or out of range.
  */
 export function ensureStrategy(name: string, parameters: Readonly<Record<string, number>>): Strategy {
-  if (!STRATEGY_NAMES.some((known) => known === name)) {
-    throw new TapestryError('INVALID_ARGUMENT', `there is no strategy "${name.slice(0, 40)}"`, {
-      hint: `choose one of ${STRATEGY_NAMES.join(', ')}`,
-    })
-  }
-  const parsed = strategySchema.safeParse({ name, parameters })
-  if (parsed.success) return parsed.data
-  const problems = parsed.error.issues.map(({ path, message }) => `${path.slice(1).join('.')} ${message}`.trim())
-  const detail = `strategy ${name}: ${problems.join('; ')}`.slice(0, 400)
-  throw new TapestryError('INVALID_ARGUMENT', detail, { cause: parsed.error })
+  return ensureNamed('strategy', strategySchema, STRATEGY_NAMES, { name, parameters })
 }
 
 /**
@@ -115,25 +106,12 @@ export function mostContributions({ name, parameters }: Strategy): number {
 }
 
 /** The strategy in one word, as the command line takes it: `krum:byzantine=1`. */
-export function strategyText({ name, parameters }: Strategy): string {
-  const pairs = Object.entries(parameters).map(([parameter, value]) => `${parameter}=${value}`)
-  return pairs.length === 0 ? name : `${name}:${pairs.join(',')}`
+export function strategyText(strategy: Strategy): string {
+  return namedText(strategy)
 }
 
 /** Reads what {@link strategyText} writes; parameters may be left out. @throws TapestryError INVALID_ARGUMENT */
 export function parseStrategyText(text: string): Strategy {
-  const colon = text.indexOf(':')
-  if (colon < 0) return ensureStrategy(text, {})
-  const pairs = text.slice(colon + 1).split(',')
-  const parameters = pairs.map((pair): [string, number] => {
-    const [, parameter, value] = /^(\w+)=(\d+(?:\.\d+)?(?:e[+-]?\d+)?)$/i.exec(pair) ?? []
-    if (parameter === undefined || value === undefined) {
-      throw new TapestryError('INVALID_ARGUMENT', `not a parameter: "${pair.slice(0, 60)}" (expected name=number)`)
-    }
-    return [parameter, Number(value)]
-  })
-  if (new Set(parameters.map(([parameter]) => parameter)).size < parameters.length) {
-    throw new TapestryError('INVALID_ARGUMENT', 'a parameter of the strategy is given twice')
-  }
-  return ensureStrategy(text.slice(0, colon), Object.fromEntries(parameters))
+  const { name, parameters } = parseNamedText(text)
+  return ensureStrategy(name, parameters)
 }

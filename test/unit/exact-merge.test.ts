@@ -46,7 +46,7 @@ beforeAll(async () => {
     await runTrain({ kind: 'train', plan: makePlan(spec), baseWeights: base, sources, seed: node, outDelta }, () => {})
     deltas.set(node, outDelta)
   }
-})
+}, 180_000)
 afterAll(() => rm(root, { recursive: true }))
 
 type Arrival = { readonly nodes: readonly string[]; readonly threads: number; readonly tiles: number }

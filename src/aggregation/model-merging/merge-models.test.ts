@@ -1,6 +1,5 @@
 import { mkdtemp, readFile, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
-import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Floats, generator, type Shapes, TensorFiles, tensors } from '../../../test/tensor-files.ts'
 import { parseMergingText } from '../../core/model-merging.ts'
@@ -150,25 +149,6 @@ describe.each(IN_MEMORY)('%s', (text, combine, count) => {
       expect((await readFile(await merge(base, models, text, options))).equals(whole)).toBe(true)
     }
   })
-})
-
-test('trimming selects exactly, whatever the values: ties go to the first, denormals count', async () => {
-  const value = fc.oneof(
-    fc.constantFrom(0, -0, 1, -1, 1e-45, -1e-45, 1.1754943508222875e-38, 3e38, -3e38, 0.1),
-    fc.float({ noNaN: true, noDefaultInfinity: true }),
-  )
-  const property = fc.asyncProperty(
-    fc.array(value, { minLength: 1, maxLength: 60 }),
-    fc.double({ min: 0.01, max: 1, noNaN: true }),
-    async (values, density) => {
-      const result = await flat(
-        await merge(vector(values.map(() => 0)), [vector(values)], `ties:density=${density.toFixed(6)}`, { block: 5 }),
-      )
-      const expected = ties(Number(density.toFixed(6)), 1)([{ delta: Float32Array.from(values), weight: 1 }])
-      expect(result.map((x) => x + 0)).toEqual([...expected].map((x) => x + 0))
-    },
-  )
-  await fc.assert(property, { seed: 9, numRuns: 60 })
 })
 
 test('DARE keeps the sum in expectation, and depends on its seed', async () => {

@@ -34,13 +34,16 @@ export async function trimVector(vector: VectorFile, density: number, pass: Pass
 
 async function findThreshold(vector: VectorFile, keep: number, pass: Pass): Promise<Threshold> {
   const upper = new Float64Array(UPPER_BINS)
-  await countMagnitudes(vector, pass, (magnitude) => {
-    upper[magnitude >>> HALF_BITS]! += 1
+  await eachBits(vector, pass, (bits) => {
+    for (let j = 0; j < bits.length; j += 1) upper[(bits[j]! & MAGNITUDE) >>> HALF_BITS]! += 1
   })
   const coarse = binOf(upper, keep)
   const lower = new Float64Array(LOWER_BINS)
-  await countMagnitudes(vector, pass, (magnitude) => {
-    if (magnitude >>> HALF_BITS === coarse.bin) lower[magnitude % LOWER_BINS]! += 1
+  await eachBits(vector, pass, (bits) => {
+    for (let j = 0; j < bits.length; j += 1) {
+      const magnitude = bits[j]! & MAGNITUDE
+      if (magnitude >>> HALF_BITS === coarse.bin) lower[magnitude % LOWER_BINS]! += 1
+    }
   })
   const fine = binOf(lower, coarse.within)
   return { least: coarse.bin * LOWER_BINS + fine.bin, equal: fine.within }
@@ -54,8 +57,9 @@ function binOf(counts: Float64Array, rank: number): { readonly bin: number; read
   return { bin, within }
 }
 
-async function countMagnitudes(vector: VectorFile, pass: Pass, count: (magnitude: number) => void): Promise<void> {
-  await readVectors([vector.layout], vector.elements, pass, ([stretch = new Float32Array()]) => {
-    for (const bits of new Uint32Array(stretch.buffer, stretch.byteOffset, stretch.length)) count(bits & MAGNITUDE)
-  })
+/** Visits the bits of every element, a block at a time. */
+async function eachBits(vector: VectorFile, pass: Pass, visit: (bits: Uint32Array) => void): Promise<void> {
+  await readVectors([vector.layout], vector.elements, pass, ([stretch = new Float32Array()]) =>
+    visit(new Uint32Array(stretch.buffer, stretch.byteOffset, stretch.length)),
+  )
 }

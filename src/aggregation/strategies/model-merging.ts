@@ -35,18 +35,22 @@ function largest(delta: Float32Array, density: number): Float32Array {
  */
 export function disjointMean(kept: readonly Contribution[], length: number, strength: number): Float32Array {
   const merged = new Float32Array(length)
-  for (let j = 0; j < length; j += 1) {
-    let vote = 0
-    for (const { delta, weight } of kept) vote += weight * delta[j]!
-    let [sum, total] = [0, 0]
-    for (const { delta, weight } of kept) {
-      // Not by their product, which may underflow.
-      if (vote === 0 || Math.sign(delta[j]!) !== Math.sign(vote)) continue
-      sum += weight * delta[j]!
-      total += weight
-    }
-    merged[j] = total === 0 ? 0 : strength * (sum / total)
+  const votes = new Float64Array(length)
+  const totals = new Float64Array(length)
+  const sums = new Float64Array(length)
+  for (const { delta, weight } of kept) {
+    for (let j = 0; j < length; j += 1) votes[j]! += weight * delta[j]!
   }
+  for (const { delta, weight } of kept) {
+    for (let j = 0; j < length; j += 1) {
+      // Not by their product, which may underflow.
+      const agrees = votes[j]! > 0 ? delta[j]! > 0 : votes[j]! < 0 && delta[j]! < 0
+      if (!agrees) continue
+      sums[j]! += weight * delta[j]!
+      totals[j]! += weight
+    }
+  }
+  for (let j = 0; j < length; j += 1) merged[j] = totals[j] === 0 ? 0 : strength * (sums[j]! / totals[j]!)
   return merged
 }
 

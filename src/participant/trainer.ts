@@ -19,7 +19,8 @@ export type Scored = { readonly name: string; readonly languages: readonly Score
 
 /**
  * How a node trains. The plan of every task has been verified. A node may bring its own: what counts is a delta with
- * the plan's tensors, trained from the base, and honest scores on text that was not trained on.
+ * the plan's tensors, trained from the base (with what the plan's proximal term or elastic force asks), and honest scores
+ * on text that was not trained on.
  */
 export type Trainer = {
   /** Throws what is in the way of a plan that this trainer cannot train: asked before the node joins a round. Absent: it takes any. */

@@ -1,3 +1,4 @@
+import { attestationReads, attestationWrites } from './attestations.ts'
 import { type Database, openClient } from './database.ts'
 import { diagnosticsReads, diagnosticsWrites } from './diagnostics.ts'
 import { faultOf } from './fault.ts'
@@ -56,6 +57,7 @@ function readerOf(database: Database): Reader {
     ...submissionReads(database),
     ...diagnosticsReads(database),
     ...releaseReads(database),
+    ...attestationReads(database),
     ...jobReads(database),
     ...summaryReads(database),
   }
@@ -69,6 +71,7 @@ function txOf(database: Database, notify: (notice: Notice) => void): Tx {
     ...submissionWrites(database),
     ...diagnosticsWrites(database),
     ...releaseWrites(database),
+    ...attestationWrites(database),
     ...jobWrites(database, notify),
   }
 }

@@ -73,10 +73,7 @@ describe('attestations of a checkpoint', () => {
         const flipped = Buffer.from(bytes)
         flipped[at] = (flipped[at] ?? 0) ^ (1 << (at % 8))
         put(path, flipped)
-        // A document that changed shows in the provenance that names its digest.
-        await expect(verify(), `${path} at ${at}`).rejects.toMatchObject(
-          refusal(path === 'model.sig' ? path : 'attestations/provenance.json'),
-        )
+        await expect(verify(), `${path} at ${at}`).rejects.toMatchObject(refusal(path))
       }
       put(path, bytes)
     }
@@ -155,7 +152,7 @@ describe('attestations of a checkpoint', () => {
       const junk = [bytes.subarray(0, bytes.byteLength / 2), '', randomBytes(1000), '['.repeat(100_000), 'null', '{}']
       for (const content of junk) {
         put(path, content)
-        await expect(verify(), path).rejects.toMatchObject({ code: 'VERIFICATION_FAILED' })
+        await expect(verify(), path).rejects.toMatchObject(refusal(path))
       }
       truncateSync(join(directory, path), 65 * 2 ** 20)
       await expect(verify(), path).rejects.toMatchObject(refusal(path))

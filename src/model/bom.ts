@@ -27,13 +27,15 @@ const Z_95 = 1.96
 export function billOfMaterials(source: BomSource): ModelFile {
   const { manifest, checkpoint, training } = source
   const members = training.members.map(({ member }) => member)
+  const shares = byMember(source.shares)
+  const datasets = byMember(source.datasets)
   return jsonFile(ATTESTATION.bom, {
     bomFormat: 'CycloneDX',
     specVersion: '1.6',
     serialNumber: serialNumber(checkpoint),
     version: 1,
     metadata: { component: model(source, members) },
-    components: members.map((member) => memberData(member, source)),
+    components: members.map((member) => memberData(member, shares.get(member), datasets.get(member))),
     dependencies: [{ ref: checkpoint, dependsOn: members.map(dataRef) }],
     properties: [{ name: 'tapestry:federation', value: manifest.federation }],
   })
@@ -100,9 +102,7 @@ function interval({ mean, standardError }: Score) {
 }
 
 /** What a member's contributions report: one property for each language of each community. */
-function memberData(member: string, { shares, datasets }: BomSource) {
-  const own = shares.filter((share) => share.member === member)
-  const declared = datasets.filter((dataset) => dataset.member === member)
+function memberData(member: string, shares: readonly TrainingShare[] = [], declared: readonly DeclaredDataset[] = []) {
   const licences = [...new Set(declared.map(({ licence }) => licence))].sort()
   return {
     type: 'data',
@@ -114,7 +114,7 @@ function memberData(member: string, { shares, datasets }: BomSource) {
         type: 'dataset',
         name: member,
         description: 'Text that stayed with the member; amounts as its nodes report them.',
-        contents: { properties: own.flatMap(amounts) },
+        contents: { properties: shares.flatMap(amounts) },
         governance: { custodians: [{ organization: { name: member } }] },
       },
     ],
@@ -127,6 +127,16 @@ function amounts({ language, community, tokens, documents }: TrainingShare) {
     { name: `tapestry:tokens:${scope}`, value: String(tokens) },
     { name: `tapestry:documents:${scope}`, value: String(documents) },
   ]
+}
+
+function byMember<T extends { readonly member: string }>(rows: readonly T[]): ReadonlyMap<string, readonly T[]> {
+  const groups = new Map<string, T[]>()
+  for (const row of rows) {
+    const group = groups.get(row.member)
+    if (group === undefined) groups.set(row.member, [row])
+    else group.push(row)
+  }
+  return groups
 }
 
 const dataRef = (member: string) => `data/${member}`

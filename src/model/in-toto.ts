@@ -77,13 +77,14 @@ export function requireSameFiles(
   expected: readonly ResourceDescriptor[],
   name: string,
 ): void {
-  const listed = found.map(line).sort()
-  const wanted = expected.map(line).sort()
+  const listed = found.map(lineOf).sort()
+  const wanted = expected.map(lineOf).sort()
   if (listed.length === wanted.length && listed.every((one, index) => one === wanted[index])) return
   throw new TapestryError('VERIFICATION_FAILED', `${name} is about other files than this checkpoint's`)
 }
 
-const line = ({ name, digest }: ResourceDescriptor) => `${digest.sha256} ${name}`
+/** Digest and name in one text: equal for descriptors of the same thing. */
+export const lineOf = ({ name, digest }: Pick<ResourceDescriptor, 'name' | 'digest'>) => `${digest.sha256} ${name}`
 
 const plainDescriptor = ({ name, digest }: z.output<typeof descriptorSchema>): ResourceDescriptor => ({
   name,

@@ -8,6 +8,7 @@ import { envelopeSchema, openEnvelope, signEnvelope } from './dsse.ts'
 import type { ReleaseKey } from './federation-record.ts'
 import {
   descriptorSchema,
+  lineOf,
   parseStatement,
   type ResourceDescriptor,
   requireSameFiles,
@@ -75,8 +76,16 @@ export function verifyProvenance(
   requireSameFiles(statement.subject, subject, NAME)
   const { buildDefinition, runDetails } = statement.predicate
   if (runDetails.builder.id !== builderId(manifest.federation)) throw failed('names another federation as the builder')
-  requireAll(buildDefinition.resolvedDependencies, dependencies(manifest), 'leaves out what the manifest says it is of')
-  requireAll(runDetails.byproducts, byproducts, 'is about other documents than those beside it')
+  const merged = new Set(buildDefinition.resolvedDependencies.map(lineOf))
+  if (!dependencies(manifest).every((one) => merged.has(lineOf(one)))) {
+    throw failed('leaves out what the manifest says it is of')
+  }
+  const documents = new Set(runDetails.byproducts.map(lineOf))
+  for (const one of byproducts) {
+    if (!documents.has(lineOf(one))) {
+      throw new TapestryError('VERIFICATION_FAILED', `${one.name} is not the one that ${NAME} names`)
+    }
+  }
 }
 
 function externalParameters({ run, round, plan, strategy }: Manifest, rules: RoundRules): Json {
@@ -101,14 +110,5 @@ function dependency(name: string, digest: Digest, kind: string): ResourceDescrip
 
 /** A federation is named by the fingerprint of its authority. */
 const builderId = (federation: FederationId) => `tapestry:federation/${federation}`
-
-function requireAll(
-  found: readonly { readonly name: string; readonly digest: { readonly sha256: string } }[],
-  expected: readonly ResourceDescriptor[],
-  problem: string,
-): void {
-  const listed = new Set(found.map(({ name, digest }) => `${digest.sha256} ${name}`))
-  if (!expected.every(({ name, digest }) => listed.has(`${digest.sha256} ${name}`))) throw failed(problem)
-}
 
 const failed = (problem: string) => new TapestryError('VERIFICATION_FAILED', `${NAME} ${problem}`)

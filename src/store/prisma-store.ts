@@ -1,3 +1,4 @@
+import { attestationReads, attestationWrites } from './attestations.ts'
 import { type Database, openClient } from './database.ts'
 import { diagnosticsReads, diagnosticsWrites } from './diagnostics.ts'
 import { faultOf } from './fault.ts'
@@ -58,6 +59,7 @@ function readerOf(database: Database): Reader {
     ...inspectionReads(database),
     ...diagnosticsReads(database),
     ...releaseReads(database),
+    ...attestationReads(database),
     ...jobReads(database),
     ...summaryReads(database),
   }
@@ -72,6 +74,7 @@ function txOf(database: Database, notify: (notice: Notice) => void): Tx {
     ...inspectionWrites(database),
     ...diagnosticsWrites(database),
     ...releaseWrites(database),
+    ...attestationWrites(database),
     ...jobWrites(database, notify),
   }
 }

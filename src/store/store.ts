@@ -3,10 +3,13 @@ import type { Millis } from '../core/clock.ts'
 import type { Digest } from '../core/digest.ts'
 import type { ChannelName, MemberId, NodeId, RoundKey, RunId } from '../core/ids.ts'
 import type { Summary } from '../model/summary.ts'
+import type { TrainingShare } from '../model/training-content.ts'
 import type { Round } from '../round/round.ts'
 import type { Standing, Work } from '../round/step.ts'
 import type {
+  AttestationRow,
   ChannelRow,
+  CheckpointFileRow,
   CheckpointRow,
   ContributionRow,
   EvaluationRow,
@@ -54,6 +57,12 @@ export type Reader = {
   checkpointByVersion(run: RunId, version: number): Promise<CheckpointRow | undefined>
   /** Newest first. */
   checkpoints(filter: { readonly run?: RunId; readonly limit: number }): Promise<readonly CheckpointRow[]>
+  /** What there is besides a checkpoint's files, by path; nothing for checkpoints from before attestations. */
+  attestations(checkpoint: Digest): Promise<readonly CheckpointFileRow[]>
+  /** JSON, as text. */
+  attestation(checkpoint: Digest, path: string): Promise<string | undefined>
+  /** What trained a candidate of this round, and the base and all before it; ordered by member, language, community. */
+  trainingShares(key: RoundKey, base: Digest): Promise<readonly TrainingShare[]>
   channel(name: ChannelName): Promise<ChannelRow | undefined>
   channels(): Promise<readonly ChannelRow[]>
   /** True when some published checkpoint lists a file with this digest. */
@@ -105,6 +114,7 @@ export type Tx = Reader & {
   /** Inserts or replaces. */
   putDiagnostics(key: RoundKey, report: Diagnostics, now: Millis): Promise<void>
   createCheckpoint(row: CheckpointRow): Promise<void>
+  createAttestations(checkpoint: Digest, rows: readonly AttestationRow[]): Promise<void>
   moveChannel(name: ChannelName, checkpoint: Digest, now: Millis): Promise<void>
   putUpload(row: UploadRow): Promise<void>
   removeUpload(digest: Digest): Promise<void>

@@ -24,7 +24,7 @@ export const pull = defineCommand({
       trust: strangerTrust(trust, env),
       onProgress: progress.report,
     }).finally(progress.close)
-    const { manifest, digest, federation, downloaded, firstContact } = pulled
+    const { manifest, digest, federation, attestations, downloaded, firstContact } = pulled
     if (firstContact)
       output.note(`first contact: ${from} is federation ${federation.id}; compare it with what its operator tells you`)
     const bytes = manifest.files.reduce((sum, { size }) => sum + size, 0)
@@ -41,6 +41,7 @@ export const pull = defineCommand({
         bytes,
         downloaded,
         verified: true,
+        attestations,
       },
       text: [
         `${run}@${version}, ${formatBytes(bytes)}, ${downloaded ? 'verified' : 'was there already, and is sound'}`,

@@ -17,11 +17,28 @@ export const verify = defineCommand({
     await requireNamedDirectory(directory)
     const progress = byteProgress(output, 'verifying', () => clock.now())
     const verified = await verifyCheckpoint(directory, root, { onProgress: progress.report }).finally(progress.close)
-    const { manifest, digest, federation } = verified
+    const { manifest, digest, federation, attestations } = verified
     const { run, version, round, files } = manifest
     return {
-      json: { verified: true, digest, run, version, round, federation: federation.id, files: files.length },
-      text: `${run}@${version} of federation ${federation.id} is whole and unchanged\n${digest}`,
+      json: {
+        verified: true,
+        digest,
+        run,
+        version,
+        round,
+        federation: federation.id,
+        files: files.length,
+        attestations,
+      },
+      text: [
+        `${run}@${version} of federation ${federation.id} is whole and unchanged`,
+        attestationsText(attestations),
+        digest,
+      ].join('\n'),
     }
   },
 })
+
+function attestationsText(paths: readonly string[]): string {
+  return paths.length === 0 ? 'without attestations' : `attested by ${paths.join(', ')}`
+}

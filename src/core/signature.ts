@@ -13,6 +13,7 @@ export const DOMAINS = {
   federation: 'tapestry/federation/v1',
   manifest: 'tapestry/manifest/v1',
   receipt: 'tapestry/receipt/v1',
+  log: 'tapestry/log/v1',
 } as const
 
 export type Domain = (typeof DOMAINS)[keyof typeof DOMAINS]

@@ -102,7 +102,8 @@ class TiledTree {
     const onNode: OnNode = (height, _, hash) => {
       if (height % TILE_HEIGHT !== 0) return
       const level = height / TILE_HEIGHT
-      const open = (this.#open[level] ??= { hashes: [], index: 0 })
+      const open = this.#open[level] ?? { hashes: [], index: 0 }
+      this.#open[level] = open
       open.hashes.push(hash)
       if (open.hashes.length === TILE_WIDTH) full.push(level)
     }

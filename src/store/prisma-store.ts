@@ -2,8 +2,10 @@ import { type Database, openClient } from './database.ts'
 import { diagnosticsReads, diagnosticsWrites } from './diagnostics.ts'
 import { faultOf } from './fault.ts'
 import { jobReads, jobWrites } from './jobs.ts'
+import { ledgerReads, ledgerWrites } from './ledger.ts'
 import { memberReads, memberWrites } from './members.ts'
 import { NoticeBoard, publishNotices } from './notices.ts'
+import { Numberer } from './numberer.ts'
 import { releaseReads, releaseWrites } from './releases.ts'
 import { roundReads, roundWrites } from './rounds.ts'
 import type { Notice, Reader, Store, Tx } from './store.ts'
@@ -19,6 +21,7 @@ export async function openStore({ url }: { readonly url: string }): Promise<Stor
   const client = openClient(url)
   const board = new NoticeBoard(url)
   const transactor = new Transactor(client)
+  const numberer = new Numberer(client)
   try {
     await client.$queryRaw`SELECT 1`
   } catch (thrown) {
@@ -28,6 +31,7 @@ export async function openStore({ url }: { readonly url: string }): Promise<Stor
   return {
     reader: withFaults(readerOf(client)),
     transact: (name, work) => transactor.run(name, (database) => inTransaction(database, work)),
+    numberEntries: () => numberer.run(),
     listen: (onNotice) => board.listen(onNotice),
     ready: () =>
       client.$queryRaw`SELECT 1`.then(
@@ -58,6 +62,7 @@ function readerOf(database: Database): Reader {
     ...releaseReads(database),
     ...jobReads(database),
     ...summaryReads(database),
+    ...ledgerReads(database),
   }
 }
 
@@ -70,6 +75,7 @@ function txOf(database: Database, notify: (notice: Notice) => void): Tx {
     ...diagnosticsWrites(database),
     ...releaseWrites(database),
     ...jobWrites(database, notify),
+    ...ledgerWrites(database),
   }
 }
 

@@ -1,7 +1,6 @@
 import { z } from 'zod'
 import { canonicalBytes, type Json } from '../core/canonical-json.ts'
 import type { Millis } from '../core/clock.ts'
-import { ensureDigest } from '../core/digest.ts'
 import {
   ensureChannelName,
   ensureFederationId,

@@ -1,10 +1,12 @@
 import type { Context, ReleaseSigner } from '../context.ts'
+import { canonicalBytes } from '../core/canonical-json.ts'
 import type { Millis } from '../core/clock.ts'
 import { type Digest, digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import type { ChannelName, RunId } from '../core/ids.ts'
 import { DOMAINS, signMessage } from '../core/signature.ts'
 import type { Strategy } from '../core/strategy.ts'
+import type { LedgerEvent } from '../ledger/entry.ts'
 import { modelCard } from '../model/card.ts'
 import { llamaConfigJson } from '../model/llama-config.ts'
 import { type Manifest, manifestBytes } from '../model/manifest.ts'
@@ -76,6 +78,11 @@ export async function recordCheckpoint(tx: Tx, run: RunRow, checkpoint: Checkpoi
   await tx.createCheckpoint(checkpoint)
   await tx.setRunHead(run.id, checkpoint.digest)
   await tx.moveChannel(run.channel, checkpoint.digest, now)
+  await tx.appendToLedger(releaseEvent(checkpoint), now)
+}
+
+function releaseEvent({ digest: checkpoint, run, version, round, parent }: CheckpointRow): LedgerEvent {
+  return { type: 'release', checkpoint, run, version, round, parent }
 }
 
 /**
@@ -116,6 +123,10 @@ async function createRun(tx: Tx, run: RunRow, checkpoint: CheckpointRow, now: Mi
   await tx.createRun(run)
   await tx.createCheckpoint(checkpoint)
   if ((await tx.channel(run.channel)) === undefined) await tx.moveChannel(run.channel, checkpoint.digest, now)
+  const { id, planDigest: plan, channel } = run
+  const policy = digestOf(canonicalBytes(run.policy))
+  await tx.appendToLedger({ type: 'run-created', run: id, plan, policy, channel }, now)
+  await tx.appendToLedger(releaseEvent(checkpoint), now)
 }
 
 function refuseExisting(run: { readonly id: RunId }, found: RunRow | undefined): void {

@@ -1,15 +1,14 @@
-import { mkdir, readFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { canonicalBytes } from '../core/canonical-json.ts'
 import { TapestryError } from '../core/error.ts'
-import { signatureSchema } from '../model/parsing.ts'
 import { writeWhole } from '../model/whole-file.ts'
 import { openCheckpoint } from './checkpoint.ts'
 import { GrowingTree, leafHash, type OnNode } from './merkle.ts'
 import type { NoteVerifier } from './note.ts'
 import type { TreeHead } from './proof.ts'
-import { type LogCredentials, openCredentials } from './receipt.ts'
+import { type LogCredentials, openCredentials, signedSchema } from './receipt.ts'
 import { decodeBundle, encodeBundle, TILE_HEIGHT, TILE_WIDTH, tilePath, tilesOf } from './tile.ts'
 
 /**
@@ -18,24 +17,30 @@ import { decodeBundle, encodeBundle, TILE_HEIGHT, TILE_WIDTH, tilePath, tilesOf 
  */
 
 const CREDENTIALS = 'log.json'
-const signed = z.strictObject({ record: z.string(), signature: signatureSchema })
-const credentialsSchema: z.ZodType<LogCredentials> = z.strictObject({ federation: signed, log: signed })
+const credentialsSchema: z.ZodType<LogCredentials> = z.strictObject({ federation: signedSchema, log: signedSchema })
 
 /** Entries of the log from an index on, at least one and at most 256. */
 export type EntrySource = (start: number) => Promise<readonly Uint8Array[]>
 
 /**
- * Writes a log into a directory. The checkpoint comes last: without it the directory is no export. Writing a later state of
- * the same log into it again only adds.
- * @throws TapestryError VERIFICATION_FAILED when the entries are not those that the checkpoint commits to; DISK_FULL.
+ * Writes a log into a directory. The checkpoint comes last: without it the directory is no export. A later state of the same
+ * log only adds to an earlier one, which it must contain.
+ * @throws TapestryError VERIFICATION_FAILED when the entries are not those that the checkpoint commits to, or not those that
+ *   were exported before; ALREADY_EXISTS when the directory holds anything else; DISK_FULL.
  */
 export async function writeArchive(
   directory: string,
   log: { readonly credentials: LogCredentials; readonly verifier: NoteVerifier; readonly checkpoint: string },
   entriesFrom: EntrySource,
-  onProgress: (done: number, total: number) => void = () => undefined,
 ): Promise<TreeHead> {
   const head = openCheckpoint(log.checkpoint, log.verifier)
+  const earlier = await earlierHead(directory, log.verifier)
+  if (earlier !== undefined && earlier.size > head.size) {
+    throw new TapestryError(
+      'VERIFICATION_FAILED',
+      `the log has ${head.size} entries; ${earlier.size} were exported before`,
+    )
+  }
   const write = (path: string, bytes: Uint8Array) => writeFileIn(directory, path, bytes)
   const tree = new TiledTree(write)
   const entries = readAhead(entriesFrom, head.size)
@@ -43,8 +48,10 @@ export async function writeArchive(
     if (level !== 'entries') break
     const bundle = await entries(width)
     await write(tilePath({ level, index, width }), encodeBundle(bundle))
-    for (const entry of bundle) await tree.append(entry)
-    onProgress(tree.size, head.size)
+    for (const entry of bundle) {
+      await tree.append(entry)
+      if (tree.size === earlier?.size) requireRoot(tree.root, earlier)
+    }
   }
   await tree.end()
   requireRoot(tree.root, head)
@@ -57,11 +64,7 @@ export async function writeArchive(
  * Proves an export offline: the signatures down from the federation's id, the root from every entry, and every tile.
  * @throws TapestryError VERIFICATION_FAILED naming the file; WRONG_FEDERATION for a sound log of another federation.
  */
-export async function verifyArchive(
-  directory: string,
-  expected: string,
-  onProgress: (done: number, total: number) => void = () => undefined,
-): Promise<TreeHead> {
+export async function verifyArchive(directory: string, expected: string): Promise<TreeHead> {
   const credentials = parseCredentials(await readFileIn(directory, CREDENTIALS))
   const { verifier } = openCredentials(credentials, expected)
   const head = openCheckpoint((await readFileIn(directory, 'checkpoint')).toString('utf8'), verifier)
@@ -71,11 +74,24 @@ export async function verifyArchive(
     const path = tilePath({ level, index, width })
     const bundle = named(path, decodeBundle, await readFileIn(directory, path), width)
     for (const entry of bundle) await tree.append(entry)
-    onProgress(tree.size, head.size)
   }
   await tree.end()
   requireRoot(tree.root, head)
   return head
+}
+
+const FILES: ReadonlySet<string> = new Set([CREDENTIALS, 'checkpoint', 'tile'])
+
+/** The checkpoint of an export that is there already. */
+async function earlierHead(directory: string, verifier: NoteVerifier): Promise<TreeHead | undefined> {
+  const names: readonly string[] = await readdir(directory).catch(() => [])
+  if (names.some((name) => !FILES.has(name))) {
+    throw new TapestryError('ALREADY_EXISTS', `${directory} holds something else than a log`, {
+      hint: 'choose another directory',
+    })
+  }
+  if (!names.includes('checkpoint')) return undefined
+  return openCheckpoint((await readFileIn(directory, 'checkpoint')).toString('utf8'), verifier)
 }
 
 /** Grows a tree and gives out each tile of hashes when it is full, and the partial ones at the end. */

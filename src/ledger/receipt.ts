@@ -34,7 +34,7 @@ const base64 = z
   .max(100)
   .transform((text) => Buffer.from(text, 'base64'))
   .refine((hash) => hash.length === HASH_BYTES)
-const signedSchema = z.strictObject({ record: z.string(), signature: signatureSchema })
+export const signedSchema = z.strictObject({ record: z.string(), signature: signatureSchema })
 const fileSchema = z.strictObject({
   format: z.literal('tapestry-receipt/1'),
   federation: signedSchema,

@@ -169,10 +169,15 @@ describe('access', () => {
       'DownloadArtifact',
       'Enroll',
       'GetCheckpoint',
+      'GetConsistencyProof',
       'GetFederation',
+      'GetInclusionProof',
+      'GetLogCheckpoint',
       'GetPlan',
+      'GetReceipt',
       'ListChannels',
       'ListCheckpoints',
+      'ListEntries',
     ])
     expect(methodsOf('node')).toEqual([
       'AnnounceArtifact',

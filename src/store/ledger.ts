@@ -5,7 +5,7 @@ import { MAX_ENTRY_BYTES, TILE_WIDTH } from '../ledger/tile.ts'
 import type { Database } from './database.ts'
 import type { Reader, Tx } from './store.ts'
 
-type Reads = Pick<Reader, 'ledgerHead' | 'ledgerHashes' | 'ledgerEntries' | 'ledgerIndex'>
+type Reads = Pick<Reader, 'ledgerHead' | 'ledgerHashes' | 'ledgerEntries' | 'ledgerEntryAbout'>
 
 /** The one row of ledger_head. */
 const HEAD = { id: 1 } as const
@@ -20,18 +20,19 @@ export function ledgerReads(database: Database): Reads {
     },
     ledgerHashes: async ({ level, index, width }) => {
       const first = index * TILE_WIDTH
-      const where = { level, index: { gte: BigInt(first), lt: BigInt(first + width) } }
-      const rows = await database.ledgerHash.findMany({ where, orderBy: { index: 'asc' }, select: { hash: true } })
-      return Buffer.concat(rows.map(({ hash }) => hash))
+      const [row] = await database.$queryRaw<{ hashes: Uint8Array | null }[]>`
+        SELECT string_agg(hash, ''::bytea ORDER BY index) AS hashes FROM ledger_hash
+        WHERE level = ${level} AND index >= ${BigInt(first)} AND index < ${BigInt(first + width)}`
+      return row?.hashes ?? new Uint8Array()
     },
     ledgerEntries: async (start, limit) => {
       const where = { index: { gte: BigInt(start), lt: BigInt(start + limit) } }
       const rows = await database.ledgerEntry.findMany({ where, orderBy: { index: 'asc' }, select: { document: true } })
       return rows.map(({ document }) => Buffer.from(document, 'utf8'))
     },
-    ledgerIndex: async (subject) => {
+    ledgerEntryAbout: async (subject) => {
       const row = await database.ledgerEntry.findFirst({ where: { subject }, orderBy: { index: 'asc' } })
-      return row === null ? undefined : Number(row.index)
+      return row === null ? undefined : { index: Number(row.index), entry: Buffer.from(row.document, 'utf8') }
     },
   }
 }

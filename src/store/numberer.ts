@@ -35,27 +35,33 @@ export class Numberer {
 
   async #numberAll(): Promise<void> {
     try {
-      while ((await this.#client.ledgerPending.findFirst({ select: { id: true } })) !== null) {
-        await this.#client.$transaction(numberSome, OPTIONS)
-      }
+      if ((await this.#client.ledgerPending.findFirst({ select: { id: true } })) === null) return
+      while ((await this.#client.$transaction(numberSome, OPTIONS)) === MOST_ENTRIES);
     } catch (thrown) {
       throw faultOf(thrown).error
     }
   }
 }
 
-async function numberSome(database: Database): Promise<void> {
+/** @returns how many entries it found waiting. */
+async function numberSome(database: Database): Promise<number> {
   const tree = await lockTree(database)
-  const pending = await database.ledgerPending.findMany({ orderBy: { id: 'asc' }, take: MOST_ENTRIES })
-  if (pending.length === 0) return
+  const pending = await takePending(database)
+  if (pending.length === 0) return 0
   const first = tree.size
   const hashes = growTree(tree, pending)
   const entries = pending.map(({ subject, document }, at) => ({ index: BigInt(first + at), subject, document }))
   await database.ledgerEntry.createMany({ data: entries })
   await database.ledgerHash.createMany({ data: hashes })
-  await database.ledgerPending.deleteMany({ where: { id: { in: pending.map(({ id }) => id) } } })
-  const edge = { size: BigInt(tree.size), frontier: new Uint8Array(tree.frontier) }
-  await database.ledgerHead.update({ where: { id: 1 }, data: edge })
+  await database.$executeRaw`UPDATE ledger_head SET size = ${BigInt(tree.size)}, frontier = ${tree.frontier} WHERE id = 1`
+  return pending.length
+}
+
+async function takePending(database: Database): Promise<LedgerPending[]> {
+  const taken = await database.$queryRaw<LedgerPending[]>`
+    DELETE FROM ledger_pending WHERE id IN (SELECT id FROM ledger_pending ORDER BY id LIMIT ${MOST_ENTRIES})
+    RETURNING id, subject, document`
+  return taken.sort((a, b) => (a.id < b.id ? -1 : 1))
 }
 
 type HeadColumns = { readonly size: bigint; readonly frontier: Uint8Array }

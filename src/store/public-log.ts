@@ -9,6 +9,8 @@ import type { Store } from './store.ts'
 /** A tree head with the signed note that vouches for it. */
 export type Checkpoint = { readonly head: TreeHead; readonly note: string }
 
+type Located = Pick<InclusionReceipt, 'index' | 'entry'>
+
 /** The log as it is shown to anybody: checkpoints signed, everything proved. */
 export class PublicLog {
   readonly #store: Pick<Store, 'reader' | 'numberEntries'>
@@ -27,22 +29,22 @@ export class PublicLog {
   /** The newest checkpoint: covers everything that was committed before the call. */
   async checkpoint(): Promise<Checkpoint> {
     await this.#store.numberEntries()
-    const head = await this.#store.reader.ledgerHead()
-    return { head, note: signCheckpoint(head, this.#signer) }
+    return this.#sign()
   }
 
   /** The entry about a contribution, a checkpoint or a node, proved; undefined when there is none. */
   async receipt(subject: string): Promise<InclusionReceipt | undefined> {
-    const checkpoint = await this.checkpoint()
-    const index = await this.#store.reader.ledgerIndex(subject)
-    // Numbered since the checkpoint was signed: the next one covers it.
-    return index === undefined || index >= checkpoint.head.size ? undefined : this.#prove(index, checkpoint)
+    await this.#store.numberEntries()
+    const [found, checkpoint] = await Promise.all([this.#store.reader.ledgerEntryAbout(subject), this.#sign()])
+    // Committed since the call began: the next checkpoint covers it.
+    return found === undefined || found.index >= checkpoint.head.size ? undefined : this.#prove(found, checkpoint)
   }
 
   /** The entry at an index, proved. @throws TapestryError NOT_FOUND beyond the end. */
   async receiptAt(index: number): Promise<InclusionReceipt> {
     const checkpoint = await this.checkpoint()
-    if (index < checkpoint.head.size) return this.#prove(index, checkpoint)
+    const [entry] = index < checkpoint.head.size ? await this.#store.reader.ledgerEntries(index, 1) : []
+    if (entry !== undefined) return this.#prove({ index, entry }, checkpoint)
     throw new TapestryError('NOT_FOUND', `the log has ${checkpoint.head.size} entries, no entry ${index}`)
   }
 
@@ -67,9 +69,12 @@ export class PublicLog {
     }
   }
 
-  async #prove(index: number, { head, note }: Checkpoint): Promise<InclusionReceipt> {
-    const [entry] = await this.#store.reader.ledgerEntries(index, 1)
-    if (entry === undefined) throw new TapestryError('DATA_INVALID', `entry ${index} of the log is missing`)
+  async #sign(): Promise<Checkpoint> {
+    const head = await this.#store.reader.ledgerHead()
+    return { head, note: signCheckpoint(head, this.#signer) }
+  }
+
+  async #prove({ index, entry }: Located, { head, note }: Checkpoint): Promise<InclusionReceipt> {
     const proof = await proveInclusion(index, head.size, this.#store.reader.ledgerHashes)
     return { index, entry, proof, checkpoint: note }
   }

@@ -78,8 +78,8 @@ export type Reader = {
   ledgerHashes(tile: Tile & { readonly level: number }): Promise<Uint8Array>
   /** At most `limit` entries from an index on, as they were written. */
   ledgerEntries(start: number, limit: number): Promise<readonly Uint8Array[]>
-  /** Where the log first speaks of a contribution, a checkpoint or a node; undefined when it does not. */
-  ledgerIndex(subject: string): Promise<number | undefined>
+  /** The first entry about a contribution, a checkpoint or a node. */
+  ledgerEntryAbout(subject: string): Promise<{ readonly index: number; readonly entry: Uint8Array } | undefined>
 }
 
 /** One transaction's hands. Every method takes the time from its caller. */

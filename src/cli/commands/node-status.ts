@@ -37,7 +37,14 @@ export const nodeStatus = defineCommand({
       ]),
     ]
     return {
-      json: { name, directory: root, membership: membership ?? null, certificate, log: log && { size: log.size }, sources },
+      json: {
+        name,
+        directory: root,
+        membership: membership ?? null,
+        certificate,
+        log: log === undefined ? null : { size: log.size },
+        sources,
+      },
       text: table([{ title: '' }, { title: '' }], rows).trimStart(),
     }
   },

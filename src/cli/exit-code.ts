@@ -23,6 +23,7 @@ const EXIT_CODE_OF = {
   UNAVAILABLE: EXIT.unavailable,
   DEADLINE_EXCEEDED: EXIT.unavailable,
   VERIFICATION_FAILED: EXIT.verification,
+  LEDGER_INCONSISTENT: EXIT.verification,
   INVITATION_INVALID: EXIT.authentication,
   INVITATION_USED: EXIT.authentication,
   INVITATION_EXPIRED: EXIT.authentication,

@@ -49,7 +49,7 @@ function detailsOf(event: NodeEvent): JsonMembers {
     case 'uploaded':
       return { bytes: event.bytes }
     case 'accepted':
-      return { contribution: event.contribution }
+      return { contribution: event.contribution, index: event.index }
     case 'refused':
       return { what: event.what, reason: event.reason, detail: event.detail }
     case 'published':
@@ -97,7 +97,9 @@ function sentenceOf(event: NodeEvent): string | undefined {
     case 'uploaded':
       return `uploaded ${formatBytes(event.bytes)}`
     case 'accepted':
-      return 'contribution accepted'
+      return event.index === undefined
+        ? 'contribution accepted, without a receipt'
+        : `contribution accepted, entry ${event.index} of the log`
     case 'refused':
       return `${event.what} refused: ${printable(event.reason)}: ${printable(event.detail)}`
     case 'evaluated': {

@@ -1,4 +1,6 @@
+import type { RequestListener } from 'node:http'
 import { hostname } from 'node:os'
+import type { Context } from '../context.ts'
 import type { FederationId } from '../core/ids.ts'
 import { privateKeyFromPem } from '../core/signature.ts'
 import { issueServerCertificate } from '../identity/certificate-authority.ts'
@@ -14,7 +16,9 @@ import { type Listener, listen } from '../rpc/listener.ts'
 import { addReflection } from '../rpc/reflection.ts'
 import { startRoundFeed } from '../rpc/round-feed.ts'
 import { addServices } from '../rpc/services.ts'
+import { PublicLog } from '../store/public-log.ts'
 import { artifactHandler } from '../transfer/artifact-handler.ts'
+import { isLogPath, logHandler } from '../transfer/log-handler.ts'
 import { writeAtomically } from './coordinator-directory.ts'
 import { type CoordinatorOptions, type CoordinatorParts, openCoordinator } from './coordinator-parts.ts'
 import { startWorkerProcesses } from './worker-processes.ts'
@@ -110,6 +114,7 @@ async function openFront(
   closing: AbortSignal,
 ) {
   const { context, secrets } = parts
+  const log = new PublicLog(context.store, parts.logSigner)
   let address = ''
   const grpc = createGrpcServer()
   addServices(grpc.server, {
@@ -118,6 +123,7 @@ async function openFront(
     feed,
     issuer: { authority: secrets.authority },
     signer: { key: privateKeyFromPem(secrets.releaseKey) },
+    log,
     address: () => address,
   })
   const health = addHealth(grpc.server, Object.keys(SERVICES))
@@ -129,7 +135,7 @@ async function openFront(
     certificate: await certify(),
     authority: secrets.authority.certificate,
     grpc,
-    http: artifactHandler(context),
+    http: httpHandler(context, log),
     log: context.log,
   })
   const renewal = renewPeriodically(listener, certify, parts)
@@ -145,6 +151,12 @@ async function openFront(
       await listener.close(graceMs)
     },
   }
+}
+
+function httpHandler(context: Context, log: PublicLog): RequestListener {
+  const artifacts = artifactHandler(context)
+  const files = logHandler(context, log)
+  return (request, response) => (isLogPath(request.url) ? files : artifacts)(request, response)
 }
 
 function renewPeriodically(

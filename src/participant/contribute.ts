@@ -4,6 +4,7 @@ import { type Digest, digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { DOMAINS, signMessage } from '../core/signature.ts'
 import { ContributionService, type SubmitContributionResponse } from '../gen/proto/tapestry/v1/contribution_pb.ts'
+import type { Receipt } from '../gen/proto/tapestry/v1/ledger_pb.ts'
 import { contributionManifestBytes, parseContributionManifest } from '../model/contribution-manifest.ts'
 import type { Plan } from '../plan/plan.ts'
 import { digestOfFile } from './file-digest.ts'
@@ -41,7 +42,7 @@ export async function contribute(
     await upload(node, view, report, folder, signal)
     const response = await submit(node, submission, stop)
     if (response.rejection?.reason !== 'TRUNCATED' || uploads >= MAX_UPLOADS) {
-      return conclude(node, view, folder, submission, response)
+      return conclude(node, view, folder, submission, response, stop)
     }
   }
 }
@@ -168,19 +169,33 @@ async function conclude(
   { key, base }: RoundView,
   folder: RoundFolder,
   { manifest }: Submission,
-  { rejection }: SubmitContributionResponse,
+  { rejection, receipt }: SubmitContributionResponse,
+  signal: AbortSignal,
 ): Promise<Answer> {
   if (rejection?.reason === 'ROUND_CLOSED') return 'too-late'
   // A duplicate: the coordinator already has a contribution of this node, from before this node lost its records.
   if (rejection === undefined || rejection.reason === 'DUPLICATE') {
+    const index = await keepReceipt(node, manifest, receipt, signal)
     await folder.writeOutcome({ base, contribution: 'accepted' })
-    node.emit({ type: 'accepted', key, contribution: digestOf(manifest) })
+    node.emit({ type: 'accepted', key, contribution: digestOf(manifest), index })
     return 'accepted'
   }
   await folder.writeOutcome({ base, contribution: 'refused' })
   const { reason, detail } = rejection
   node.emit({ type: 'refused', key, what: 'contribution', reason: printable(reason), detail: printable(detail) })
   return 'refused'
+}
+
+/** @returns where the log records the contribution; undefined when the coordinator sent no receipt. */
+async function keepReceipt(
+  node: NodeContext,
+  manifest: string,
+  receipt: Receipt | undefined,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  const bytes = Buffer.from(manifest, 'utf8')
+  const claim = parseContributionManifest(bytes)
+  return claim.ok ? node.log.keep(receipt, bytes, claim.value, signal) : undefined
 }
 
 function tellTrained(node: NodeContext, { key }: RoundView, report: Report, reused: boolean): void {

@@ -30,7 +30,8 @@ export type NodeEvent =
       readonly reused: boolean
     })
   | (OfRound & { readonly type: 'uploaded'; readonly bytes: number })
-  | (OfRound & { readonly type: 'accepted'; readonly contribution: Digest })
+  /** `index`: where the federation's log records it, as its receipt proves; undefined without a receipt. */
+  | (OfRound & { readonly type: 'accepted'; readonly contribution: Digest; readonly index: number | undefined })
   /** Told once; the node does not try again in this round. */
   | (OfRound & {
       readonly type: 'refused'

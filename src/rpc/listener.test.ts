@@ -170,10 +170,15 @@ describe('access', () => {
       'Enroll',
       'GetAttestation',
       'GetCheckpoint',
+      'GetConsistencyProof',
       'GetFederation',
+      'GetInclusionProof',
+      'GetLogCheckpoint',
       'GetPlan',
+      'GetReceipt',
       'ListChannels',
       'ListCheckpoints',
+      'ListEntries',
     ])
     expect(methodsOf('node')).toEqual([
       'AnnounceArtifact',

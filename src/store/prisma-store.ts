@@ -4,8 +4,10 @@ import { diagnosticsReads, diagnosticsWrites } from './diagnostics.ts'
 import { faultOf } from './fault.ts'
 import { inspectionReads, inspectionWrites } from './inspections.ts'
 import { jobReads, jobWrites } from './jobs.ts'
+import { ledgerReads, ledgerWrites } from './ledger.ts'
 import { memberReads, memberWrites } from './members.ts'
 import { NoticeBoard, publishNotices } from './notices.ts'
+import { Numberer } from './numberer.ts'
 import { releaseReads, releaseWrites } from './releases.ts'
 import { roundReads, roundWrites } from './rounds.ts'
 import type { Notice, Reader, Store, Tx } from './store.ts'
@@ -21,6 +23,7 @@ export async function openStore({ url }: { readonly url: string }): Promise<Stor
   const client = openClient(url)
   const board = new NoticeBoard(url)
   const transactor = new Transactor(client)
+  const numberer = new Numberer(client)
   try {
     await client.$queryRaw`SELECT 1`
   } catch (thrown) {
@@ -30,6 +33,7 @@ export async function openStore({ url }: { readonly url: string }): Promise<Stor
   return {
     reader: withFaults(readerOf(client)),
     transact: (name, work) => transactor.run(name, (database) => inTransaction(database, work)),
+    numberEntries: () => numberer.run(),
     listen: (onNotice) => board.listen(onNotice),
     ready: () =>
       client.$queryRaw`SELECT 1`.then(
@@ -62,6 +66,7 @@ function readerOf(database: Database): Reader {
     ...attestationReads(database),
     ...jobReads(database),
     ...summaryReads(database),
+    ...ledgerReads(database),
   }
 }
 
@@ -76,6 +81,7 @@ function txOf(database: Database, notify: (notice: Notice) => void): Tx {
     ...releaseWrites(database),
     ...attestationWrites(database),
     ...jobWrites(database, notify),
+    ...ledgerWrites(database),
   }
 }
 

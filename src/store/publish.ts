@@ -6,6 +6,7 @@ import { TapestryError } from '../core/error.ts'
 import type { ChannelName, RunId } from '../core/ids.ts'
 import { DOMAINS, signMessage } from '../core/signature.ts'
 import type { Strategy } from '../core/strategy.ts'
+import type { LedgerEvent } from '../ledger/entry.ts'
 import { makeAttestations } from '../model/attestations.ts'
 import { modelCard } from '../model/card.ts'
 import { llamaConfigJson } from '../model/llama-config.ts'
@@ -116,14 +117,19 @@ function attestationRow({ path, bytes }: ModelFile): AttestationRow {
 
 /** Makes a built checkpoint the run's head and lets the run's channel point to it. */
 export async function recordCheckpoint(tx: Tx, run: RunRow, built: BuiltCheckpoint, now: Millis): Promise<void> {
-  await createCheckpoint(tx, built)
+  await createCheckpoint(tx, built, now)
   await tx.setRunHead(run.id, built.row.digest)
   await tx.moveChannel(run.channel, built.row.digest, now)
 }
 
-async function createCheckpoint(tx: Tx, { row, attestations }: BuiltCheckpoint): Promise<void> {
+async function createCheckpoint(tx: Tx, { row, attestations }: BuiltCheckpoint, now: Millis): Promise<void> {
   await tx.createCheckpoint(row)
   await tx.createAttestations(row.digest, attestations)
+  await tx.appendToLedger(releaseEvent(row), now)
+}
+
+function releaseEvent({ digest: checkpoint, run, version, round, parent }: CheckpointRow): LedgerEvent {
+  return { type: 'release', checkpoint, run, version, round, parent }
 }
 
 /**
@@ -163,7 +169,10 @@ export async function publishInitialCheckpoint(
 async function createRun(tx: Tx, run: RunRow, checkpoint: BuiltCheckpoint, now: Millis): Promise<void> {
   refuseExisting(run, await tx.run(run.id))
   await tx.createRun(run)
-  await createCheckpoint(tx, checkpoint)
+  const { id, planDigest: plan, channel } = run
+  const policy = digestOf(canonicalBytes(run.policy))
+  await tx.appendToLedger({ type: 'run-created', run: id, plan, policy, channel }, now)
+  await createCheckpoint(tx, checkpoint, now)
   if ((await tx.channel(run.channel)) === undefined) await tx.moveChannel(run.channel, run.head, now)
 }
 

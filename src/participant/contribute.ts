@@ -9,7 +9,7 @@ import { contributionManifestBytes, parseContributionManifest } from '../model/c
 import type { Plan } from '../plan/plan.ts'
 import { digestOfFile } from './file-digest.ts'
 import type { NodeContext, WorkSignals } from './node-context.ts'
-import type { Report, RoundFolder, Submission } from './round-folder.ts'
+import { latestOwnWeights, type Report, type RoundFolder, type Submission } from './round-folder.ts'
 import { fetchBase, fetchPlan, mostWeightBytes } from './round-inputs.ts'
 import type { RoundView } from './round-view.ts'
 import { printable } from './rpc-error.ts'
@@ -80,6 +80,10 @@ async function train(
       sources: node.sources,
       seed: trainingSeed(node, view, plan),
       outDelta: folder.deltaPath,
+      elastic: plan.spec.training.elastic && {
+        start: await latestOwnWeights(node.directory, key),
+        out: folder.elasticPath,
+      },
     },
     signal,
     (progress) => node.emit({ type: 'training', key, progress }),

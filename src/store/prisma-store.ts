@@ -1,6 +1,8 @@
+import { attestationReads, attestationWrites } from './attestations.ts'
 import { type Database, openClient } from './database.ts'
 import { diagnosticsReads, diagnosticsWrites } from './diagnostics.ts'
 import { faultOf } from './fault.ts'
+import { inspectionReads, inspectionWrites } from './inspections.ts'
 import { jobReads, jobWrites } from './jobs.ts'
 import { ledgerReads, ledgerWrites } from './ledger.ts'
 import { memberReads, memberWrites } from './members.ts'
@@ -58,8 +60,10 @@ function readerOf(database: Database): Reader {
     ...memberReads(database),
     ...roundReads(database),
     ...submissionReads(database),
+    ...inspectionReads(database),
     ...diagnosticsReads(database),
     ...releaseReads(database),
+    ...attestationReads(database),
     ...jobReads(database),
     ...summaryReads(database),
     ...ledgerReads(database),
@@ -72,8 +76,10 @@ function txOf(database: Database, notify: (notice: Notice) => void): Tx {
     ...memberWrites(database),
     ...roundWrites(database, notify),
     ...submissionWrites(database),
+    ...inspectionWrites(database),
     ...diagnosticsWrites(database),
     ...releaseWrites(database),
+    ...attestationWrites(database),
     ...jobWrites(database, notify),
     ...ledgerWrites(database),
   }

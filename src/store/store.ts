@@ -5,10 +5,14 @@ import type { ChannelName, MemberId, NodeId, RoundKey, RunId } from '../core/ids
 import type { LedgerEvent } from '../ledger/entry.ts'
 import type { TreeHead } from '../ledger/proof.ts'
 import type { Tile } from '../ledger/tile.ts'
+import type { Summary } from '../model/summary.ts'
+import type { TrainingShare } from '../model/training-content.ts'
 import type { Round } from '../round/round.ts'
 import type { Standing, Work } from '../round/step.ts'
 import type {
+  AttestationRow,
   ChannelRow,
+  CheckpointFileRow,
   CheckpointRow,
   ContributionRow,
   EvaluationRow,
@@ -56,6 +60,12 @@ export type Reader = {
   checkpointByVersion(run: RunId, version: number): Promise<CheckpointRow | undefined>
   /** Newest first. */
   checkpoints(filter: { readonly run?: RunId; readonly limit: number }): Promise<readonly CheckpointRow[]>
+  /** What there is besides a checkpoint's files, by path; nothing for checkpoints from before attestations. */
+  attestations(checkpoint: Digest): Promise<readonly CheckpointFileRow[]>
+  /** JSON, as text. */
+  attestation(checkpoint: Digest, path: string): Promise<string | undefined>
+  /** What trained a candidate of this round, and the base and all before it; ordered by member, language, community. */
+  trainingShares(key: RoundKey, base: Digest): Promise<readonly TrainingShare[]>
   channel(name: ChannelName): Promise<ChannelRow | undefined>
   channels(): Promise<readonly ChannelRow[]>
   /** True when some published checkpoint lists a file with this digest. */
@@ -65,6 +75,8 @@ export type Reader = {
   /** Nodes with an accepted contribution of this payload. */
   payloadOwners(payload: Digest): Promise<readonly NodeId[]>
   upload(digest: Digest): Promise<UploadRow | undefined>
+  /** Undefined when nothing was kept, or by a build that said other things. */
+  inspection(digest: Digest): Promise<Summary | undefined>
   /** Announced and unfinished, newest first. */
   uploadsOf(node: NodeId): Promise<readonly UploadRow[]>
   jobs(filter: { readonly states?: readonly JobRow['state'][]; readonly limit: number }): Promise<readonly JobRow[]>
@@ -113,9 +125,12 @@ export type Tx = Reader & {
   /** Inserts or replaces. */
   putDiagnostics(key: RoundKey, report: Diagnostics, now: Millis): Promise<void>
   createCheckpoint(row: CheckpointRow): Promise<void>
+  createAttestations(checkpoint: Digest, rows: readonly AttestationRow[]): Promise<void>
   moveChannel(name: ChannelName, checkpoint: Digest, now: Millis): Promise<void>
   putUpload(row: UploadRow): Promise<void>
   removeUpload(digest: Digest): Promise<void>
+  /** Inserts or replaces. */
+  putInspection(digest: Digest, summary: Summary, now: Millis): Promise<void>
   /**
    * Writes an entry into the log, for ever once the transaction commits. Its number follows the commit, so that
    * transactions do not wait for each other. @throws TapestryError INVALID_ARGUMENT for one over 65,535 bytes.

@@ -11,11 +11,12 @@ import { ensureLanguageTag } from '../../src/core/language-tag.ts'
 import { parseStrategyText } from '../../src/core/strategy.ts'
 import { runTrain } from '../../src/engine/tasks.ts'
 import { writeSafetensors } from '../../src/model/safetensors.ts'
-import { initialParameters, parameterSpecs } from '../../src/plan/parameters.ts'
+import { parameterSpecs } from '../../src/plan/parameters.ts'
 import { makePlan } from '../../src/plan/plan.ts'
 import { PRESETS } from '../../src/plan/presets.ts'
 import type { PlanSpec } from '../../src/plan/spec.ts'
 import { byNode } from '../../src/policy/influence.ts'
+import { initialParameters } from '../initial-parameters.ts'
 
 /** The demo's model, with fewer steps. */
 const spec: PlanSpec = {

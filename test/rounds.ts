@@ -16,6 +16,7 @@ import {
   type NodeId,
   type RoundKey,
 } from '../src/core/ids.ts'
+import { DEFAULT_INFLUENCE } from '../src/core/influence-choice.ts'
 import { ensureLanguageTag } from '../src/core/language-tag.ts'
 import { MEAN } from '../src/core/strategy.ts'
 import { encodeHeader, inNameOrder } from '../src/model/safetensors.ts'
@@ -95,6 +96,8 @@ export const TEST_POLICY: RunPolicy = {
   continuous: true,
   maxNorm: 0,
   strategy: MEAN,
+  influence: DEFAULT_INFLUENCE,
+  gate: { evidence: 'paired', minTokens: 50 },
 }
 
 /** The n-th node's id. */
@@ -194,6 +197,7 @@ export async function evaluate(
     community: '',
     base: score(losses.base),
     candidate: score(losses.candidate),
+    paired: null,
     report: { text: '{}', signature: { keyId: 'none', value: 'none' } },
     at: clock.now(),
   }

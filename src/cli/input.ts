@@ -9,6 +9,7 @@ import {
   ensureRoundNumber,
   ensureRunId,
 } from '../core/ids.ts'
+import { parseCapsText, parseWeightingText } from '../core/influence-choice.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
 import { parseStrategyText } from '../core/strategy.ts'
 import { ensureAddress } from '../participant/address.ts'
@@ -35,6 +36,9 @@ export const digest = parsedBy(ensureDigest)
 export const duration = parsedBy(parseDuration)
 /** `name` or `name:parameter=number,...`. */
 export const strategy = parsedBy(parseStrategyText)
+export const weighting = parsedBy(parseWeightingText)
+/** `kind=share,...`. */
+export const caps = parsedBy(parseCapsText)
 
 /** A whole number within bounds, written in decimal digits. */
 export function wholeNumber(least: number, most: number) {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { TapestryError } from './error.ts'
+import { choiceText, parseChoiceText } from './named-choice.ts'
 
 const positive = z.number().min(Number.MIN_VALUE)
 const decay = z.number().min(0).lt(1)
@@ -102,26 +103,21 @@ export function mostContributions({ name }: Strategy): number {
   return compares ? MOST_COMPARED : Number.POSITIVE_INFINITY
 }
 
+/**
+ * Whether the weights that policy decides change the result. Medians, trimmed means and Krum ignore
+ * them, as their papers do: there every contribution that is merged counts alike.
+ */
+export function usesWeights({ name }: Strategy): boolean {
+  return name !== 'median' && name !== 'trimmed-mean' && name !== 'krum' && name !== 'multi-krum'
+}
+
 /** The strategy in one word, as the command line takes it: `krum:byzantine=1`. */
-export function strategyText({ name, parameters }: Strategy): string {
-  const pairs = Object.entries(parameters).map(([parameter, value]) => `${parameter}=${value}`)
-  return pairs.length === 0 ? name : `${name}:${pairs.join(',')}`
+export function strategyText(strategy: Strategy): string {
+  return choiceText(strategy)
 }
 
 /** Reads what {@link strategyText} writes; parameters may be left out. @throws TapestryError INVALID_ARGUMENT */
 export function parseStrategyText(text: string): Strategy {
-  const colon = text.indexOf(':')
-  if (colon < 0) return ensureStrategy(text, {})
-  const pairs = text.slice(colon + 1).split(',')
-  const parameters = pairs.map((pair): [string, number] => {
-    const [, parameter, value] = /^(\w+)=(\d+(?:\.\d+)?(?:e[+-]?\d+)?)$/i.exec(pair) ?? []
-    if (parameter === undefined || value === undefined) {
-      throw new TapestryError('INVALID_ARGUMENT', `not a parameter: "${pair.slice(0, 60)}" (expected name=number)`)
-    }
-    return [parameter, Number(value)]
-  })
-  if (new Set(parameters.map(([parameter]) => parameter)).size < parameters.length) {
-    throw new TapestryError('INVALID_ARGUMENT', 'a parameter of the strategy is given twice')
-  }
-  return ensureStrategy(text.slice(0, colon), Object.fromEntries(parameters))
+  const { name, parameters } = parseChoiceText(text)
+  return ensureStrategy(name, parameters)
 }

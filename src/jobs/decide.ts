@@ -2,9 +2,10 @@ import type { Context } from '../context.ts'
 import type { Digest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import type { LanguageTag } from '../core/language-tag.ts'
-import type { LanguageScores, MergedContribution } from '../model/manifest.ts'
-import { parsePlan } from '../plan/plan.ts'
-import { decideRelease, type LanguageScore } from '../policy/release.ts'
+import type { GateResult, LanguageScores, MergedContribution } from '../model/manifest.ts'
+import { type Plan, parsePlan } from '../plan/plan.ts'
+import { randomFrom } from '../plan/random.ts'
+import { decideRelease, type GateRecord, type ReleaseDecision, type Verdict } from '../policy/release.ts'
 import type { EvaluatingRound } from '../round/round.ts'
 import { advanceRound } from '../store/advance.ts'
 import type { Blob } from '../store/blob-store.ts'
@@ -26,9 +27,28 @@ export async function decide(task: Task): Promise<void> {
   const { round, run } = await subjectOf(context.store.reader, job)
   if (round.round.phase !== 'evaluating') return endOnly(task)
   await measurePublicSets(task, run, round.round)
-  const decision = decideRelease(await context.store.reader.evaluations(job.key))
-  if (!decision.release) return refuse(task, decision.reason)
-  await publish(task, run, await build(task, run, round.round, decision.languages))
+  const plan = parsePlan(Buffer.from(run.plan, 'utf8'))
+  const decision = await judge(task, plan, round.round)
+  if (decision.reason !== null) return refuse(task, decision.reason, decision.record)
+  await publish(task, run, await build(task, run, plan, round.round, decision.record), decision.record)
+}
+
+/** What the draws are made from is fixed before anybody reports: nobody can try until they suit him. */
+async function judge({ context, job }: Task, plan: Plan, round: EvaluatingRound): Promise<ReleaseDecision> {
+  const { reader } = context.store
+  const [rows, contributions, nodes] = await Promise.all([
+    reader.evaluations(job.key),
+    reader.contributions(job.key),
+    reader.nodes(),
+  ])
+  const members = new Map(nodes.map((node): [string, string] => [node.id, node.member]))
+  const measurements = rows.map((row) => ({ ...row, voice: members.get(row.measuredBy) ?? row.measuredBy }))
+  return decideRelease(measurements, {
+    minTokens: round.policy.gate.minTokens,
+    mostTokens: plan.spec.evaluation.maxSequences * plan.spec.training.sequenceLength,
+    trained: contributions.flatMap(({ languages }) => languages.map(({ language }) => language)),
+    draws: (group) => randomFrom(`release ${round.candidate} ${group}`),
+  })
 }
 
 /** The round ended while the job waited: there is nothing to decide. */
@@ -36,21 +56,28 @@ async function endOnly({ context, job }: Task): Promise<void> {
   await context.store.transact('end-decision', (tx) => finish(tx, job, context.clock.now()))
 }
 
-async function refuse({ context, job }: Task, reason: string): Promise<void> {
+async function refuse({ context, job }: Task, reason: string, record: GateRecord): Promise<void> {
   const now = context.clock.now()
   await context.store.transact('refuse-release', async (tx) => {
     await finish(tx, job, now)
+    await tx.putGateRecord(job.key, record, now)
     await advanceRound(tx, job.key, { type: 'release-refused', reason }, now)
   })
   context.log.info({ job: job.id, reason }, 'release refused')
 }
 
 /** The head moves before the round ends: a round that opens in this transaction starts from it. */
-async function publish({ context, job }: Task, run: RunRow, checkpoint: CheckpointRow): Promise<void> {
+async function publish(
+  { context, job }: Task,
+  run: RunRow,
+  checkpoint: CheckpointRow,
+  record: GateRecord,
+): Promise<void> {
   const now = checkpoint.createdAt
   await context.store.transact('publish-checkpoint', async (tx) => {
     await finish(tx, job, now)
     await recordCheckpoint(tx, run, checkpoint, now)
+    await tx.putGateRecord(job.key, record, now)
     await advanceRound(tx, job.key, { type: 'checkpoint-published', checkpoint: checkpoint.digest }, now)
   })
   context.log.info({ job: job.id, checkpoint: checkpoint.digest, version: checkpoint.version }, 'published')
@@ -59,8 +86,9 @@ async function publish({ context, job }: Task, run: RunRow, checkpoint: Checkpoi
 async function build(
   task: Task,
   run: RunRow,
+  plan: Plan,
   round: EvaluatingRound,
-  languages: readonly LanguageScore[],
+  record: GateRecord,
 ): Promise<CheckpointRow> {
   const { context, signer, job } = task
   const { reader } = context.store
@@ -76,9 +104,9 @@ async function build(
     base: round.base,
     strategy: round.policy.strategy,
     contributions: await mergedContributions(task),
-    scores: Object.fromEntries(languages.map(scoresEntry)),
+    scores: Object.fromEntries(record.languages.flatMap(scoresEntry)),
+    gate: gateResult(record),
   }
-  const plan = parsePlan(Buffer.from(run.plan, 'utf8'))
   return buildCheckpoint(context, signer, facts, plan, { weights, optimizerState }, context.clock.now())
 }
 
@@ -88,8 +116,17 @@ async function requireBlob({ blobs }: Context, digest: Digest): Promise<Blob> {
   return blob
 }
 
-function scoresEntry({ language, base, candidate, measuredBy }: LanguageScore): [string, LanguageScores] {
-  return [language, { base, candidate, measuredBy }]
+/** Nothing for a language that was not measured. */
+function scoresEntry({ language, base, candidate, measuredBy }: Verdict): [string, LanguageScores][] {
+  return base === null || candidate === null ? [] : [[language, { base, candidate, measuredBy }]]
+}
+
+function gateResult({ policy, confidence, languages, communities }: GateRecord): GateResult {
+  const groups = [...languages, ...communities].map(({ language, community, verdict, evidence, leftOut }) => ({
+    ...{ language, community, verdict, leftOut },
+    ...(evidence !== null && { evidence }),
+  }))
+  return { policy, confidence, groups }
 }
 
 async function mergedContributions({ context, job }: Task): Promise<MergedContribution[]> {

@@ -4,6 +4,7 @@ import { ensureChannelName, ensureRunId } from '../core/ids.ts'
 import type { CreateRunRequest } from '../gen/proto/tapestry/v1/operator_pb.ts'
 import { makePlan } from '../plan/plan.ts'
 import { parsePlanSpec } from '../plan/spec.ts'
+import type { RunPolicy } from '../round/policy.ts'
 import { publishInitialCheckpoint } from '../store/publish.ts'
 import { policyOf } from './run-policy.ts'
 
@@ -18,9 +19,18 @@ export async function createRun(context: Context, signer: ReleaseSigner, request
     policy: policyOf(request.policy),
     channel: ensureChannelName(request.channel || DEFAULT_CHANNEL),
   }
+  refuseWithoutSets(context, run.policy)
   const plan = makePlan(parsePlanSpec(parseJson(request.plan)))
   const row = await publishInitialCheckpoint(context, signer, run, plan, context.clock.now())
   return { planDigest: row.planDigest, baseDigest: row.head }
+}
+
+/** Members would train for a round that no worker can judge. */
+function refuseWithoutSets({ config }: Context, { influence }: RunPolicy): void {
+  if (influence.floor !== 'public' || config.evaluationData !== undefined) return
+  throw new TapestryError('FAILED_PRECONDITION', 'the quality floor "public" needs public evaluation sets', {
+    hint: 'give the coordinator a folder of them: --evaluation-data, or TAPESTRY_EVALUATION_DATA for it and its workers',
+  })
 }
 
 function parseJson(bytes: Uint8Array): unknown {

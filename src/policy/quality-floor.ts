@@ -12,6 +12,8 @@ export type Judged = {
 
 /** A delta must be more than so many times as long as the median: honest ones differ with their text. */
 const LONG = 2
+/** A sign flip points as far against the others as they agree; noise and rare languages stay near to 0. */
+const AGAINST = 0.5
 /** Two trainings never point the same way to this: only a copy does. */
 const SAME = 0.9999
 /** Fewer contributions have no usual norm or direction. */
@@ -21,8 +23,9 @@ const FEWEST_COMPARED = 3
  * The floor `norms`: what arithmetic alone can tell. Below it is a delta that changes nothing, one
  * that is another's (the one accepted later), one far longer than the others (a robust z-score beyond
  * 3.5 and more than twice the median), and one that points against them (a robust z-score of its mean
- * cosine below -3.5, and the cosine itself below 0). Being merely different is never below it: a node
- * with a language of its own is at right angles to the rest.
+ * cosine below -3.5, and the cosine itself more than half as far below 0 as the usual one is above).
+ * Being merely different is never below it: a node with a language of its own is at right angles to
+ * the rest, within chance.
  * @param cosines of each with each, in the order of the contributions; null when they were not compared
  * @returns for each contribution why it is below, or null
  */
@@ -35,6 +38,7 @@ export function judgeNorms(
   const normScores = robustScores(norms)
   const agreements = cosines?.map((row, i) => meanWithout(row, i)) ?? null
   const agreementScores = agreements === null ? norms.map(() => 0) : robustScores(agreements)
+  const usualAgreement = Math.max(0, medianOf(agreements ?? []))
   const compared = contributions.length >= FEWEST_COMPARED
   return contributions.map((one, i) => {
     if (one.norm === 0) return 'it changes nothing: a copy of its base'
@@ -45,7 +49,7 @@ export function judgeNorms(
       return `its norm is ${(one.norm / usual).toFixed(1)} times the median`
     }
     const agreement = agreements?.[i] ?? 0
-    if (agreement < 0 && agreementScores[i]! < -OUTLIER_SCORE) {
+    if (agreement < -AGAINST * usualAgreement && agreementScores[i]! < -OUTLIER_SCORE) {
       return `it points against the others: mean cosine ${agreement.toFixed(3)}`
     }
     return null

@@ -22,10 +22,10 @@ const LIMITS = { wallClockMs: 3_600_000, memoryMb: 8_192 }
  */
 export async function measurePublicSets(task: Task, run: RunRow, round: EvaluatingRound): Promise<void> {
   const { context, job } = task
-  const sources = await publicSets(context.config)
-  if (sources === undefined) return
   const stored = await context.store.reader.evaluations(job.key)
   if (stored.some(({ measuredBy }) => measuredBy === 'coordinator')) return
+  const sources = await publicSets(context.config)
+  if (sources === undefined) return
   const { blobs, store } = context
   const base = await blobs.localPath(await weightsOf(store.reader, round.base))
   const paths = [base, await blobs.localPath(round.candidate)]

@@ -63,9 +63,10 @@ describe('the built-in trainer', () => {
     expect(parseContributionManifest(bytes).ok).toBe(true)
     expect((await inspectDelta(outDelta, parameterSpecs(spec), { maxNorm: 0 })).ok).toBe(true)
     const [scored] = await trainer.score({ plan, weights: [{ name: 'base', path: baseWeights }], sources }, signal)
-    const { language, community, ...score } = scored?.languages[0] ?? {}
+    const { language, community, sequences, ...score } = scored?.languages[0] ?? {}
     expect({ language, community }).toEqual({ language: 'sw', community: 'Lamu' })
     expect(score).toEqual(trained.languages[0]?.before)
+    expect(sequences).toEqual(trained.languages[0]?.beforeSequences)
   })
 
   it('stops when told', async () => {

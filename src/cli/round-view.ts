@@ -9,6 +9,7 @@ import {
   RoundPhase,
 } from '../gen/proto/tapestry/v1/round_pb.ts'
 import { diagnosticsJson } from './diagnostics-view.ts'
+import { verdictJson, weightDecisionJson } from './influence-view.ts'
 import { strategyJson } from './strategy-view.ts'
 import { type Column, formatTime, printable, shortDigest, table } from './terminal.ts'
 
@@ -67,6 +68,7 @@ function contributionJson(contribution: ContributionSummary) {
     status,
     weight,
     weightReason: orNull(contribution.weightReason),
+    weightDecision: weightDecisionJson(contribution.weightDecision),
     rejection: rejection === undefined ? null : { reason: rejection.reason, detail: rejection.detail },
     bytes: Number(contribution.bytes),
     norm: contribution.norm,
@@ -83,8 +85,9 @@ function contributionJson(contribution: ContributionSummary) {
 }
 
 function languageJson(score: LanguageScore) {
-  const { language, base, candidate, measuredBy } = score
-  return { language, base: scoreJson(base), candidate: scoreJson(candidate), measuredBy }
+  const { language, community, base, candidate, measuredBy } = score
+  const group = { language, ...(community !== '' && { community }) }
+  return { ...group, base: scoreJson(base), candidate: scoreJson(candidate), measuredBy, ...verdictJson(score) }
 }
 
 /** One round with its contributions and scores as JSON. */
@@ -93,6 +96,7 @@ export function inspectionJson(response: GetRoundResponse) {
     ...(response.round === undefined ? null : roundJson(response.round)),
     contributions: response.contributions.map(contributionJson),
     languages: response.languages.map(languageJson),
+    communities: response.communities.map(languageJson),
     diagnostics: diagnosticsJson(response.diagnostics),
   } satisfies Json
 }

@@ -1,4 +1,4 @@
-import type { Run } from '../gen/proto/tapestry/v1/operator_pb.ts'
+import type { Influence, Run } from '../gen/proto/tapestry/v1/operator_pb.ts'
 import { formatDuration } from './duration.ts'
 import { strategyJson } from './strategy-view.ts'
 import { formatTime, printable, table } from './terminal.ts'
@@ -22,7 +22,22 @@ export function runJson(run: Run) {
       continuous: policy?.continuous ?? false,
       maxNorm: policy?.maxNorm ?? 0,
       strategy: strategyJson(policy?.strategy),
+      influence: influenceJson(policy?.influence),
+      gate: policy?.gate ? { evidence: policy.gate.evidence, minTokens: policy.gate.minTokens } : null,
     },
+  }
+}
+
+/** Null when the coordinator is older than the choice. */
+function influenceJson(influence: Influence | undefined) {
+  if (influence === undefined) return null
+  const { weighting, caps, qualityFloor } = influence
+  return {
+    weighting: weighting ? { name: weighting.name, parameters: { ...weighting.parameters } } : null,
+    caps: caps
+      ? { node: caps.node, member: caps.member, jurisdiction: caps.jurisdiction, language: caps.language }
+      : null,
+    qualityFloor,
   }
 }
 

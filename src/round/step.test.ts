@@ -23,6 +23,8 @@ const policy: fc.Arbitrary<RunPolicy> = fc
     continuous: fc.boolean(),
     maxNorm: fc.constant(0),
     strategy: fc.constant(MEAN),
+    influence: fc.constant(DEFAULT_RUN_POLICY.influence),
+    gate: fc.constant(DEFAULT_RUN_POLICY.gate),
   })
   .map((fields) => ({ ...fields, quorum: Math.min(fields.quorum, fields.target) }))
 

@@ -51,6 +51,7 @@ export function roundMessage({ key, round, version }: RoundRow): MessageInitShap
     reason: 'reason' in round ? round.reason : '',
     last: key.number >= round.policy.rounds,
     strategy: strategyMessage(round.policy.strategy),
+    pairedEvidence: round.policy.gate.evidence === 'paired',
   }
 }
 

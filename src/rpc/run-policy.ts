@@ -1,6 +1,13 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
+import { DEFAULT_INFLUENCE, ensureInfluence, type Influence } from '../core/influence-choice.ts'
+import { DEFAULT_GATE, ensureGate, type ReleaseGate } from '../core/release-gate.ts'
 import { ensureStrategy, fewestContributions, MEAN, type Strategy } from '../core/strategy.ts'
-import type { RunPolicy as RunPolicyMessage, RunPolicySchema } from '../gen/proto/tapestry/v1/operator_pb.ts'
+import type {
+  Influence as InfluenceMessage,
+  ReleaseGate as ReleaseGateMessage,
+  RunPolicy as RunPolicyMessage,
+  RunPolicySchema,
+} from '../gen/proto/tapestry/v1/operator_pb.ts'
 import type { Strategy as StrategyMessage } from '../gen/proto/tapestry/v1/round_pb.ts'
 import { DEFAULT_RUN_POLICY, ensureRunPolicy, type RunPolicy } from '../round/policy.ts'
 import { strategyMessage } from './message.ts'
@@ -22,6 +29,8 @@ export function policyOf(message: RunPolicyMessage | undefined): RunPolicy {
     continuous: message.continuous,
     maxNorm: message.maxNorm,
     strategy,
+    influence: influenceOf(message.influence),
+    gate: gateOf(message.gate),
   })
 }
 
@@ -30,12 +39,47 @@ function strategyOf(message: StrategyMessage | undefined): Strategy {
   return message === undefined ? MEAN : ensureStrategy(message.name, message.parameters)
 }
 
+/** @throws TapestryError INVALID_ARGUMENT for an unknown weighting or floor, or a cap out of range. */
+function influenceOf(message: InfluenceMessage | undefined): Influence {
+  const { weighting, caps, floor } = DEFAULT_INFLUENCE
+  if (message === undefined) return DEFAULT_INFLUENCE
+  return ensureInfluence({
+    weighting: message.weighting === undefined ? weighting : choiceOf(message.weighting),
+    caps: {
+      node: message.caps?.node || caps.node,
+      member: message.caps?.member || caps.member,
+      jurisdiction: message.caps?.jurisdiction || caps.jurisdiction,
+      language: message.caps?.language || caps.language,
+    },
+    floor: message.qualityFloor || floor,
+  })
+}
+
+function choiceOf({
+  name,
+  parameters,
+}: {
+  readonly name: string
+  readonly parameters: Readonly<Record<string, number>>
+}) {
+  return { name, parameters: { ...parameters } }
+}
+
+/** @throws TapestryError INVALID_ARGUMENT for evidence that is unknown. */
+function gateOf(message: ReleaseGateMessage | undefined): ReleaseGate {
+  if (message === undefined) return DEFAULT_GATE
+  const { evidence, minTokens } = message
+  return ensureGate({ evidence: evidence || DEFAULT_GATE.evidence, minTokens: minTokens || DEFAULT_GATE.minTokens })
+}
+
 export function policyMessage(policy: RunPolicy): MessageInitShape<typeof RunPolicySchema> {
+  const { weighting, caps, floor } = policy.influence
   return {
     ...policy,
     joinWindowMs: BigInt(policy.joinWindowMs),
     collectWindowMs: BigInt(policy.collectWindowMs),
     evaluateWindowMs: BigInt(policy.evaluateWindowMs),
     strategy: strategyMessage(policy.strategy),
+    influence: { weighting: choiceOf(weighting), caps, qualityFloor: floor },
   }
 }

@@ -13,6 +13,8 @@ export const DOMAINS = {
   federation: 'tapestry/federation/v1',
   manifest: 'tapestry/manifest/v1',
   receipt: 'tapestry/receipt/v1',
+  record: 'tapestry/record/v1',
+  withdrawal: 'tapestry/withdrawal/v1',
 } as const
 
 export type Domain = (typeof DOMAINS)[keyof typeof DOMAINS]

@@ -4,7 +4,7 @@ import { TapestryError } from '../core/error.ts'
 import { ensureFederationId, ensureNodeId, ensureRunId } from '../core/ids.ts'
 import { ensureLanguageTag, type LanguageTag } from '../core/language-tag.ts'
 import { accept, type Rejection, reject, type Verdict } from '../core/rejection.ts'
-import { branded, digestSchema } from './parsing.ts'
+import { branded, digestSchema, printableText } from './parsing.ts'
 
 /** The largest document that a node may sign: 10,000 languages is far beyond any node, and parsing stays cheap. */
 export const MAX_DOCUMENT_BYTES = 1024 * 1024
@@ -16,8 +16,6 @@ const MAX_LOSS = 10_000
 const MAX_COUNT = 1e15
 /** Labels, not essays. */
 const MAX_COMMUNITY = 128
-/** No line breaks, no control characters, nothing that reorders the text around it; joiners are needed by some scripts. */
-const PRINTABLE = /^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]*$/u
 
 /** Mean loss over held-out text. */
 export type Score = {
@@ -48,7 +46,7 @@ export const scoreSchema = z.strictObject({
 
 export const languageKeyFields = {
   language: branded(ensureLanguageTag),
-  community: z.string().max(MAX_COMMUNITY).regex(PRINTABLE),
+  community: printableText(MAX_COMMUNITY),
 }
 
 /** What every signed report of a node says about where it belongs. */

@@ -9,6 +9,7 @@ import { type RunningCoordinator, startCoordinator } from '../src/cli/start-coor
 import { type RunningWorker, startWorkerProcess } from '../src/cli/start-worker.ts'
 import { canonicalBytes } from '../src/core/canonical-json.ts'
 import type { Clock, Millis } from '../src/core/clock.ts'
+import { DEFAULT_DEMANDS } from '../src/core/demands.ts'
 import { ensureRunId, type FederationId, type RoundKey, type RunId } from '../src/core/ids.ts'
 import { MEAN } from '../src/core/strategy.ts'
 import { OperatorService } from '../src/gen/proto/tapestry/v1/operator_pb.ts'
@@ -23,6 +24,7 @@ import { createNodeDirectory, type NodeDirectory } from '../src/participant/node
 import { parameterSpecs } from '../src/plan/parameters.ts'
 import { PLAN_FORMAT, type PlanSpec } from '../src/plan/spec.ts'
 import type { RunPolicy } from '../src/round/policy.ts'
+import { demandsMessage } from '../src/rpc/run-policy.ts'
 import type { Store } from '../src/store/store.ts'
 import { type Place, TestNode } from './e2e/test-node.ts'
 import { TEXT_LANGUAGES, writeTexts } from './e2e/texts.ts'
@@ -222,13 +224,17 @@ export class TestNetwork {
   async createRun(run: string, policy: Partial<RunPolicy> = {}, spec = this.#options.spec): Promise<RunId> {
     const plan = canonicalBytes(spec ?? MICRO_SPEC)
     const whole = { ...usualPolicy(this.#options.participants ?? 0), ...this.#options.policy, ...policy }
-    const { joinWindowMs, collectWindowMs, evaluateWindowMs, ...rest } = whole
+    const { joinWindowMs, collectWindowMs, evaluateWindowMs, demands, ...rest } = whole
     const windows = {
       joinWindowMs: BigInt(joinWindowMs),
       collectWindowMs: BigInt(collectWindowMs),
       evaluateWindowMs: BigInt(evaluateWindowMs),
     }
-    await this.operator.call(OperatorService.method.createRun, { run, plan, policy: { ...rest, ...windows } })
+    await this.operator.call(OperatorService.method.createRun, {
+      run,
+      plan,
+      policy: { ...rest, ...windows, demands: demandsMessage(demands) },
+    })
     return ensureRunId(run)
   }
 
@@ -274,7 +280,16 @@ const ENDED: ReadonlySet<RoundPhase> = new Set([RoundPhase.PUBLISHED, RoundPhase
 function usualPolicy(participants: number): RunPolicy {
   const target = Math.max(1, participants)
   const windows = { joinWindowMs: WINDOW_MS, collectWindowMs: WINDOW_MS, evaluateWindowMs: WINDOW_MS }
-  return { target, quorum: target, ...windows, rounds: 1000, continuous: false, maxNorm: 0, strategy: MEAN }
+  return {
+    target,
+    quorum: target,
+    ...windows,
+    rounds: 1000,
+    continuous: false,
+    maxNorm: 0,
+    strategy: MEAN,
+    demands: DEFAULT_DEMANDS,
+  }
 }
 
 function languageFor(index: number): string {

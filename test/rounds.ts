@@ -95,6 +95,7 @@ export const TEST_POLICY: RunPolicy = {
   continuous: true,
   maxNorm: 0,
   strategy: MEAN,
+  demands: null,
 }
 
 /** The n-th node's id. */
@@ -171,6 +172,7 @@ async function contribute(coordinator: TestCoordinator, key: RoundKey, n: number
       norm: Math.abs(value),
       weight: null,
       languages: [report],
+      records: [],
       acceptedAt: clock.now(),
     })
     await tx.setStanding(key, node, 'accepted')

@@ -5,6 +5,7 @@ import { verifyPlan } from '../plan/plan.ts'
 import { randomFrom } from '../plan/random.ts'
 import type { PlanSpec } from '../plan/spec.ts'
 import { type Corpus, loadDataset } from './dataset.ts'
+import { Guard } from './exclusions.ts'
 import type { Progress, Score, ScoreResult, ScoreTask, TrainedLanguage, TrainResult, TrainTask } from './messages.ts'
 import { ProgressMeter } from './progress-meter.ts'
 import { openScorer, type Scorer } from './scoring.ts'
@@ -18,7 +19,8 @@ export async function runTrain(task: TrainTask, onProgress: (progress: Progress)
   const started = performance.now()
   const { spec } = task.plan
   const graphs = verifyPlan(task.plan)
-  const corpora = await loadDataset(task.sources, splitOf(spec))
+  const guard = new Guard(task.exclusions)
+  const corpora = await loadDataset(task.sources, splitOf(spec), guard)
   const parameters = parameterSpecs(spec)
   const weights = await readWeights(task.baseWeights, parameters)
   const base = copyOf(weights, parameters)
@@ -41,7 +43,8 @@ export async function runTrain(task: TrainTask, onProgress: (progress: Progress)
   await writeDelta(task.outDelta, weights, base, parameters)
   const languages = corpora.map((corpus) => trainedLanguage(corpus, mix, before, after))
   const { lossFirst, lossLast } = meter
-  return { kind: 'train', languages, steps: spec.training.localSteps, lossFirst, lossLast, ...usageSince(started) }
+  const { localSteps: steps } = spec.training
+  return { kind: 'train', languages, excluded: guard.excluded, steps, lossFirst, lossLast, ...usageSince(started) }
 }
 
 /** Runs a score task in this process. */
@@ -49,7 +52,7 @@ export async function runScore(task: ScoreTask): Promise<ScoreResult> {
   const started = performance.now()
   const { spec } = task.plan
   const graphs = verifyPlan(task.plan)
-  const corpora = await loadDataset(task.sources, splitOf(spec))
+  const corpora = await loadDataset(task.sources, splitOf(spec), new Guard(task.exclusions))
   const scorer = await openScorer(spec, graphs.score)
   const weights: ScoreResult['weights'][number][] = []
   for (const { name, path } of task.weights) {
@@ -87,7 +90,7 @@ function trainedLanguage(
   before: ReadonlyMap<Corpus, Score>,
   after: ReadonlyMap<Corpus, Score>,
 ): TrainedLanguage {
-  const { tokens, begun } = mix.drawn(corpus)
+  const { tokens, begun, records } = mix.drawn(corpus)
   return {
     language: corpus.language,
     community: corpus.community,
@@ -96,6 +99,7 @@ function trainedLanguage(
     heldOutTokens: countedTokens(corpus.heldOut),
     before: scoreOf(before, corpus),
     after: scoreOf(after, corpus),
+    records: [...records].map(([record, count]) => ({ record, tokens: count })),
   }
 }
 

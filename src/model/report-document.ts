@@ -61,12 +61,11 @@ export const placeFields = {
 /**
  * Reads the canonical JSON of a signed document.
  * @returns rejection MALFORMED for bytes that are not the canonical encoding of such a document, INVALID_REPORT for
- *   numbers, tags or pairs under `languages` that cannot be true.
+ *   numbers, tags or pairs under `languages` or `records` that cannot be true.
  */
-export function parseDocument<T extends { readonly languages: readonly LanguageKey[] } & { [K in keyof T]: Json }>(
-  bytes: Uint8Array,
-  schema: z.ZodType<T>,
-): Verdict<T> {
+export function parseDocument<
+  T extends { readonly languages: readonly LanguageKey[] } & { [K in keyof T]: Json | undefined },
+>(bytes: Uint8Array, schema: z.ZodType<T>): Verdict<T> {
   if (bytes.byteLength > MAX_DOCUMENT_BYTES) {
     return reject('MALFORMED', `the document has ${bytes.byteLength} bytes; at most ${MAX_DOCUMENT_BYTES} are read`)
   }
@@ -84,10 +83,9 @@ export function parseDocument<T extends { readonly languages: readonly LanguageK
  * Encodes a document for signing, its languages in order of tag and community.
  * @throws TapestryError INVALID_ARGUMENT when a coordinator would refuse it.
  */
-export function encodeDocument<T extends { readonly languages: readonly LanguageKey[] } & { [K in keyof T]: Json }>(
-  document: T,
-  parse: (bytes: Uint8Array) => Verdict<T>,
-): Uint8Array {
+export function encodeDocument<
+  T extends { readonly languages: readonly LanguageKey[] } & { [K in keyof T]: Json | undefined },
+>(document: T, parse: (bytes: Uint8Array) => Verdict<T>): Uint8Array {
   const languages = [...document.languages].sort((a, b) => compare(pairOf(a), pairOf(b)))
   const bytes = canonicalBytes({ ...document, languages } satisfies Json)
   const verdict = parse(bytes)
@@ -107,7 +105,7 @@ function parseJson(bytes: Uint8Array): unknown {
 function rejectionOf(error: z.ZodError): Rejection {
   const issue = error.issues[0]
   const path = issue?.path.map(String).join('.') ?? ''
-  const reason = issue?.path[0] === 'languages' ? 'INVALID_REPORT' : 'MALFORMED'
+  const reason = issue?.path[0] === 'languages' || issue?.path[0] === 'records' ? 'INVALID_REPORT' : 'MALFORMED'
   return {
     reason,
     detail: `${path === '' ? 'the document' : path}: ${issue?.message ?? 'not understood'}`.slice(0, 300),

@@ -23,6 +23,7 @@ const policy: fc.Arbitrary<RunPolicy> = fc
     continuous: fc.boolean(),
     maxNorm: fc.constant(0),
     strategy: fc.constant(MEAN),
+    demands: fc.constant(null),
   })
   .map((fields) => ({ ...fields, quorum: Math.min(fields.quorum, fields.target) }))
 

@@ -10,6 +10,7 @@ import { parsePlan } from '../plan/plan.ts'
 import { advanceRound } from '../store/advance.ts'
 import type { ContributionRow, NodeRow, RoundRow } from '../store/records.ts'
 import type { Reader, Tx } from '../store/store.ts'
+import { admitContribution } from './admission.ts'
 import type { NodePrincipal } from './auth.ts'
 import { signatureOf } from './message.ts'
 import { keyOf, recordRefusal } from './submission.ts'
@@ -49,6 +50,14 @@ async function judge(
   if (!signed.ok) return signed
   const place = await placeOf(context.store.reader, signed.value, node)
   if (!place.ok || place.value === 'stored') return place.ok ? accept(id) : place
+  const admitted = await admitContribution(
+    context.store.reader,
+    signed.value.manifest,
+    node,
+    place.value.round,
+    context.clock.now(),
+  )
+  if (!admitted.ok) return admitted
   const payload = await inspectPayload(context, signed.value.manifest, place.value)
   if (!payload.ok) return payload
   return context.store.transact('submit-contribution', (tx) =>
@@ -131,8 +140,10 @@ async function store(context: Context, tx: Tx, signed: Signed, node: NodeRow, no
   if ((await tx.payloadOwners(signed.manifest.payloadDigest)).some((owner) => owner !== node.id)) {
     return reject('REPLAYED', 'this payload is the contribution of another node')
   }
-  const { key } = place.value
+  const { key, round } = place.value
   const now = context.clock.now()
+  const admitted = await admitContribution(tx, signed.manifest, node, round, now)
+  if (!admitted.ok) return admitted
   const entry = await tx.rosterEntry(key, node.id)
   await tx.createContribution(contributionRow(signed, node, norm, now))
   await tx.setStanding(key, node.id, 'accepted')
@@ -158,6 +169,9 @@ function contributionRow(
     norm,
     weight: null,
     languages: manifest.languages,
+    records: (manifest.records ?? []).flatMap(({ digest, languages }) =>
+      languages.map((used) => ({ record: digest, ...used })),
+    ),
     acceptedAt: now,
   }
 }

@@ -1,4 +1,5 @@
 import { type Database, openClient } from './database.ts'
+import { datasetRecordReads, datasetRecordWrites } from './dataset-records.ts'
 import { diagnosticsReads, diagnosticsWrites } from './diagnostics.ts'
 import { faultOf } from './fault.ts'
 import { jobReads, jobWrites } from './jobs.ts'
@@ -52,6 +53,7 @@ async function inTransaction<T>(database: Database, work: (tx: Tx) => Promise<T>
 function readerOf(database: Database): Reader {
   return {
     ...memberReads(database),
+    ...datasetRecordReads(database),
     ...roundReads(database),
     ...submissionReads(database),
     ...diagnosticsReads(database),
@@ -65,6 +67,7 @@ function txOf(database: Database, notify: (notice: Notice) => void): Tx {
   return {
     ...readerOf(database),
     ...memberWrites(database),
+    ...datasetRecordWrites(database),
     ...roundWrites(database, notify),
     ...submissionWrites(database),
     ...diagnosticsWrites(database),

@@ -1,4 +1,4 @@
-import type { Run } from '../gen/proto/tapestry/v1/operator_pb.ts'
+import type { Demands, Run } from '../gen/proto/tapestry/v1/operator_pb.ts'
 import { formatDuration } from './duration.ts'
 import { strategyJson } from './strategy-view.ts'
 import { formatTime, printable, table } from './terminal.ts'
@@ -22,8 +22,16 @@ export function runJson(run: Run) {
       continuous: policy?.continuous ?? false,
       maxNorm: policy?.maxNorm ?? 0,
       strategy: strategyJson(policy?.strategy),
+      demands: demandsJson(policy?.demands),
     },
   }
+}
+
+/** Null when the run takes contributions without records. */
+function demandsJson(demands: Demands | undefined) {
+  if (demands === undefined || demands.withoutRecords) return null
+  const { licence, uses, stage, coordinatedIn } = demands
+  return { licence, uses, stage, coordinatedIn: coordinatedIn || null }
 }
 
 /** Runs for people. */
@@ -36,6 +44,7 @@ export function runsTable(runs: readonly Run[]): string {
       { title: 'TARGET', align: 'right' },
       { title: 'QUORUM', align: 'right' },
       { title: 'STRATEGY' },
+      { title: 'LICENCE' },
       { title: 'COLLECTS FOR', align: 'right' },
       { title: 'CREATED' },
     ],
@@ -46,6 +55,7 @@ export function runsTable(runs: readonly Run[]): string {
       String(run.policy?.target ?? 0),
       String(run.policy?.quorum ?? 0),
       printable(run.policy?.strategy?.name ?? '-'),
+      printable(run.policy?.demands?.licence || '-'),
       formatDuration(Number(run.policy?.collectWindowMs ?? 0n)),
       formatTime(Number(run.createdMs)),
     ]),

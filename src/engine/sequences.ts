@@ -55,7 +55,7 @@ export function* trainingSequences(
       let start = 0
       for (; buffer.length - start > length; start += length) {
         const sequence = sequenceAt(buffer, start, length)
-        yield { sequence, begun, records: countedByRecord(sequence, records.slice(start + 1)) }
+        yield { sequence, begun, records: countedByRecord(sequence, records.slice(start + 1, start + 1 + length)) }
       }
       buffer = buffer.slice(start)
       records = records.slice(start)
@@ -63,7 +63,7 @@ export function* trainingSequences(
   }
 }
 
-/** @param records of each label, and maybe of more */
+/** @param records of each label */
 function countedByRecord({ labels }: Sequence, records: readonly (string | undefined)[]): Map<string, number> {
   const counts = new Map<string, number>()
   for (const [index, label] of labels.entries()) {

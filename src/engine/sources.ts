@@ -58,7 +58,7 @@ function languageOf(path: string): LanguageTag {
  * The files of a source, in order of name.
  * @throws TapestryError DATA_INVALID when there are none, or when one is not a regular file.
  */
-async function filesOf({ path }: DataSource): Promise<string[]> {
+export async function filesOf({ path }: DataSource): Promise<string[]> {
   const status = await statusOf(path)
   if (status.isFile()) return [path]
   if (!status.isDirectory()) throw dataInvalid(path, 'neither a file nor a directory')

@@ -1,9 +1,12 @@
 import { z } from 'zod'
+import { DEFAULT_DEMANDS, STAGES, type Stage, USES, type Use } from '../../core/demands.ts'
+import { TapestryError } from '../../core/error.ts'
+import type { Jurisdiction } from '../../core/jurisdiction.ts'
 import { fewestContributions, MEAN, STRATEGY_NAMES, type Strategy } from '../../core/strategy.ts'
 import { OperatorService } from '../../gen/proto/tapestry/v1/operator_pb.ts'
 import { DEFAULT_RUN_POLICY } from '../../round/policy.ts'
 import { defineCommand, flag, setting } from '../command.ts'
-import { channelName, duration, measure, runId, strategy, wholeNumber } from '../input.ts'
+import { channelName, duration, jurisdiction, measure, releaseLicence, runId, strategy, wholeNumber } from '../input.ts'
 import { OPERATOR_INPUT, OPERATOR_OPTIONS, withOperator } from '../operator-client.ts'
 import { PRESET_NAMES, planSpecBytes } from '../plan-choice.ts'
 import { shortDigest } from '../terminal.ts'
@@ -33,6 +36,11 @@ export const runCreate = defineCommand({
     flag('--no-continuous', 'open rounds by hand'),
     setting('--max-norm <x>', 'largest accepted norm of a delta (no limit)'),
     setting('--strategy <name:parameter=n,...>', `how contributions merge: ${STRATEGY_NAMES.join(', ')} (mean)`),
+    setting('--licence <id>', `SPDX id or LicenseRef that checkpoints are released under (${DEFAULT_DEMANDS.licence})`),
+    flag('--use <use...>', `what the run does with data: ${USES.join(', ')} (${DEFAULT_DEMANDS.uses.join(', ')})`),
+    setting('--stage <stage>', `how far its models reach: ${STAGES.join(', ')} (${DEFAULT_DEMANDS.stage})`),
+    setting('--coordinated-in <place>', 'where the run is coordinated, as ISO 3166 (not said)'),
+    flag('--without-records', 'take contributions that name no dataset records'),
     setting('--channel <name>', 'channel that published checkpoints move (global)'),
   ],
   input: z.object({
@@ -53,6 +61,11 @@ export const runCreate = defineCommand({
     continuous: z.boolean().optional(),
     maxNorm: measure.optional(),
     strategy: strategy.optional(),
+    licence: releaseLicence.optional(),
+    use: z.array(z.enum(USES)).optional(),
+    stage: z.enum(STAGES).optional(),
+    coordinatedIn: jurisdiction.optional(),
+    withoutRecords: z.boolean().default(false),
     channel: channelName.optional(),
   }),
   async run(input, { env }) {
@@ -78,6 +91,11 @@ type PolicyInput = {
   readonly continuous?: boolean | undefined
   readonly maxNorm?: number | undefined
   readonly strategy?: Strategy | undefined
+  readonly licence?: string | undefined
+  readonly use?: readonly Use[] | undefined
+  readonly stage?: Stage | undefined
+  readonly coordinatedIn?: Jurisdiction | undefined
+  readonly withoutRecords: boolean
 }
 
 /** A smaller target than the default quorum means: all of them. A strategy that needs more than the default gets it. */
@@ -95,5 +113,20 @@ function policyOf(input: PolicyInput) {
     continuous: input.continuous ?? DEFAULT_RUN_POLICY.continuous,
     maxNorm: input.maxNorm ?? DEFAULT_RUN_POLICY.maxNorm,
     strategy: { name, parameters: { ...parameters } },
+    demands: demandsOf(input),
+  }
+}
+
+/** What is left out takes the coordinator's default. */
+function demandsOf({ licence, use, stage, coordinatedIn, withoutRecords }: PolicyInput) {
+  if (withoutRecords && (licence ?? use ?? stage ?? coordinatedIn) !== undefined) {
+    throw new TapestryError('INVALID_ARGUMENT', '--without-records leaves nothing to ask of records')
+  }
+  return {
+    withoutRecords,
+    licence: licence ?? '',
+    uses: [...(use ?? [])],
+    stage: stage ?? '',
+    coordinatedIn: coordinatedIn ?? '',
   }
 }

@@ -19,6 +19,7 @@ import { VOCABULARY_SIZE } from '../src/model/tokenizer.ts'
 import { ensureAddress } from '../src/participant/address.ts'
 import { type Channel, type ClientIdentity, openChannel } from '../src/participant/channel.ts'
 import { openNodeClient } from '../src/participant/client.ts'
+import { addDataset } from '../src/participant/datasets.ts'
 import { joinFederation } from '../src/participant/enrolment.ts'
 import { createNodeDirectory, type NodeDirectory } from '../src/participant/node-directory.ts'
 import { parameterSpecs } from '../src/plan/parameters.ts'
@@ -26,6 +27,7 @@ import { PLAN_FORMAT, type PlanSpec } from '../src/plan/spec.ts'
 import type { RunPolicy } from '../src/round/policy.ts'
 import { demandsMessage } from '../src/rpc/run-policy.ts'
 import type { Store } from '../src/store/store.ts'
+import { datasetTerms } from './dataset-records.ts'
 import { type Place, TestNode } from './e2e/test-node.ts'
 import { TEXT_LANGUAGES, writeTexts } from './e2e/texts.ts'
 import { until } from './e2e/waiting.ts'
@@ -208,7 +210,9 @@ export class TestNetwork {
     community = '',
   ): Promise<NodeDirectory> {
     const sources = await writeTexts(join(this.root, 'texts', name), name, languages, community)
-    return createNodeDirectory(join(this.root, 'nodes', name), { name, sources })
+    const directory = await createNodeDirectory(join(this.root, 'nodes', name), { name, sources })
+    await addDataset(directory, datasetTerms({ languages: sources.map(({ language }) => language) }), sources)
+    return directory
   }
 
   /** A node that has joined. */

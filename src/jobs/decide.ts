@@ -8,7 +8,7 @@ import { decideRelease, type LanguageScore } from '../policy/release.ts'
 import type { EvaluatingRound } from '../round/round.ts'
 import { advanceRound } from '../store/advance.ts'
 import type { Blob } from '../store/blob-store.ts'
-import { buildCheckpoint, type CheckpointFacts, recordCheckpoint } from '../store/publish.ts'
+import { buildCheckpoint, type CheckpointFacts, recordCheckpoint, releaseLicence } from '../store/publish.ts'
 import type { CheckpointRow, ContributionRow, RunRow } from '../store/records.ts'
 import { measurePublicSets } from './public-sets.ts'
 import { finish, subjectOf, type Task } from './task.ts'
@@ -79,7 +79,8 @@ async function build(
     scores: Object.fromEntries(languages.map(scoresEntry)),
   }
   const plan = parsePlan(Buffer.from(run.plan, 'utf8'))
-  return buildCheckpoint(context, signer, facts, plan, { weights, optimizerState }, context.clock.now())
+  const release = { plan, licence: releaseLicence(round.policy) }
+  return buildCheckpoint(context, signer, facts, release, { weights, optimizerState }, context.clock.now())
 }
 
 async function requireBlob({ blobs }: Context, digest: Digest): Promise<Blob> {

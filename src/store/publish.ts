@@ -1,5 +1,6 @@
 import type { Context, ReleaseSigner } from '../context.ts'
 import type { Millis } from '../core/clock.ts'
+import { DEFAULT_DEMANDS } from '../core/demands.ts'
 import { type Digest, digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import type { ChannelName, RunId } from '../core/ids.ts'
@@ -24,11 +25,16 @@ export const WEIGHTS_FILE = 'model.safetensors'
 /** Where a checkpoint keeps what its strategy's optimizer remembers; absent for strategies that keep nothing. */
 export const OPTIMIZER_FILE = 'optimizer.safetensors'
 
-/** Merged from contributions to an open base, so released under the project's own terms. */
-const LICENSE = 'apache-2.0'
-
 /** What a checkpoint says about itself besides its files. Holds no time: see Manifest. */
 export type CheckpointFacts = Omit<Manifest, 'files' | 'format' | 'federation' | 'plan'>
+
+/** What the checkpoints of a run have in common: its plan, and the licence they are released under. */
+export type Release = { readonly plan: Plan; readonly licence: string }
+
+/** What a run releases under; one that asks nothing of records, under what all did before there were any. */
+export function releaseLicence({ demands }: RunPolicy): string {
+  return (demands ?? DEFAULT_DEMANDS).licence
+}
 
 /** A run as its operator asks for it. */
 export type NewRun = { readonly id: RunId; readonly policy: RunPolicy; readonly channel: ChannelName }
@@ -49,14 +55,14 @@ export async function buildCheckpoint(
   { blobs, federation }: Pick<Publisher, 'blobs' | 'federation'>,
   signer: ReleaseSigner,
   facts: CheckpointFacts,
-  plan: Plan,
+  { plan, licence }: Release,
   { weights, optimizerState }: CheckpointTensors,
   now: Millis,
 ): Promise<CheckpointRow> {
   const source = { ...facts, format: 'tapestry-manifest/1', federation, plan: planDigest(plan) } as const
   const files: CheckpointFileRow[] = [{ path: WEIGHTS_FILE, ...weights }]
   if (optimizerState !== undefined) files.push({ path: OPTIMIZER_FILE, ...optimizerState })
-  for (const { path, bytes } of smallFiles(source, plan)) files.push({ path, ...(await blobs.put(bytes)) })
+  for (const { path, bytes } of smallFiles(source, plan, licence)) files.push({ path, ...(await blobs.put(bytes)) })
   const manifest = manifestBytes({ ...source, files })
   return {
     digest: digestOf(manifest),
@@ -96,7 +102,8 @@ export async function publishInitialCheckpoint(
   refuseExisting(run, await context.store.reader.run(run.id))
   const weights = await context.blobs.put(initialWeights(plan))
   const facts = initialFacts(run.id, policy.strategy)
-  const checkpoint = await buildCheckpoint(context, signer, facts, plan, { weights, optimizerState: undefined }, now)
+  const release = { plan, licence: releaseLicence(policy) }
+  const checkpoint = await buildCheckpoint(context, signer, facts, release, { weights, optimizerState: undefined }, now)
   const row: RunRow = {
     id: run.id,
     policy,
@@ -113,6 +120,7 @@ export async function publishInitialCheckpoint(
 
 async function createRun(tx: Tx, run: RunRow, checkpoint: CheckpointRow, now: Millis): Promise<void> {
   refuseExisting(run, await tx.run(run.id))
+  refuseOtherLicence(run, await tx.runs())
   await tx.createRun(run)
   await tx.createCheckpoint(checkpoint)
   if ((await tx.channel(run.channel)) === undefined) await tx.moveChannel(run.channel, checkpoint.digest, now)
@@ -122,16 +130,27 @@ function refuseExisting(run: { readonly id: RunId }, found: RunRow | undefined):
   if (found !== undefined) throw new TapestryError('ALREADY_EXISTS', `there is already a run ${run.id}`)
 }
 
+/** A channel stands for one licence: whoever follows it must not find another behind the same name. */
+function refuseOtherLicence(run: RunRow, runs: readonly RunRow[]): void {
+  const licence = releaseLicence(run.policy)
+  const other = runs.find((one) => one.channel === run.channel && releaseLicence(one.policy) !== licence)
+  if (other === undefined) return
+  const there = `channel ${run.channel} carries ${releaseLicence(other.policy)}, by run ${other.id}`
+  throw new TapestryError('FAILED_PRECONDITION', `${there}: it cannot carry ${licence} too`, {
+    hint: 'name another channel for this run',
+  })
+}
+
 function initialFacts(run: RunId, strategy: Strategy): CheckpointFacts {
   const nothing: readonly Digest[] = []
   return { run, version: 0, round: 0, parents: nothing, base: null, strategy, contributions: [], scores: {} }
 }
 
 /** Everything but the weights. Small: held in memory. */
-function smallFiles(source: Omit<Manifest, 'files'>, plan: Plan): ModelFile[] {
+function smallFiles(source: Omit<Manifest, 'files'>, plan: Plan, licence: string): ModelFile[] {
   const { architecture } = plan.spec
   const name = `${source.run} v${source.version}`
-  const card = modelCard(source, { name, license: LICENSE, architecture })
+  const card = modelCard(source, { name, license: licence, architecture })
   return [
     { path: 'config.json', bytes: llamaConfigJson(architecture, { dtype: 'float32' }) },
     ...tokenizerFiles(),

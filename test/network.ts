@@ -225,7 +225,12 @@ export class TestNetwork {
     return node
   }
 
-  async createRun(run: string, policy: Partial<RunPolicy> = {}, spec = this.#options.spec): Promise<RunId> {
+  async createRun(
+    run: string,
+    policy: Partial<RunPolicy> = {},
+    spec = this.#options.spec,
+    channel = '',
+  ): Promise<RunId> {
     const plan = canonicalBytes(spec ?? MICRO_SPEC)
     const whole = { ...usualPolicy(this.#options.participants ?? 0), ...this.#options.policy, ...policy }
     const { joinWindowMs, collectWindowMs, evaluateWindowMs, demands, ...rest } = whole
@@ -234,11 +239,8 @@ export class TestNetwork {
       collectWindowMs: BigInt(collectWindowMs),
       evaluateWindowMs: BigInt(evaluateWindowMs),
     }
-    await this.operator.call(OperatorService.method.createRun, {
-      run,
-      plan,
-      policy: { ...rest, ...windows, demands: demandsMessage(demands) },
-    })
+    const message = { ...rest, ...windows, demands: demandsMessage(demands) }
+    await this.operator.call(OperatorService.method.createRun, { run, plan, policy: message, channel })
     return ensureRunId(run)
   }
 

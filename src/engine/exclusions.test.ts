@@ -24,7 +24,10 @@ async function source(files: Record<string, string>, folder = 'sw') {
 }
 
 /** Every line that is left, trained on or held out. */
-async function left(exclusions: { paths?: string[]; terms?: string[] }, ...sources: Awaited<ReturnType<typeof source>>[]) {
+async function left(
+  exclusions: { paths?: string[]; terms?: string[] },
+  ...sources: Awaited<ReturnType<typeof source>>[]
+) {
   const guard = new Guard({ paths: [], terms: [], ...exclusions })
   const corpora = await loadDataset(sources, split, guard)
   const documents = corpora.flatMap(({ train, heldOut }) => [...train, ...heldOut])
@@ -40,7 +43,10 @@ describe('protected terms', () => {
     ['inside a word', 'mwali', 'themwalirite'],
   ])('keep a line out %s', async (_, term, line) => {
     const text = await source({ 'a.txt': `moja\nmbili\n${line}\n` })
-    expect(await left({ terms: [term] }, text)).toEqual({ lines: ['mbili', 'moja'], excluded: { files: 0, documents: 1 } })
+    expect(await left({ terms: [term] }, text)).toEqual({
+      lines: ['mbili', 'moja'],
+      excluded: { files: 0, documents: 1 },
+    })
   })
 
   it('keep all of a long line out, not a piece of it', async () => {
@@ -59,7 +65,10 @@ describe('protected paths', () => {
   ])('keep files out: %s', async (_, paths) => {
     const open = await source({ 'a.txt': 'moja\nmbili\n' })
     const hidden = await source({ 'b.txt': 'siri\nsiri mbili\n' }, 'sacred')
-    expect(await left({ paths }, open, hidden)).toEqual({ lines: ['mbili', 'moja'], excluded: { files: 1, documents: 0 } })
+    expect(await left({ paths }, open, hidden)).toEqual({
+      lines: ['mbili', 'moja'],
+      excluded: { files: 1, documents: 0 },
+    })
   })
 
   it('keep out an absolute path, and what a link leads to', async () => {

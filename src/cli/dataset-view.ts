@@ -37,7 +37,7 @@ export function datasetsTable(datasets: readonly Dataset[], sources: readonly Da
     ],
     datasets.map((dataset) => {
       const { id, languages, licence, consent, uses } = dataset.terms
-      const until = consent.expires ?? 'withdrawn'
+      const until = consent.expires ?? 'no end'
       const texts = textsOf(id, sources).join(', ') || '-'
       return [id, languages.join(', '), licence, until, uses.join(', '), stateOf(dataset), texts]
     }),

@@ -4,7 +4,7 @@ import type { Digest } from '../core/digest.ts'
 import type { NodeId, RecordId } from '../core/ids.ts'
 import { type Jurisdiction, liesWithin } from '../core/jurisdiction.ts'
 import { accept, type Rejection, reject, type Verdict } from '../core/rejection.ts'
-import type { DatasetRecord } from './dataset-record.ts'
+import type { Consent, DatasetRecord } from './dataset-record.ts'
 import { dayOf, endOf, startOf } from './day.ts'
 import { canMeet, carriedBy, licenceTerms } from './licence.ts'
 
@@ -77,11 +77,10 @@ export function admitTogether(
  */
 function notWithdrawn(record: DatasetRecord, withdrawn: readonly Withdrawn[]): Verdict<void> {
   const { consent, content } = record
-  const shared = consent.kind === 'licence' || consent.kind === 'statute' || consent.kind === 'public-domain'
   for (const { at, ...gone } of withdrawn) {
     const renewed = consent.evidence !== gone.evidence && startOf(consent.granted) >= startOf(dayOf(at))
     const named = record.node === gone.node && record.id === gone.id
-    const same = named || content === gone.content || (!shared && consent.evidence === gone.evidence)
+    const same = named || content === gone.content || restsOn(consent, gone.evidence)
     if (!same || renewed) continue
     return reject(
       'CONSENT_WITHDRAWN',
@@ -89,6 +88,12 @@ function notWithdrawn(record: DatasetRecord, withdrawn: readonly Withdrawn[]): V
     )
   }
   return accept(undefined)
+}
+
+/** Whether a consent falls with this evidence. */
+export function restsOn({ kind, evidence }: Consent, gone: Digest): boolean {
+  const shared = kind === 'licence' || kind === 'statute' || kind === 'public-domain'
+  return !shared && evidence === gone
 }
 
 function inForce({ id, consent }: DatasetRecord, { now, until }: Occasion): Verdict<void> {

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { z } from 'zod'
 import { STAGES, USES } from '../../core/demands.ts'
 import { addDataset, readTermsBeside } from '../../participant/datasets.ts'
@@ -66,7 +67,7 @@ export const datasetAdd = defineCommand({
     const declared =
       data === undefined ? candidates.filter(({ language }) => terms.languages.includes(language)) : candidates
     const path = await addDataset(directory, terms, declared)
-    const texts = declared.map((source) => source.path)
+    const texts = declared.map((source) => resolve(source.path))
     return {
       json: { id: terms.id, file: path, texts },
       text: `dataset ${terms.id} declares ${texts.join(', ')}\nread and correct it: ${path}\nsee what would happen: tapestry node run --dry-run`,

@@ -2,10 +2,11 @@ import { z } from 'zod'
 import { TapestryError } from '../../core/error.ts'
 import { privateKeyFromPem } from '../../core/signature.ts'
 import { openNodeClient } from '../../participant/client.ts'
-import { readDataset } from '../../participant/dataset-file.ts'
+import { type Dataset, readDataset, readDatasets } from '../../participant/dataset-file.ts'
 import { type Declarant, tellWithdrawal, withdraw } from '../../participant/declare.ts'
 import { openNodeDirectory, requireKey, requireMembership } from '../../participant/node-directory.ts'
 import { readPolicy } from '../../participant/policy-file.ts'
+import { restsOn } from '../../policy/admission.ts'
 import { dayOf } from '../../policy/day.ts'
 import { defineCommand, flag, setting } from '../command.ts'
 import { defaultNodeDirectory } from '../directories.ts'
@@ -38,12 +39,23 @@ export const datasetWithdraw = defineCommand({
       if (dataset.withdrawal === undefined) await withdraw(node, dataset, dayOf(clock.now()))
       const told = await tell(node, id, (message) => output.note(message))
       const how = told ? 'the coordinator refuses it from now on' : 'the coordinator is told when the node runs next'
-      return { json: { id, withdrawn: true, told }, text: `dataset ${id} is withdrawn: ${how}\n${REMAINS}` }
+      const others = await fallingWith(node, dataset)
+      const also = others.length === 0 ? '' : `\nresting on the same evidence, refused with it: ${others.join(', ')}`
+      return {
+        json: { id, withdrawn: true, told, others },
+        text: `dataset ${id} is withdrawn: ${how}${also}\n${REMAINS}`,
+      }
     } finally {
       client.close()
     }
   },
 })
+
+/** Other datasets of this node whose consent was the same paper. */
+async function fallingWith({ directory }: Declarant, { terms }: Dataset): Promise<string[]> {
+  const others = (await readDatasets(directory)).filter((other) => other.terms.id !== terms.id)
+  return others.filter((other) => restsOn(other.terms.consent, terms.consent.evidence)).map((other) => other.terms.id)
+}
 
 /** A coordinator that cannot be reached does not keep a consent alive: the node itself stops using the data at once. */
 async function tell(node: Declarant, id: Parameters<typeof readDataset>[1], note: (text: string) => void) {

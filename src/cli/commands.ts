@@ -27,6 +27,7 @@ export const COMMANDS: ReadonlyMap<string, () => Promise<Definition>> = new Map(
   ['round inspect', async () => (await import('./commands/round-inspect.ts')).roundInspect],
   ['models ls', async () => (await import('./commands/models-ls.ts')).modelsLs],
   ['models show', async () => (await import('./commands/models-show.ts')).modelsShow],
+  ['models merge', async () => (await import('./commands/models-merge.ts')).modelsMerge],
   ['pull', async () => (await import('./commands/pull.ts')).pull],
   ['verify', async () => (await import('./commands/verify.ts')).verify],
   ['replay', async () => (await import('./commands/replay.ts')).replay],

@@ -19,6 +19,7 @@ const EXIT_CODE_OF = {
   PERMISSION_DENIED: EXIT.authentication,
   FAILED_PRECONDITION: EXIT.failure,
   RESOURCE_EXHAUSTED: EXIT.failure,
+  TOO_LARGE: EXIT.failure,
   UNAVAILABLE: EXIT.unavailable,
   DEADLINE_EXCEEDED: EXIT.unavailable,
   VERIFICATION_FAILED: EXIT.verification,

@@ -12,6 +12,7 @@ import {
 } from '../core/ids.ts'
 import { ensureJurisdiction } from '../core/jurisdiction.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
+import { parseMergingText } from '../core/model-merging.ts'
 import { parseStrategyText } from '../core/strategy.ts'
 import { ensureAddress } from '../participant/address.ts'
 import { ensureDay } from '../policy/day.ts'
@@ -44,6 +45,7 @@ export const releaseLicence = parsedBy(ensureReleaseLicence)
 export const duration = parsedBy(parseDuration)
 /** `name` or `name:parameter=number,...`. */
 export const strategy = parsedBy(parseStrategyText)
+export const merging = parsedBy(parseMergingText)
 
 /** A whole number within bounds, written in decimal digits. */
 export function wholeNumber(least: number, most: number) {

@@ -3,8 +3,9 @@ import type { FederationId } from '../core/ids.ts'
 import { privateKeyFromPem } from '../core/signature.ts'
 import { issueServerCertificate } from '../identity/certificate-authority.ts'
 import { parseAddress } from '../identity/invitation.ts'
-import { openWakeQueue } from '../jobs/driver.ts'
+import type { WakeQueue } from '../jobs/driver.ts'
 import { startSweeper } from '../jobs/sweep.ts'
+import { takeLock } from '../participant/directory-lock.ts'
 import { rpcContext } from '../rpc/adapter.ts'
 import { SERVICES } from '../rpc/auth.ts'
 import { createGrpcServer } from '../rpc/grpc-server.ts'
@@ -32,7 +33,8 @@ export type RunningCoordinator = {
 
 /**
  * Starts a coordinator: database, blobs, gRPC and HTTPS on one port, the sweeper, and its workers.
- * @throws TapestryError as {@link openCoordinator}, and PORT_IN_USE.
+ * @throws TapestryError as {@link openCoordinator}, PORT_IN_USE, and FAILED_PRECONDITION when another server uses the
+ *   embedded database of this directory.
  */
 export async function startCoordinator(options: CoordinatorOptions): Promise<RunningCoordinator> {
   const parts = await openCoordinator(options)
@@ -52,9 +54,11 @@ async function start(
   onFailure: (close: () => Promise<void>) => void,
 ): Promise<RunningCoordinator> {
   const { context, paths } = parts
+  const unlock = await lockEmbedded(parts)
+  onFailure(unlock)
   const closing = new AbortController()
-  const queue = await openWakeQueue({ redisUrl: context.config.redisUrl, databaseUrl: parts.databaseUrl }, context.log)
-  onFailure(() => queue.close())
+  const queue = await openQueue(parts)
+  onFailure(async () => queue?.close())
   const feed = await startRoundFeed(context.store, context.log)
   onFailure(() => feed.stop())
   const front = await openFront(parts, feed, closing.signal)
@@ -62,8 +66,14 @@ async function start(
   const address = publicAddress(parts, front.listener.port)
   front.announce(address)
   await writeAtomically(paths.address, `${address}\n`)
-  const sweeper = startSweeper(context, (id) => queue.wake(id), { signal: closing.signal })
   const workers = startWorkerProcesses(context.config.workers, { dir: options.dir, env: options.env, log: context.log })
+  const wake = (job: string) => {
+    workers.wake()
+    queue?.wake(job)
+  }
+  const sweeper = startSweeper(context, wake, { signal: closing.signal })
+  // Where a round moves a merge is near, and a worker takes a second to start.
+  await context.store.listen(() => workers.wake())
   context.log.info({ address, federation: context.federation }, 'coordinator is serving')
   return {
     address,
@@ -73,11 +83,24 @@ async function start(
       closing.abort()
       await front.close(graceMs)
       await workers.stop(graceMs)
-      await Promise.all([sweeper.stopped, feed.stop(), queue.close()])
+      await Promise.all([sweeper.stopped, feed.stop(), queue?.close()])
       await context.store.close()
       await parts.stopDatabase()
+      await unlock()
     },
   }
+}
+
+/** For workers elsewhere. Those that this process starts are woken by it, and neither side loads a queue for that. */
+async function openQueue({ context: { config, log }, databaseUrl }: CoordinatorParts): Promise<WakeQueue | undefined> {
+  if (config.workers > 0 && config.redisUrl === undefined) return undefined
+  const { openWakeQueue } = await import('../jobs/driver.ts')
+  return openWakeQueue({ redisUrl: config.redisUrl, databaseUrl }, log)
+}
+
+/** Servers that share an external database are replicas; of an embedded one, the first to stop would stop it for both. */
+async function lockEmbedded({ context, paths }: CoordinatorParts): Promise<() => Promise<void>> {
+  return context.config.databaseUrl === undefined ? takeLock(paths.lock) : async () => {}
 }
 
 /** The port with everything behind it. */

@@ -15,6 +15,8 @@ export const DOMAINS = {
   receipt: 'tapestry/receipt/v1',
   record: 'tapestry/record/v1',
   withdrawal: 'tapestry/withdrawal/v1',
+  /** in-toto statements: the type that DSSE gives them, so that other people's tools verify them too. */
+  statement: 'application/vnd.in-toto+json',
 } as const
 
 export type Domain = (typeof DOMAINS)[keyof typeof DOMAINS]

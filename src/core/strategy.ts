@@ -1,10 +1,14 @@
 import { z } from 'zod'
-import { TapestryError } from './error.ts'
+import { ensureNamed, namedText, parseNamedText } from './named-parameters.ts'
 
 const positive = z.number().min(Number.MIN_VALUE)
 const decay = z.number().min(0).lt(1)
 const variance = z.number().min(0)
 const nodes = z.int().min(0).max(100_000)
+/** Of the squared distance to the base: beyond it, f32 training only follows the term. */
+const proximal = positive.max(1000)
+/** A force above 1 would carry the model past what pulls it. */
+const force = positive.max(1)
 
 function strategy<Name extends string, Parameters extends z.core.$ZodLooseShape>(name: Name, parameters: Parameters) {
   return z.strictObject({ name: z.literal(name), parameters: z.strictObject(parameters) })
@@ -46,6 +50,10 @@ export const strategySchema = z.discriminatedUnion('name', [
     initialVariance: adaptive.initialVariance,
   }),
   strategy('diloco', { rate: positive.default(0.7), beta: decay.default(0.9) }),
+  /** `mu`: how much nodes are held to the base while they train; merged as the mean. */
+  strategy('fedprox', { mu: proximal }),
+  /** `alpha`: how much of their distance a node's own model and the run's model move towards each other in a round. */
+  strategy('easgd', { alpha: force }),
 ])
 
 export type Strategy = z.output<typeof strategySchema>
@@ -67,16 +75,7 @@ const MOST_COMPARED = 2048
  * @throws TapestryError INVALID_ARGUMENT naming what is unknown, missing or out of range.
  */
 export function ensureStrategy(name: string, parameters: Readonly<Record<string, number>>): Strategy {
-  if (!STRATEGY_NAMES.some((known) => known === name)) {
-    throw new TapestryError('INVALID_ARGUMENT', `there is no strategy "${name.slice(0, 40)}"`, {
-      hint: `choose one of ${STRATEGY_NAMES.join(', ')}`,
-    })
-  }
-  const parsed = strategySchema.safeParse({ name, parameters })
-  if (parsed.success) return parsed.data
-  const problems = parsed.error.issues.map(({ path, message }) => `${path.slice(1).join('.')} ${message}`.trim())
-  const detail = `strategy ${name}: ${problems.join('; ')}`.slice(0, 400)
-  throw new TapestryError('INVALID_ARGUMENT', detail, { cause: parsed.error })
+  return ensureNamed('strategy', strategySchema, STRATEGY_NAMES, { name, parameters })
 }
 
 /**
@@ -96,32 +95,23 @@ export function fewestContributions({ name, parameters }: Strategy): number {
   }
 }
 
-/** Most contributions that the strategy takes. */
-export function mostContributions({ name }: Strategy): number {
+/**
+ * Most contributions that the strategy takes. Elastic averaging: beyond 1 / alpha of them the model would
+ * overshoot their mean (beta = p alpha <= 1: Zhang et al. 2015, section 3).
+ */
+export function mostContributions({ name, parameters }: Strategy): number {
+  if (name === 'easgd') return Math.floor(1 / parameters.alpha)
   const compares = name === 'krum' || name === 'multi-krum' || name === 'geometric-median'
   return compares ? MOST_COMPARED : Number.POSITIVE_INFINITY
 }
 
 /** The strategy in one word, as the command line takes it: `krum:byzantine=1`. */
-export function strategyText({ name, parameters }: Strategy): string {
-  const pairs = Object.entries(parameters).map(([parameter, value]) => `${parameter}=${value}`)
-  return pairs.length === 0 ? name : `${name}:${pairs.join(',')}`
+export function strategyText(strategy: Strategy): string {
+  return namedText(strategy)
 }
 
 /** Reads what {@link strategyText} writes; parameters may be left out. @throws TapestryError INVALID_ARGUMENT */
 export function parseStrategyText(text: string): Strategy {
-  const colon = text.indexOf(':')
-  if (colon < 0) return ensureStrategy(text, {})
-  const pairs = text.slice(colon + 1).split(',')
-  const parameters = pairs.map((pair): [string, number] => {
-    const [, parameter, value] = /^(\w+)=(\d+(?:\.\d+)?(?:e[+-]?\d+)?)$/i.exec(pair) ?? []
-    if (parameter === undefined || value === undefined) {
-      throw new TapestryError('INVALID_ARGUMENT', `not a parameter: "${pair.slice(0, 60)}" (expected name=number)`)
-    }
-    return [parameter, Number(value)]
-  })
-  if (new Set(parameters.map(([parameter]) => parameter)).size < parameters.length) {
-    throw new TapestryError('INVALID_ARGUMENT', 'a parameter of the strategy is given twice')
-  }
-  return ensureStrategy(text.slice(0, colon), Object.fromEntries(parameters))
+  const { name, parameters } = parseNamedText(text)
+  return ensureStrategy(name, parameters)
 }

@@ -1,4 +1,3 @@
-import { createReadStream } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { diagnose } from '../aggregation/diagnostics.ts'
@@ -73,8 +72,8 @@ async function merge(task: Task, round: AggregatingRound, weighed: readonly Weig
     const out = join(scratch, 'candidate.safetensors')
     const optimizer = await optimizerFiles(task, round, scratch)
     const merged = await mergeRound({ base, deltas, out, strategy, optimizer, compare: true, signal })
-    const weights = await blobs.put(createReadStream(out))
-    const state = optimizer && (await blobs.put(createReadStream(optimizer.out)))
+    const weights = await blobs.adopt(out)
+    const state = optimizer && (await blobs.adopt(optimizer.out))
     log.info({ job: job.id, candidate: weights.digest, norm: merged.deltaNorm, deltas: deltas.length }, 'merged')
     return { weights: weights.digest, optimizerState: state?.digest ?? null, merged }
   } finally {

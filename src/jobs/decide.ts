@@ -4,12 +4,19 @@ import { TapestryError } from '../core/error.ts'
 import type { LanguageTag } from '../core/language-tag.ts'
 import type { LanguageScores, MergedContribution } from '../model/manifest.ts'
 import { parsePlan } from '../plan/plan.ts'
+import { INFLUENCE_POLICY } from '../policy/influence.ts'
 import { decideRelease, type LanguageScore } from '../policy/release.ts'
 import type { EvaluatingRound } from '../round/round.ts'
 import { advanceRound } from '../store/advance.ts'
 import type { Blob } from '../store/blob-store.ts'
-import { buildCheckpoint, type CheckpointFacts, recordCheckpoint, releaseLicence } from '../store/publish.ts'
-import type { CheckpointRow, ContributionRow, RunRow } from '../store/records.ts'
+import {
+  type BuiltCheckpoint,
+  buildCheckpoint,
+  type CheckpointFacts,
+  recordCheckpoint,
+  releaseLicence,
+} from '../store/publish.ts'
+import type { ContributionRow, RunRow } from '../store/records.ts'
 import { measurePublicSets } from './public-sets.ts'
 import { finish, subjectOf, type Task } from './task.ts'
 import { requireCheckpoint } from './weights.ts'
@@ -46,11 +53,12 @@ async function refuse({ context, job }: Task, reason: string): Promise<void> {
 }
 
 /** The head moves before the round ends: a round that opens in this transaction starts from it. */
-async function publish({ context, job }: Task, run: RunRow, checkpoint: CheckpointRow): Promise<void> {
+async function publish({ context, job }: Task, run: RunRow, built: BuiltCheckpoint): Promise<void> {
+  const { row: checkpoint } = built
   const now = checkpoint.createdAt
   await context.store.transact('publish-checkpoint', async (tx) => {
     await finish(tx, job, now)
-    await recordCheckpoint(tx, run, checkpoint, now)
+    await recordCheckpoint(tx, run, built, now)
     await advanceRound(tx, job.key, { type: 'checkpoint-published', checkpoint: checkpoint.digest }, now)
   })
   context.log.info({ job: job.id, checkpoint: checkpoint.digest, version: checkpoint.version }, 'published')
@@ -61,7 +69,7 @@ async function build(
   run: RunRow,
   round: EvaluatingRound,
   languages: readonly LanguageScore[],
-): Promise<CheckpointRow> {
+): Promise<BuiltCheckpoint> {
   const { context, signer, job } = task
   const { reader } = context.store
   const { candidate, optimizerState: state } = round
@@ -78,9 +86,14 @@ async function build(
     contributions: await mergedContributions(task),
     scores: Object.fromEntries(languages.map(scoresEntry)),
   }
+  const origin = {
+    rules: { quorum: round.policy.quorum, weighting: INFLUENCE_POLICY },
+    shares: await reader.trainingShares(job.key, round.base),
+    datasets: [],
+  }
   const plan = parsePlan(Buffer.from(run.plan, 'utf8'))
-  const release = { plan, licence: releaseLicence(round.policy) }
-  return buildCheckpoint(context, signer, facts, release, { weights, optimizerState }, context.clock.now())
+  const parts = { facts, origin, plan, licence: releaseLicence(round.policy), tensors: { weights, optimizerState } }
+  return buildCheckpoint(context, signer, parts, context.clock.now())
 }
 
 async function requireBlob({ blobs }: Context, digest: Digest): Promise<Blob> {

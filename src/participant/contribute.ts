@@ -6,14 +6,13 @@ import type { LanguageTag } from '../core/language-tag.ts'
 import { DOMAINS, signMessage } from '../core/signature.ts'
 import { ContributionService, type SubmitContributionResponse } from '../gen/proto/tapestry/v1/contribution_pb.ts'
 import { contributionManifestBytes, parseContributionManifest, type RecordUse } from '../model/contribution-manifest.ts'
-import { inspectDelta } from '../model/inspect.ts'
-import { parameterSpecs } from '../plan/parameters.ts'
 import type { Plan } from '../plan/plan.ts'
 import { objectionToSending } from '../policy/node-policy.ts'
 import type { Admission } from './admission.ts'
+import { deltaNorm } from './delta-norm.ts'
 import { digestOfFile } from './file-digest.ts'
 import type { NodeContext, WorkSignals } from './node-context.ts'
-import type { Report, RoundFolder, Submission } from './round-folder.ts'
+import { latestOwnWeights, type Report, type RoundFolder, type Submission } from './round-folder.ts'
 import { fetchBase, fetchPlan, mostWeightBytes } from './round-inputs.ts'
 import type { RoundView } from './round-view.ts'
 import { printable } from './rpc-error.ts'
@@ -97,6 +96,10 @@ async function train(
       exclusions: node.policy.exclusions,
       seed: trainingSeed(node, view, plan),
       outDelta: folder.deltaPath,
+      elastic: plan.spec.training.elastic && {
+        start: await latestOwnWeights(node.directory, key),
+        out: folder.elasticPath,
+      },
     },
     signal,
     (progress) => node.emit({ type: 'training', key, progress }),
@@ -129,11 +132,9 @@ function recordUses({ records }: Trained, { digests }: Admission): RecordUse[] |
 }
 
 /** Whether the node's own limits let the delta out. */
-async function mayLeave(node: NodeContext, { view, plan, folder }: Work, { payload }: Report): Promise<boolean> {
+async function mayLeave(node: NodeContext, { view, folder }: Work, { payload }: Report): Promise<boolean> {
   const { maxNorm } = node.policy.rules
-  const inspected =
-    maxNorm === undefined ? undefined : await inspectDelta(folder.deltaPath, parameterSpecs(plan.spec), { maxNorm: 0 })
-  const norm = inspected === undefined ? 0 : inspected.ok ? inspected.value.norm : Number.NaN
+  const norm = maxNorm === undefined ? 0 : await deltaNorm(folder.deltaPath)
   const refusal = objectionToSending(node.policy.rules, { bytes: payload.size, norm })
   if (refusal !== undefined) await decline(node, view.key, refusal)
   return refusal === undefined

@@ -48,6 +48,7 @@ export const METHOD_ACCESS = {
   '/tapestry.v1.ModelService/ListChannels': 'anyone',
   '/tapestry.v1.ModelService/ListCheckpoints': 'anyone',
   '/tapestry.v1.ModelService/GetCheckpoint': 'anyone',
+  '/tapestry.v1.ModelService/GetAttestation': 'anyone',
   '/tapestry.v1.ModelService/GetPlan': 'anyone',
   '/tapestry.v1.OperatorService/CreateInvitation': 'operator',
   '/tapestry.v1.OperatorService/CreateRun': 'operator',

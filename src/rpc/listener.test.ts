@@ -168,6 +168,7 @@ describe('access', () => {
     expect(methodsOf('anyone')).toEqual([
       'DownloadArtifact',
       'Enroll',
+      'GetAttestation',
       'GetCheckpoint',
       'GetFederation',
       'GetPlan',

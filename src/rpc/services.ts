@@ -14,6 +14,7 @@ import type { CertificateIssuer } from './certificate.ts'
 import { createInvitation } from './create-invitation.ts'
 import { createRun } from './create-run.ts'
 import { enroll } from './enroll.ts'
+import { getAttestation } from './get-attestation.ts'
 import { getCheckpoint } from './get-checkpoint.ts'
 import { getFederation } from './get-federation.ts'
 import { getPlan } from './get-plan.ts'
@@ -104,6 +105,7 @@ function addPublicServices(server: Server, { context, rpc, issuer }: Services): 
     listChannels: unary(rpc, models.listChannels, () => listChannels(context)),
     listCheckpoints: unary(rpc, models.listCheckpoints, (request) => listCheckpoints(context, request)),
     getCheckpoint: unary(rpc, models.getCheckpoint, (request) => getCheckpoint(context, request)),
+    getAttestation: unary(rpc, models.getAttestation, (request) => getAttestation(context, request)),
     getPlan: unary(rpc, models.getPlan, (request) => getPlan(context, request)),
   })
 }

@@ -4,10 +4,11 @@ import { accept, type RejectionReason, reject, type Verdict } from '../core/reje
 import { DOMAINS, publicKeyFromPem, type Signature, verifyMessage } from '../core/signature.ts'
 import type { SubmitContributionRequest } from '../gen/proto/tapestry/v1/contribution_pb.ts'
 import { type ContributionManifest, parseContributionManifest } from '../model/contribution-manifest.ts'
-import { inspectInWorker } from '../model/inspector.ts'
+import { judgeDelta } from '../model/judge.ts'
 import { parameterSpecs } from '../plan/parameters.ts'
 import { parsePlan } from '../plan/plan.ts'
 import { advanceRound } from '../store/advance.ts'
+import { summaryOf } from '../store/inspections.ts'
 import type { ContributionRow, NodeRow, RoundRow } from '../store/records.ts'
 import type { Reader, Tx } from '../store/store.ts'
 import { admitContribution } from './admission.ts'
@@ -25,7 +26,8 @@ type Signed = {
 }
 
 /**
- * Confirms an uploaded delta: signature, place in the round, then every value of the payload.
+ * Confirms an uploaded delta: signature, place in the round, then what its bytes
+ * were found to hold while they arrived.
  * A refusal is an answer, stored and counted, and the round goes on.
  */
 export async function submitContribution(
@@ -122,14 +124,14 @@ async function inspectPayload(
   const run = await context.store.reader.run(row.key.run)
   if (run === undefined) return reject('WRONG_ROUND', `there is no run ${row.key.run}`)
   const expected = parameterSpecs(parsePlan(Buffer.from(run.plan, 'utf8')).spec)
-  const path = await context.blobs.localPath(manifest.payloadDigest)
-  const verdict = await inspectInWorker(path, expected, { maxNorm: row.round.policy.maxNorm })
+  const summary = await summaryOf(context, manifest.payloadDigest)
+  const verdict = judgeDelta(summary, expected, { maxNorm: row.round.policy.maxNorm })
   // All announced bytes are here, so a file that ends too early was made that way: sending it again mends nothing.
   if (!verdict.ok && verdict.rejection.reason === 'TRUNCATED') return reject('MALFORMED', verdict.rejection.detail)
   return verdict
 }
 
-/** Everything may have moved while the payload was read, so the place is judged again inside the transaction. */
+/** Everything may have moved while the payload was judged, so the place is judged again inside the transaction. */
 async function store(context: Context, tx: Tx, signed: Signed, node: NodeRow, norm: number): Promise<Verdict<Digest>> {
   const place = await placeOf(tx, signed, node)
   if (!place.ok || place.value === 'stored') return place.ok ? accept(signed.id) : place

@@ -1,7 +1,9 @@
+import { attestationReads, attestationWrites } from './attestations.ts'
 import { type Database, openClient } from './database.ts'
 import { datasetRecordReads, datasetRecordWrites } from './dataset-records.ts'
 import { diagnosticsReads, diagnosticsWrites } from './diagnostics.ts'
 import { faultOf } from './fault.ts'
+import { inspectionReads, inspectionWrites } from './inspections.ts'
 import { jobReads, jobWrites } from './jobs.ts'
 import { memberReads, memberWrites } from './members.ts'
 import { NoticeBoard, publishNotices } from './notices.ts'
@@ -56,8 +58,10 @@ function readerOf(database: Database): Reader {
     ...datasetRecordReads(database),
     ...roundReads(database),
     ...submissionReads(database),
+    ...inspectionReads(database),
     ...diagnosticsReads(database),
     ...releaseReads(database),
+    ...attestationReads(database),
     ...jobReads(database),
     ...summaryReads(database),
   }
@@ -70,8 +74,10 @@ function txOf(database: Database, notify: (notice: Notice) => void): Tx {
     ...datasetRecordWrites(database),
     ...roundWrites(database, notify),
     ...submissionWrites(database),
+    ...inspectionWrites(database),
     ...diagnosticsWrites(database),
     ...releaseWrites(database),
+    ...attestationWrites(database),
     ...jobWrites(database, notify),
   }
 }

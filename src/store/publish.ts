@@ -1,4 +1,5 @@
 import type { Context, ReleaseSigner } from '../context.ts'
+import { canonicalBytes } from '../core/canonical-json.ts'
 import type { Millis } from '../core/clock.ts'
 import { DEFAULT_DEMANDS } from '../core/demands.ts'
 import { type Digest, digestOf } from '../core/digest.ts'
@@ -6,17 +7,26 @@ import { TapestryError } from '../core/error.ts'
 import type { ChannelName, RunId } from '../core/ids.ts'
 import { DOMAINS, signMessage } from '../core/signature.ts'
 import type { Strategy } from '../core/strategy.ts'
+import { makeAttestations } from '../model/attestations.ts'
 import { modelCard } from '../model/card.ts'
 import { llamaConfigJson } from '../model/llama-config.ts'
-import { type Manifest, manifestBytes } from '../model/manifest.ts'
+import { type Manifest, manifestBytes, parseManifest } from '../model/manifest.ts'
 import type { ModelFile } from '../model/model-file.ts'
+import type { RoundRules } from '../model/provenance.ts'
 import { encodeHeader, inNameOrder } from '../model/safetensors.ts'
 import { tokenizerFiles } from '../model/tokenizer.ts'
-import { initialParameters, parameterSpecs } from '../plan/parameters.ts'
+import {
+  type DeclaredDataset,
+  NOT_DECLARED,
+  type TrainingContent,
+  type TrainingShare,
+  trainingContent,
+} from '../model/training-content.ts'
+import { initialValues, parameterSpecs } from '../plan/parameters.ts'
 import { type Plan, planBytes, planDigest } from '../plan/plan.ts'
 import { ensureRunPolicy, type RunPolicy } from '../round/policy.ts'
 import type { Blob } from './blob-store.ts'
-import type { CheckpointFileRow, CheckpointRow, RunRow } from './records.ts'
+import type { AttestationRow, CheckpointFileRow, CheckpointRow, RunRow } from './records.ts'
 import type { Tx } from './store.ts'
 
 /** Where every checkpoint keeps its weights: what rounds train from and merge. */
@@ -25,16 +35,33 @@ export const WEIGHTS_FILE = 'model.safetensors'
 /** Where a checkpoint keeps what its strategy's optimizer remembers; absent for strategies that keep nothing. */
 export const OPTIMIZER_FILE = 'optimizer.safetensors'
 
-/** What a checkpoint says about itself besides its files. Holds no time: see Manifest. */
-export type CheckpointFacts = Omit<Manifest, 'files' | 'format' | 'federation' | 'plan'>
-
-/** What the checkpoints of a run have in common: its plan, and the licence they are released under. */
-export type Release = { readonly plan: Plan; readonly licence: string }
-
 /** What a run releases under; one that asks nothing of records, under what all did before there were any. */
 export function releaseLicence({ demands }: RunPolicy): string {
   return (demands ?? DEFAULT_DEMANDS).licence
 }
+
+/** What a checkpoint says about itself besides its files. Holds no time: see Manifest. */
+export type CheckpointFacts = Omit<Manifest, 'files' | 'format' | 'federation' | 'plan'>
+
+/** Where a checkpoint comes from, beyond its manifest: what its card and its attestations tell. */
+export type CheckpointOrigin = {
+  readonly rules: RoundRules
+  readonly shares: readonly TrainingShare[]
+  readonly datasets: readonly DeclaredDataset[]
+}
+
+/** All that a checkpoint is made of. */
+export type CheckpointParts = {
+  readonly facts: CheckpointFacts
+  readonly origin: CheckpointOrigin
+  readonly plan: Plan
+  /** SPDX id or LicenseRef. */
+  readonly licence: string
+  readonly tensors: CheckpointTensors
+}
+
+/** A checkpoint that nothing refers to yet, with the documents that are recorded with it. */
+export type BuiltCheckpoint = { readonly row: CheckpointRow; readonly attestations: readonly AttestationRow[] }
 
 /** A run as its operator asks for it. */
 export type NewRun = { readonly id: RunId; readonly policy: RunPolicy; readonly channel: ChannelName }
@@ -45,43 +72,64 @@ export type CheckpointTensors = { readonly weights: Blob; readonly optimizerStat
 type Publisher = Pick<Context, 'blobs' | 'store' | 'federation'>
 
 /**
- * Makes a checkpoint out of tensors that are already stored: stores its other files and signs its
- * manifest. Nothing refers to it until {@link recordCheckpoint}; repeating it gives the same digest
- * and leaves nothing twice.
- * @param now only says when the row was made: no byte of the checkpoint depends on it.
+ * Makes a checkpoint out of tensors that are already stored: stores its other files, signs its
+ * manifest and what attests it. Nothing refers to it until {@link recordCheckpoint}; repeating it
+ * gives the same digest and leaves nothing twice: signatures, which differ, are stored with the row alone.
+ * @param now says when the row was made, and the day of the training summary: no byte of the checkpoint depends on it.
  * @throws TapestryError DISK_FULL; INVALID_ARGUMENT for facts that make no valid manifest.
  */
 export async function buildCheckpoint(
-  { blobs, federation }: Pick<Publisher, 'blobs' | 'federation'>,
+  { blobs, store, federation }: Publisher,
   signer: ReleaseSigner,
-  facts: CheckpointFacts,
-  { plan, licence }: Release,
-  { weights, optimizerState }: CheckpointTensors,
+  { facts, origin, plan, licence, tensors }: CheckpointParts,
   now: Millis,
-): Promise<CheckpointRow> {
+): Promise<BuiltCheckpoint> {
+  const provider = (await store.reader.federation())?.name ?? NOT_DECLARED
   const source = { ...facts, format: 'tapestry-manifest/1', federation, plan: planDigest(plan) } as const
-  const files: CheckpointFileRow[] = [{ path: WEIGHTS_FILE, ...weights }]
-  if (optimizerState !== undefined) files.push({ path: OPTIMIZER_FILE, ...optimizerState })
-  for (const { path, bytes } of smallFiles(source, plan, licence)) files.push({ path, ...(await blobs.put(bytes)) })
-  const manifest = manifestBytes({ ...source, files })
-  return {
-    digest: digestOf(manifest),
+  const training = trainingContent({ ...facts, ...origin, federation, provider })
+  const files = tensorFiles(tensors)
+  for (const { path, bytes } of smallFiles(source, training, { plan, licence }))
+    files.push({ path, ...(await blobs.put(bytes)) })
+  const bytes = manifestBytes({ ...source, files })
+  const signature = signMessage(signer.key, DOMAINS.manifest, bytes)
+  const row: CheckpointRow = {
+    digest: digestOf(bytes),
     run: facts.run,
     version: facts.version,
     round: facts.round,
     parent: facts.base,
-    manifest: Buffer.from(manifest).toString('utf8'),
-    signature: signMessage(signer.key, DOMAINS.manifest, manifest),
+    manifest: Buffer.from(bytes).toString('utf8'),
+    signature,
     files,
     createdAt: now,
   }
+  const signed = { manifest: parseManifest(bytes), bytes, signature: canonicalBytes(signature) }
+  const { architecture } = plan.spec
+  const day = new Date(now).toISOString().slice(0, 'YYYY-MM-DD'.length)
+  const documents = makeAttestations(signed, { ...origin, architecture, license: licence, training, day }, signer.key)
+  return { row, attestations: documents.map(attestationRow) }
+}
+
+function tensorFiles({ weights, optimizerState }: CheckpointTensors): CheckpointFileRow[] {
+  const files: CheckpointFileRow[] = [{ path: WEIGHTS_FILE, ...weights }]
+  if (optimizerState !== undefined) files.push({ path: OPTIMIZER_FILE, ...optimizerState })
+  return files
+}
+
+function attestationRow({ path, bytes }: ModelFile): AttestationRow {
+  return { path, digest: digestOf(bytes), size: bytes.byteLength, content: Buffer.from(bytes).toString('utf8') }
 }
 
 /** Makes a built checkpoint the run's head and lets the run's channel point to it. */
-export async function recordCheckpoint(tx: Tx, run: RunRow, checkpoint: CheckpointRow, now: Millis): Promise<void> {
-  await tx.createCheckpoint(checkpoint)
-  await tx.setRunHead(run.id, checkpoint.digest)
-  await tx.moveChannel(run.channel, checkpoint.digest, now)
+export async function recordCheckpoint(tx: Tx, run: RunRow, built: BuiltCheckpoint, now: Millis): Promise<void> {
+  await createCheckpoint(tx, built)
+  await tx.setRunHead(run.id, built.row.digest)
+  await tx.moveChannel(run.channel, built.row.digest, now)
+}
+
+async function createCheckpoint(tx: Tx, { row, attestations }: BuiltCheckpoint): Promise<void> {
+  await tx.createCheckpoint(row)
+  await tx.createAttestations(row.digest, attestations)
 }
 
 /**
@@ -102,15 +150,21 @@ export async function publishInitialCheckpoint(
   refuseExisting(run, await context.store.reader.run(run.id))
   const weights = await context.blobs.put(initialWeights(plan))
   const facts = initialFacts(run.id, policy.strategy)
-  const release = { plan, licence: releaseLicence(policy) }
-  const checkpoint = await buildCheckpoint(context, signer, facts, release, { weights, optimizerState: undefined }, now)
+  const parts = {
+    facts,
+    origin: UNTRAINED,
+    plan,
+    licence: releaseLicence(policy),
+    tensors: { weights, optimizerState: undefined },
+  }
+  const checkpoint = await buildCheckpoint(context, signer, parts, now)
   const row: RunRow = {
     id: run.id,
     policy,
     channel: run.channel,
     plan: Buffer.from(planBytes(plan)).toString('utf8'),
     planDigest: planDigest(plan),
-    head: checkpoint.digest,
+    head: checkpoint.row.digest,
     roundsStarted: 0,
     createdAt: now,
   }
@@ -118,12 +172,12 @@ export async function publishInitialCheckpoint(
   return row
 }
 
-async function createRun(tx: Tx, run: RunRow, checkpoint: CheckpointRow, now: Millis): Promise<void> {
+async function createRun(tx: Tx, run: RunRow, checkpoint: BuiltCheckpoint, now: Millis): Promise<void> {
   refuseExisting(run, await tx.run(run.id))
   refuseOtherLicence(run, await tx.runs())
   await tx.createRun(run)
-  await tx.createCheckpoint(checkpoint)
-  if ((await tx.channel(run.channel)) === undefined) await tx.moveChannel(run.channel, checkpoint.digest, now)
+  await createCheckpoint(tx, checkpoint)
+  if ((await tx.channel(run.channel)) === undefined) await tx.moveChannel(run.channel, run.head, now)
 }
 
 function refuseExisting(run: { readonly id: RunId }, found: RunRow | undefined): void {
@@ -141,16 +195,23 @@ function refuseOtherLicence(run: RunRow, runs: readonly RunRow[]): void {
   })
 }
 
+/** No round and no data made version 0. */
+const UNTRAINED: CheckpointOrigin = { rules: null, shares: [], datasets: [] }
+
 function initialFacts(run: RunId, strategy: Strategy): CheckpointFacts {
   const nothing: readonly Digest[] = []
   return { run, version: 0, round: 0, parents: nothing, base: null, strategy, contributions: [], scores: {} }
 }
 
 /** Everything but the weights. Small: held in memory. */
-function smallFiles(source: Omit<Manifest, 'files'>, plan: Plan, licence: string): ModelFile[] {
+function smallFiles(
+  source: Omit<Manifest, 'files'>,
+  training: TrainingContent,
+  { plan, licence }: Pick<CheckpointParts, 'plan' | 'licence'>,
+): ModelFile[] {
   const { architecture } = plan.spec
   const name = `${source.run} v${source.version}`
-  const card = modelCard(source, { name, license: licence, architecture })
+  const card = modelCard(source, { name, license: licence, architecture, training })
   return [
     { path: 'config.json', bytes: llamaConfigJson(architecture, { dtype: 'float32' }) },
     ...tokenizerFiles(),
@@ -160,14 +221,13 @@ function smallFiles(source: Omit<Manifest, 'files'>, plan: Plan, licence: string
 }
 
 /** The safetensors file of the plan's initial parameters, piece by piece. */
-async function* initialWeights(plan: Plan): AsyncGenerator<Uint8Array> {
-  const specs = inNameOrder(parameterSpecs(plan.spec))
-  const values = initialParameters(plan.spec)
+async function* initialWeights({ spec }: Plan): AsyncGenerator<Uint8Array> {
+  const specs = inNameOrder(parameterSpecs(spec))
   // transformers refuses a file that does not name the framework of its layouts.
   yield encodeHeader(specs, { format: 'pt' })
-  for (const { name } of specs) {
-    const data = values.get(name)
-    if (data === undefined) throw new TapestryError('INTERNAL', `the plan has no initial values for ${name}`)
-    yield new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+  for (const parameter of specs) {
+    for (const values of initialValues(parameter, spec.seed)) {
+      yield new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+    }
   }
 }

@@ -3,10 +3,14 @@ import type { Millis } from '../core/clock.ts'
 import type { Digest } from '../core/digest.ts'
 import type { ChannelName, MemberId, NodeId, RoundKey, RunId } from '../core/ids.ts'
 import type { Jurisdiction } from '../core/jurisdiction.ts'
+import type { Summary } from '../model/summary.ts'
+import type { TrainingShare } from '../model/training-content.ts'
 import type { Round } from '../round/round.ts'
 import type { Standing, Work } from '../round/step.ts'
 import type {
+  AttestationRow,
   ChannelRow,
+  CheckpointFileRow,
   CheckpointRow,
   ContributionRow,
   DatasetRecordFilter,
@@ -67,6 +71,12 @@ export type Reader = {
   checkpointByVersion(run: RunId, version: number): Promise<CheckpointRow | undefined>
   /** Newest first. */
   checkpoints(filter: { readonly run?: RunId; readonly limit: number }): Promise<readonly CheckpointRow[]>
+  /** What there is besides a checkpoint's files, by path; nothing for checkpoints from before attestations. */
+  attestations(checkpoint: Digest): Promise<readonly CheckpointFileRow[]>
+  /** JSON, as text. */
+  attestation(checkpoint: Digest, path: string): Promise<string | undefined>
+  /** What trained a candidate of this round, and the base and all before it; ordered by member, language, community. */
+  trainingShares(key: RoundKey, base: Digest): Promise<readonly TrainingShare[]>
   channel(name: ChannelName): Promise<ChannelRow | undefined>
   channels(): Promise<readonly ChannelRow[]>
   /** True when some published checkpoint lists a file with this digest. */
@@ -76,6 +86,8 @@ export type Reader = {
   /** Nodes with an accepted contribution of this payload. */
   payloadOwners(payload: Digest): Promise<readonly NodeId[]>
   upload(digest: Digest): Promise<UploadRow | undefined>
+  /** Undefined when nothing was kept, or by a build that said other things. */
+  inspection(digest: Digest): Promise<Summary | undefined>
   /** Announced and unfinished, newest first. */
   uploadsOf(node: NodeId): Promise<readonly UploadRow[]>
   jobs(filter: { readonly states?: readonly JobRow['state'][]; readonly limit: number }): Promise<readonly JobRow[]>
@@ -121,9 +133,12 @@ export type Tx = Reader & {
   /** Inserts or replaces. */
   putDiagnostics(key: RoundKey, report: Diagnostics, now: Millis): Promise<void>
   createCheckpoint(row: CheckpointRow): Promise<void>
+  createAttestations(checkpoint: Digest, rows: readonly AttestationRow[]): Promise<void>
   moveChannel(name: ChannelName, checkpoint: Digest, now: Millis): Promise<void>
   putUpload(row: UploadRow): Promise<void>
   removeUpload(digest: Digest): Promise<void>
+  /** Inserts or replaces. */
+  putInspection(digest: Digest, summary: Summary, now: Millis): Promise<void>
   /** Leases the oldest job that is ready, or whose lease has ended; undefined when there is none. */
   leaseJob(kinds: readonly JobKind[], now: Millis, leaseMs: number): Promise<LeasedJob | undefined>
   /** False when the lease was lost. */

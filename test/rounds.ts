@@ -99,6 +99,7 @@ export const TEST_POLICY: RunPolicy = {
   strategy: MEAN,
   influence: DEFAULT_INFLUENCE,
   gate: { evidence: 'paired', minTokens: 50 },
+  demands: null,
 }
 
 /** The n-th node's id. */
@@ -204,6 +205,7 @@ async function contribute(
       norm,
       weight: null,
       languages: [report],
+      records: [],
       acceptedAt: clock.now(),
     })
     await tx.setStanding(key, node, 'accepted')

@@ -28,8 +28,8 @@ function detailsOf(event: NodeEvent): JsonMembers {
     case 'training':
       return { ...event.progress }
     case 'trained': {
-      const { languages, steps, wallMs, bytes, reused } = event
-      return { languages: languages.map((report) => ({ ...report })), steps, wallMs, bytes, reused }
+      const { languages, steps, wallMs, bytes, reused, excluded } = event
+      return { languages: languages.map((report) => ({ ...report })), steps, wallMs, bytes, reused, excluded }
     }
     case 'evaluated':
       return { languages: event.languages.map((report) => ({ ...report })) }
@@ -50,6 +50,10 @@ function detailsOf(event: NodeEvent): JsonMembers {
       return { bytes: event.bytes }
     case 'accepted':
       return { contribution: event.contribution, index: event.index }
+    case 'dataset-excluded':
+      return { dataset: event.dataset, reason: event.reason, detail: event.detail }
+    case 'declined':
+      return { rule: event.rule, detail: event.detail }
     case 'refused':
       return { what: event.what, reason: event.reason, detail: event.detail }
     case 'published':
@@ -92,7 +96,9 @@ function sentenceOf(event: NodeEvent): string | undefined {
       const { languages, steps, wallMs, reused } = event
       const how = reused ? 'trained before the restart' : `trained ${steps} steps in ${formatDuration(wallMs)}`
       const losses = languages.map((l) => `${l.language} ${l.before.mean.toFixed(3)} > ${l.after.mean.toFixed(3)}`)
-      return `${how}; held-out loss ${losses.join(', ')}`
+      const { documents, files } = event.excluded
+      const kept = documents + files > 0 ? `; kept out ${documents} lines and ${files} files as protected` : ''
+      return `${how}; held-out loss ${losses.join(', ')}${kept}`
     }
     case 'uploaded':
       return `uploaded ${formatBytes(event.bytes)}`
@@ -100,6 +106,10 @@ function sentenceOf(event: NodeEvent): string | undefined {
       return event.index === undefined
         ? 'contribution accepted, without a receipt'
         : `contribution accepted, entry ${event.index} of the log`
+    case 'dataset-excluded':
+      return `${event.dataset === '' ? 'text' : event.dataset} is left out: ${event.reason}: ${printable(event.detail)}`
+    case 'declined':
+      return `declined by this node (${event.rule}): ${printable(event.detail)}`
     case 'refused':
       return `${event.what} refused: ${printable(event.reason)}: ${printable(event.detail)}`
     case 'evaluated': {

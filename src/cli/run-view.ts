@@ -1,4 +1,4 @@
-import type { Influence, Run } from '../gen/proto/tapestry/v1/operator_pb.ts'
+import type { Demands, Influence, Run } from '../gen/proto/tapestry/v1/operator_pb.ts'
 import { formatDuration } from './duration.ts'
 import { strategyJson } from './strategy-view.ts'
 import { formatTime, printable, table } from './terminal.ts'
@@ -24,6 +24,7 @@ export function runJson(run: Run) {
       strategy: strategyJson(policy?.strategy),
       influence: influenceJson(policy?.influence),
       gate: policy?.gate ? { evidence: policy.gate.evidence, minTokens: policy.gate.minTokens } : null,
+      demands: demandsJson(policy?.demands),
     },
   }
 }
@@ -41,6 +42,13 @@ function influenceJson(influence: Influence | undefined) {
   }
 }
 
+/** Null when the run takes contributions without records. */
+function demandsJson(demands: Demands | undefined) {
+  if (demands === undefined || demands.withoutRecords) return null
+  const { licence, uses, stage, coordinatedIn } = demands
+  return { licence, uses, stage, coordinatedIn: coordinatedIn || null }
+}
+
 /** Runs for people. */
 export function runsTable(runs: readonly Run[]): string {
   return table(
@@ -51,6 +59,7 @@ export function runsTable(runs: readonly Run[]): string {
       { title: 'TARGET', align: 'right' },
       { title: 'QUORUM', align: 'right' },
       { title: 'STRATEGY' },
+      { title: 'LICENCE' },
       { title: 'COLLECTS FOR', align: 'right' },
       { title: 'CREATED' },
     ],
@@ -61,6 +70,7 @@ export function runsTable(runs: readonly Run[]): string {
       String(run.policy?.target ?? 0),
       String(run.policy?.quorum ?? 0),
       printable(run.policy?.strategy?.name ?? '-'),
+      printable(run.policy?.demands?.licence || '-'),
       formatDuration(Number(run.policy?.collectWindowMs ?? 0n)),
       formatTime(Number(run.createdMs)),
     ]),

@@ -7,6 +7,7 @@ import { randomFrom } from '../plan/random.ts'
 import type { PlanSpec } from '../plan/spec.ts'
 import { type Corpus, loadDataset } from './dataset.ts'
 import { ownWeights, writeOwnWeights } from './elastic.ts'
+import { Guard } from './exclusions.ts'
 import type { Progress, ScoreResult, ScoreTask, TrainedLanguage, TrainResult, TrainTask } from './messages.ts'
 import { ProgressMeter } from './progress-meter.ts'
 import { type DetailedScore, openScorer, type Scorer } from './scoring.ts'
@@ -21,7 +22,8 @@ export async function runTrain(task: TrainTask, onProgress: (progress: Progress)
   const { spec } = task.plan
   ensureEngineTakes(spec.architecture)
   const graphs = verifyPlan(task.plan)
-  const corpora = await loadDataset(task.sources, splitOf(spec))
+  const guard = new Guard(task.exclusions)
+  const corpora = await loadDataset(task.sources, splitOf(spec), guard)
   const parameters = parameterSpecs(spec)
   const baseWeights = await readWeights(task.baseWeights, parameters)
   const base = copyOf(baseWeights, parameters)
@@ -49,7 +51,8 @@ export async function runTrain(task: TrainTask, onProgress: (progress: Progress)
   await writeDelta(task.outDelta, weights, base, parameters)
   const languages = corpora.map((corpus) => trainedLanguage(corpus, mix, before, after))
   const { lossFirst, lossLast } = meter
-  return { kind: 'train', languages, steps: spec.training.localSteps, lossFirst, lossLast, ...usageSince(started) }
+  const { localSteps: steps } = spec.training
+  return { kind: 'train', languages, excluded: guard.excluded, steps, lossFirst, lossLast, ...usageSince(started) }
 }
 
 /** Runs a score task in this process. */
@@ -58,7 +61,7 @@ export async function runScore(task: ScoreTask): Promise<ScoreResult> {
   const { spec } = task.plan
   ensureEngineTakes(spec.architecture)
   const graphs = verifyPlan(task.plan)
-  const corpora = await loadDataset(task.sources, splitOf(spec))
+  const corpora = await loadDataset(task.sources, splitOf(spec), new Guard(task.exclusions))
   const scorer = await openScorer(spec, graphs.score)
   const weights: ScoreResult['weights'][number][] = []
   for (const { name, path } of task.weights) {
@@ -101,7 +104,7 @@ function trainedLanguage(
   before: ReadonlyMap<Corpus, DetailedScore>,
   after: ReadonlyMap<Corpus, DetailedScore>,
 ): TrainedLanguage {
-  const { tokens, begun } = mix.drawn(corpus)
+  const { tokens, begun, records } = mix.drawn(corpus)
   return {
     language: corpus.language,
     community: corpus.community,
@@ -111,6 +114,7 @@ function trainedLanguage(
     before: scoreOf(before, corpus).score,
     after: scoreOf(after, corpus).score,
     beforeSequences: scoreOf(before, corpus).sequences,
+    records: [...records].map(([record, count]) => ({ record, tokens: count })),
   }
 }
 

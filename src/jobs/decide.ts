@@ -11,7 +11,13 @@ import { decideRelease, type GateRecord, type ReleaseDecision, type Verdict } fr
 import type { EvaluatingRound } from '../round/round.ts'
 import { advanceRound } from '../store/advance.ts'
 import type { Blob } from '../store/blob-store.ts'
-import { type BuiltCheckpoint, buildCheckpoint, type CheckpointFacts, recordCheckpoint } from '../store/publish.ts'
+import {
+  type BuiltCheckpoint,
+  buildCheckpoint,
+  type CheckpointFacts,
+  recordCheckpoint,
+  releaseLicence,
+} from '../store/publish.ts'
 import type { ContributionRow, RunRow } from '../store/records.ts'
 import { scoreEvents } from './ledger-events.ts'
 import { measurePublicSets } from './public-sets.ts'
@@ -127,7 +133,8 @@ async function build(
     shares: await reader.trainingShares(job.key, round.base),
     datasets: [],
   }
-  const parts = { facts, origin, plan, tensors: { weights, optimizerState } }
+  const licence = releaseLicence(round.policy)
+  const parts = { facts, origin, plan, licence, tensors: { weights, optimizerState } }
   return buildCheckpoint(context, signer, parts, context.clock.now())
 }
 

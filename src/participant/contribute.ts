@@ -2,22 +2,28 @@ import { createHmac } from 'node:crypto'
 import { canonicalJson } from '../core/canonical-json.ts'
 import { type Digest, digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
+import type { LanguageTag } from '../core/language-tag.ts'
 import { DOMAINS, signMessage } from '../core/signature.ts'
 import { ContributionService, type SubmitContributionResponse } from '../gen/proto/tapestry/v1/contribution_pb.ts'
 import type { Receipt } from '../gen/proto/tapestry/v1/ledger_pb.ts'
-import { contributionManifestBytes, parseContributionManifest } from '../model/contribution-manifest.ts'
+import { contributionManifestBytes, parseContributionManifest, type RecordUse } from '../model/contribution-manifest.ts'
 import type { Plan } from '../plan/plan.ts'
+import { objectionToSending } from '../policy/node-policy.ts'
+import type { Admission } from './admission.ts'
+import { deltaNorm } from './delta-norm.ts'
 import { digestOfFile } from './file-digest.ts'
 import type { NodeContext, WorkSignals } from './node-context.ts'
 import { latestOwnWeights, type Report, type RoundFolder, type Submission } from './round-folder.ts'
 import { fetchBase, fetchPlan, mostWeightBytes } from './round-inputs.ts'
 import type { RoundView } from './round-view.ts'
 import { printable } from './rpc-error.ts'
+import { decline, takePart } from './take-part.ts'
+import type { Trained } from './trainer.ts'
 import { uploadArtifact } from './upload.ts'
 import { signatureMessage } from './wire.ts'
 
-/** What became of a contribution. `too-late`: the round closed first. */
-export type Answer = 'accepted' | 'refused' | 'too-late'
+/** What became of a contribution. `too-late`: the round closed first. `declined`: the node did not hand it in. */
+export type Answer = 'accepted' | 'refused' | 'too-late' | 'declined'
 
 /** A coordinator that loses uploads again and again is not fed for ever. */
 const MAX_UPLOADS = 3
@@ -36,7 +42,11 @@ export async function contribute(
 ): Promise<Answer> {
   await folder.prepare()
   const plan = await fetchPlan(node, view.plan, signal)
-  const report = (await usableReport(node, view, folder)) ?? (await train(node, view, plan, folder, signal, onWeights))
+  const admission = await takePart(node, view, signal)
+  if (admission === undefined) return 'declined'
+  const work = { view, plan, admission, folder }
+  const report = (await usableReport(node, view, folder)) ?? (await train(node, work, signal, onWeights))
+  if (!(await mayLeave(node, work, report))) return 'declined'
   const submission = await ensureSubmission(node, view, report, folder)
   for (let uploads = 1; ; uploads++) {
     await upload(node, view, report, folder, signal)
@@ -61,11 +71,17 @@ async function usableReport(node: NodeContext, view: RoundView, folder: RoundFol
   return undefined
 }
 
+/** A round, and what this node brings to it. */
+type Work = {
+  readonly view: RoundView
+  readonly plan: Plan
+  readonly admission: Admission
+  readonly folder: RoundFolder
+}
+
 async function train(
   node: NodeContext,
-  view: RoundView,
-  plan: Plan,
-  folder: RoundFolder,
+  { view, plan, admission, folder }: Work,
   signal: AbortSignal,
   onWeights: (digest: Digest) => void,
 ): Promise<Report> {
@@ -77,7 +93,8 @@ async function train(
     {
       plan,
       baseWeights: base.path,
-      sources: node.sources,
+      sources: admission.sources,
+      exclusions: node.policy.exclusions,
       seed: trainingSeed(node, view, plan),
       outDelta: folder.deltaPath,
       elastic: plan.spec.training.elastic && {
@@ -93,11 +110,35 @@ async function train(
   if (payload.size > mostWeightBytes(plan)) {
     throw new TapestryError('ENGINE_FAILED', `the trainer wrote ${payload.size} bytes, more than the plan's tensors`)
   }
-  const { languages, steps, wallMs } = trained
-  const report: Report = { base: view.base, plan: view.plan, payload, languages, steps, wallMs }
+  const { languages, excluded, steps, wallMs } = trained
+  const records = recordUses(trained, admission)
+  const report = { base: view.base, plan: view.plan, payload, languages, records, excluded, steps, wallMs }
   await folder.writeReport(report)
   tellTrained(node, view, report, false)
   return report
+}
+
+/** Tokens by record and language; several communities of a language are one. */
+function recordUses({ records }: Trained, { digests }: Admission): RecordUse[] | undefined {
+  if (digests === undefined) return undefined
+  const uses = new Map<Digest, Map<LanguageTag, number>>()
+  for (const { record, language, tokens } of records) {
+    const digest = digests.get(record)
+    if (digest === undefined) continue
+    const used = uses.get(digest) ?? new Map<LanguageTag, number>()
+    uses.set(digest, used.set(language, (used.get(language) ?? 0) + tokens))
+  }
+  const languages = (used: Map<LanguageTag, number>) => [...used].map(([language, tokens]) => ({ language, tokens }))
+  return [...uses].map(([digest, used]) => ({ digest, languages: languages(used) }))
+}
+
+/** Whether the node's own limits let the delta out. */
+async function mayLeave(node: NodeContext, { view, folder }: Work, { payload }: Report): Promise<boolean> {
+  const { maxNorm } = node.policy.rules
+  const norm = maxNorm === undefined ? 0 : await deltaNorm(folder.deltaPath)
+  const refusal = objectionToSending(node.policy.rules, { bytes: payload.size, norm })
+  if (refusal !== undefined) await decline(node, view.key, refusal)
+  return refusal === undefined
 }
 
 /** Specific to node and round, so that no two draw their batches alike; the same after a restart. */
@@ -135,6 +176,7 @@ async function ensureSubmission(
     payloadBytes: report.payload.size,
     nonce: nonceOf(node, view, report),
     languages: report.languages.map(({ beforeSequences: _, ...language }) => language),
+    ...(report.records && { records: report.records }),
   })
   const signature = signMessage(node.nodeKey, DOMAINS.contribution, bytes)
   const submission = { manifest: Buffer.from(bytes).toString('utf8'), signature }
@@ -199,6 +241,6 @@ async function keepReceipt(
 }
 
 function tellTrained(node: NodeContext, { key }: RoundView, report: Report, reused: boolean): void {
-  const { languages, steps, wallMs, payload } = report
-  node.emit({ type: 'trained', key, languages, steps, wallMs, bytes: payload.size, reused })
+  const { languages, steps, wallMs, payload, excluded = { files: 0, documents: 0 } } = report
+  node.emit({ type: 'trained', key, languages, steps, wallMs, bytes: payload.size, reused, excluded })
 }

@@ -1,17 +1,18 @@
 import type { Digest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { DOMAINS, signMessage } from '../core/signature.ts'
+import type { ScoreTask } from '../engine/messages.ts'
 import { ContributionService } from '../gen/proto/tapestry/v1/contribution_pb.ts'
 import { evaluationReportBytes, type LanguageEvaluation } from '../model/evaluation-report.ts'
 import { pairedEvidence } from '../model/paired-evidence.ts'
 import type { LanguageKey, Score } from '../model/report-document.ts'
-import type { Plan } from '../plan/plan.ts'
+import { admissionTo } from './admission.ts'
 import type { NodeContext, WorkSignals } from './node-context.ts'
 import type { Report, RoundFolder } from './round-folder.ts'
 import { fetchBase, fetchCandidate, fetchPlan } from './round-inputs.ts'
 import type { RoundView } from './round-view.ts'
 import { printable } from './rpc-error.ts'
-import type { Scored, ScoredLanguage } from './trainer.ts'
+import type { ScoredLanguage } from './trainer.ts'
 import { signatureMessage } from './wire.ts'
 
 /**
@@ -69,24 +70,19 @@ async function score(
   const plan = await fetchPlan(node, view.plan, signal)
   const options = { signal, onProgress: downloading(node, view), backoff: node.backoff }
   const candidate = await fetchCandidate(node, view.candidate, plan, options)
-  const [scored] = await run(node, plan, [{ name: 'candidate', path: candidate.path }], signal)
+  // Text whose consent ended meanwhile is not even measured on: the others are, and the base with them.
+  const { sources } = await admissionTo(node, view.key.run, signal)
+  const run = (weights: ScoreTask['weights']) =>
+    node.trainer.score({ plan, weights, sources, exclusions: node.policy.exclusions }, signal)
+  const [scored] = await run([{ name: 'candidate', path: candidate.path }])
   const report = await folder.readReport()
   const known = report?.base === view.base ? compare(beforeOf(report), languagesOf(scored)) : undefined
   if (known !== undefined) return known
   const base = await fetchBase(node, view, plan, options)
-  const [scoredBase] = await run(node, plan, [{ name: 'base', path: base.path }], signal)
+  const [scoredBase] = await run([{ name: 'base', path: base.path }])
   const compared = compare(languagesOf(scoredBase), languagesOf(scored))
   if (compared !== undefined) return compared
   throw new TapestryError('ENGINE_FAILED', 'base and candidate were not scored on the same text')
-}
-
-function run(
-  node: NodeContext,
-  plan: Plan,
-  weights: readonly { readonly name: string; readonly path: string }[],
-  signal: AbortSignal,
-): Promise<readonly Scored[]> {
-  return node.trainer.score({ plan, weights, sources: node.sources }, signal)
 }
 
 function downloading(node: NodeContext, { key }: RoundView) {

@@ -5,6 +5,7 @@ import { type Digest, ensureDigest } from '../core/digest.ts'
 import type { RoundKey, RunId } from '../core/ids.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
 import type { Signature } from '../core/signature.ts'
+import type { RecordUse } from '../model/contribution-manifest.ts'
 import { branded, signatureSchema } from '../model/parsing.ts'
 import { fileError } from '../model/whole-file.ts'
 import type { NodeDirectory } from './node-directory.ts'
@@ -17,6 +18,10 @@ export type Report = {
   readonly plan: Digest
   readonly payload: { readonly digest: Digest; readonly size: number }
   readonly languages: readonly TrainedLanguage[]
+  /** Undefined when the contribution names none. */
+  readonly records?: readonly RecordUse[] | undefined
+  /** Undefined in reports that are older than policies. */
+  readonly excluded?: { readonly files: number; readonly documents: number } | undefined
   readonly steps: number
   readonly wallMs: number
 }
@@ -46,6 +51,15 @@ const reportSchema: z.ZodType<Report> = z.strictObject({
       beforeSequences: z.array(z.number()).optional(),
     }),
   ),
+  records: z
+    .array(
+      z.strictObject({
+        digest,
+        languages: z.array(z.strictObject({ language: branded(ensureLanguageTag), tokens: z.number() })),
+      }),
+    )
+    .optional(),
+  excluded: z.strictObject({ files: z.number(), documents: z.number() }).optional(),
   steps: z.number(),
   wallMs: z.number(),
 })

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { demandsSchema } from '../core/demands.ts'
 import { type Digest, ensureDigest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { DEFAULT_INFLUENCE, influenceSchema } from '../core/influence-choice.ts'
@@ -24,6 +25,8 @@ const POLICY = z.strictObject({
   strategy: strategySchema.default(MEAN),
   influence: influenceSchema.default(DEFAULT_INFLUENCE),
   gate: gateSchema.default(DEFAULT_GATE),
+  // Runs that are older than records go on without them.
+  demands: demandsSchema.nullable().default(null),
 })
 
 const always = { base: digest, plan: digest, policy: POLICY }

@@ -1,3 +1,4 @@
+import { DEFAULT_DEMANDS, type Demands } from '../core/demands.ts'
 import { TapestryError } from '../core/error.ts'
 import { DEFAULT_INFLUENCE, ensureInfluence, type Influence } from '../core/influence-choice.ts'
 import { DEFAULT_GATE, ensureGate, type ReleaseGate } from '../core/release-gate.ts'
@@ -27,6 +28,8 @@ export type RunPolicy = {
   readonly influence: Influence
   /** What a candidate has to show before it is released. */
   readonly gate: ReleaseGate
+  /** What the dataset records behind a contribution must allow; null: contributions need none. */
+  readonly demands: Demands | null
 }
 
 /** A roster is one row a node; beyond this many a region of its own is the answer. */
@@ -47,6 +50,7 @@ export const DEFAULT_RUN_POLICY: RunPolicy = {
   strategy: MEAN,
   influence: DEFAULT_INFLUENCE,
   gate: DEFAULT_GATE,
+  demands: DEFAULT_DEMANDS,
 }
 
 /** Checks a policy. @throws TapestryError INVALID_ARGUMENT naming the first field that is out of range. */

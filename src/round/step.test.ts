@@ -25,6 +25,7 @@ const policy: fc.Arbitrary<RunPolicy> = fc
     strategy: fc.constant(MEAN),
     influence: fc.constant(DEFAULT_RUN_POLICY.influence),
     gate: fc.constant(DEFAULT_RUN_POLICY.gate),
+    demands: fc.constant(null),
   })
   .map((fields) => ({ ...fields, quorum: Math.min(fields.quorum, fields.target) }))
 

@@ -1,14 +1,20 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
+import { DEFAULT_DEMANDS, type Demands, demandsSchema } from '../core/demands.ts'
+import { TapestryError } from '../core/error.ts'
 import { DEFAULT_INFLUENCE, ensureInfluence, type Influence } from '../core/influence-choice.ts'
+import { ensureJurisdiction } from '../core/jurisdiction.ts'
 import { DEFAULT_GATE, ensureGate, type ReleaseGate } from '../core/release-gate.ts'
 import { ensureStrategy, fewestContributions, MEAN, type Strategy } from '../core/strategy.ts'
 import type {
+  Demands as DemandsMessage,
+  DemandsSchema,
   Influence as InfluenceMessage,
   ReleaseGate as ReleaseGateMessage,
   RunPolicy as RunPolicyMessage,
   RunPolicySchema,
 } from '../gen/proto/tapestry/v1/operator_pb.ts'
 import type { Strategy as StrategyMessage } from '../gen/proto/tapestry/v1/round_pb.ts'
+import { ensureReleaseLicence } from '../policy/licence.ts'
 import { DEFAULT_RUN_POLICY, ensureRunPolicy, type RunPolicy } from '../round/policy.ts'
 import { strategyMessage } from './message.ts'
 
@@ -31,7 +37,29 @@ export function policyOf(message: RunPolicyMessage | undefined): RunPolicy {
     strategy,
     influence: influenceOf(message.influence),
     gate: gateOf(message.gate),
+    demands: demandsOf(message.demands),
   })
+}
+
+/** Fields that are empty take their defaults. @throws TapestryError INVALID_ARGUMENT for what no record could meet. */
+function demandsOf(message: DemandsMessage | undefined): Demands | null {
+  if (message === undefined) return DEFAULT_DEMANDS
+  if (message.withoutRecords) return null
+  const parsed = demandsSchema.safeParse({
+    licence: message.licence || DEFAULT_DEMANDS.licence,
+    uses: message.uses.length > 0 ? [...new Set(message.uses)].sort() : DEFAULT_DEMANDS.uses,
+    stage: message.stage || DEFAULT_DEMANDS.stage,
+    coordinatedIn: message.coordinatedIn === '' ? null : ensureJurisdiction(message.coordinatedIn),
+  })
+  if (parsed.success) return { ...parsed.data, licence: ensureReleaseLicence(parsed.data.licence) }
+  const [issue] = parsed.error.issues
+  throw new TapestryError('INVALID_ARGUMENT', `demands.${issue?.path.join('.')}: ${issue?.message}`)
+}
+
+export function demandsMessage(demands: Demands | null): MessageInitShape<typeof DemandsSchema> {
+  if (demands === null) return { withoutRecords: true }
+  const { licence, uses, stage, coordinatedIn } = demands
+  return { licence, uses: [...uses], stage, coordinatedIn: coordinatedIn ?? '' }
 }
 
 /** @throws TapestryError INVALID_ARGUMENT for an unknown strategy or parameters that do not fit it. */
@@ -81,5 +109,6 @@ export function policyMessage(policy: RunPolicy): MessageInitShape<typeof RunPol
     evaluateWindowMs: BigInt(policy.evaluateWindowMs),
     strategy: strategyMessage(policy.strategy),
     influence: { weighting: choiceOf(weighting), caps, qualityFloor: floor },
+    demands: demandsMessage(policy.demands),
   }
 }

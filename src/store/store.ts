@@ -2,6 +2,7 @@ import type { Diagnostics } from '../aggregation/diagnostics.ts'
 import type { Millis } from '../core/clock.ts'
 import type { Digest } from '../core/digest.ts'
 import type { ChannelName, MemberId, NodeId, RoundKey, RunId } from '../core/ids.ts'
+import type { Jurisdiction } from '../core/jurisdiction.ts'
 import type { LedgerEvent } from '../ledger/entry.ts'
 import type { TreeHead } from '../ledger/proof.ts'
 import type { Tile } from '../ledger/tile.ts'
@@ -16,12 +17,15 @@ import type {
   CheckpointFileRow,
   CheckpointRow,
   ContributionRow,
+  DatasetRecordFilter,
+  DatasetRecordRow,
   EvaluationRow,
   FederationRow,
   InvitationRow,
   JobKind,
   JobRow,
   LeasedJob,
+  MemberRow,
   NodeRow,
   NodeStatus,
   RejectionRow,
@@ -33,6 +37,7 @@ import type {
   SummaryRow,
   UploadRow,
   WeightRow,
+  WithdrawalRow,
 } from './records.ts'
 
 /** Everything that may be asked and nothing that may be changed: what read-only rooms receive. */
@@ -40,6 +45,15 @@ export type Reader = {
   federation(): Promise<FederationRow | undefined>
   node(id: NodeId): Promise<NodeRow | undefined>
   nodes(): Promise<readonly NodeRow[]>
+  member(id: MemberId): Promise<MemberRow | undefined>
+  members(): Promise<readonly MemberRow[]>
+  /** Those of the digests that are registered. */
+  datasetRecords(digests: readonly Digest[]): Promise<readonly DatasetRecordRow[]>
+  /** Newest first. */
+  findDatasetRecords(filter: DatasetRecordFilter): Promise<readonly DatasetRecordRow[]>
+  countDatasetRecords(node: NodeId): Promise<number>
+  /** Every withdrawn record of every node of the member. */
+  withdrawnRecords(member: MemberId): Promise<readonly DatasetRecordRow[]>
   run(id: RunId): Promise<RunRow | undefined>
   runs(): Promise<readonly RunRow[]>
   /** Any run that uses the plan. */
@@ -101,7 +115,12 @@ export type Reader = {
 /** One transaction's hands. Every method takes the time from its caller. */
 export type Tx = Reader & {
   createFederation(row: FederationRow): Promise<void>
-  ensureMember(id: MemberId, now: Millis): Promise<void>
+  /** @throws TapestryError FAILED_PRECONDITION when another jurisdiction has been declared for it. */
+  ensureMember(id: MemberId, now: Millis, jurisdiction?: Jurisdiction): Promise<void>
+  /** Inserts; a record that is there already stays as it is. */
+  createDatasetRecord(row: Omit<DatasetRecordRow, 'member' | 'withdrawnAt'>): Promise<void>
+  /** Marks every record of a dataset that still stands. */
+  withdrawDatasetRecords(row: WithdrawalRow): Promise<void>
   createInvitation(row: InvitationRow, now: Millis): Promise<void>
   invitation(secretHash: string): Promise<InvitationRow | undefined>
   useInvitation(secretHash: string, node: NodeId, now: Millis): Promise<void>

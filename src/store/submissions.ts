@@ -3,12 +3,25 @@ import { ensureDigest } from '../core/digest.ts'
 import { ensureNodeId, ensureRunId, type RoundKey } from '../core/ids.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
 import { REJECTION_REASONS } from '../core/rejection.ts'
-import type { Contribution, ContributionLanguage, Evaluation, Rejection } from '../gen/prisma/client.ts'
+import type {
+  Contribution,
+  ContributionLanguage,
+  ContributionRecord,
+  Evaluation,
+  Rejection,
+} from '../gen/prisma/client.ts'
 import { pairedEvidenceSchema } from '../model/paired-evidence.ts'
 import { weightDecisionSchema } from '../policy/influence.ts'
 import { compareText, parseStored, toCount, toMeasure, toText } from './column.ts'
 import type { Database } from './database.ts'
-import type { ContributionRow, EvaluationRow, LanguageReportRow, RejectionRow, WeightRow } from './records.ts'
+import type {
+  ContributionRow,
+  EvaluationRow,
+  LanguageReportRow,
+  RecordTokensRow,
+  RejectionRow,
+  WeightRow,
+} from './records.ts'
 import { roundOf } from './rounds.ts'
 import type { Reader, Tx } from './store.ts'
 
@@ -25,7 +38,10 @@ const Reason = z.enum(REJECTION_REASONS)
 export function submissionReads(database: Database): Reads {
   return {
     contributions: async (key) => {
-      const rows = await database.contribution.findMany({ where: roundOf(key), include: { languages: true } })
+      const rows = await database.contribution.findMany({
+        where: roundOf(key),
+        include: { languages: true, records: true },
+      })
       return rows.map(contributionRow).sort((a, b) => compareText(a.node, b.node))
     },
     payloadOwners: async (payload) => {
@@ -54,10 +70,14 @@ export function submissionWrites(database: Database): Writes {
       await database.contribution.createMany({ data: [contributionColumns(row)] })
       const languages = row.languages.map((report) => languageColumns(row.id, report))
       if (languages.length > 0) await database.contributionLanguage.createMany({ data: languages })
+      const records = row.records.map(({ record, language, tokens }) => {
+        return { contributionId: row.id, recordDigest: record, language, tokens: toCount(tokens) }
+      })
+      if (records.length > 0) await database.contributionRecord.createMany({ data: records })
     },
     contributionByNonce: async (node, nonce) => {
       const where = { nodeId_nonce: { nodeId: node, nonce } }
-      const row = await database.contribution.findUnique({ where, include: { languages: true } })
+      const row = await database.contribution.findUnique({ where, include: { languages: true, records: true } })
       return row === null ? undefined : contributionRow(row)
     },
     setWeight: async (id, weight) => {
@@ -106,7 +126,9 @@ function weightRow({ weight, weightReason, weightRecord }: Contribution): Weight
   return { value: weight, reason: weightReason ?? '', decision }
 }
 
-function contributionRow(row: Contribution & { languages: ContributionLanguage[] }): ContributionRow {
+function contributionRow(
+  row: Contribution & { languages: ContributionLanguage[]; records: ContributionRecord[] },
+): ContributionRow {
   return {
     id: ensureDigest(row.id),
     key: keyOf(row.runId, row.round),
@@ -119,6 +141,7 @@ function contributionRow(row: Contribution & { languages: ContributionLanguage[]
     norm: row.norm,
     weight: weightRow(row),
     languages: row.languages.map(languageRow).sort(byLanguage),
+    records: row.records.map(recordTokensRow).sort(byRecord),
     acceptedAt: row.acceptedAt.getTime(),
   }
 }
@@ -148,6 +171,10 @@ function languageRow(row: ContributionLanguage): LanguageReportRow {
     before: { mean: row.lossBefore, standardError: row.lossBeforeSe, tokens },
     after: { mean: row.lossAfter, standardError: row.lossAfterSe, tokens },
   }
+}
+
+function recordTokensRow({ recordDigest, language, tokens }: ContributionRecord): RecordTokensRow {
+  return { record: ensureDigest(recordDigest), language: ensureLanguageTag(language), tokens: Number(tokens) }
 }
 
 function rejectionRow(row: Rejection): RejectionRow {
@@ -205,6 +232,10 @@ function keyOf(run: string, number: number): RoundKey {
 
 function byLanguage(a: LanguageReportRow, b: LanguageReportRow): number {
   return compareText(a.language, b.language) || compareText(a.community, b.community)
+}
+
+function byRecord(a: RecordTokensRow, b: RecordTokensRow): number {
+  return compareText(a.record, b.record) || compareText(a.language, b.language)
 }
 
 function byMeasurer(a: EvaluationRow, b: EvaluationRow): number {

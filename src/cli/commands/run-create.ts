@@ -1,4 +1,6 @@
 import { z } from 'zod'
+import { DEFAULT_DEMANDS, STAGES, type Stage, USES, type Use } from '../../core/demands.ts'
+import { TapestryError } from '../../core/error.ts'
 import {
   type Caps,
   capsText,
@@ -8,12 +10,24 @@ import {
   WEIGHTING_NAMES,
   type Weighting,
 } from '../../core/influence-choice.ts'
+import type { Jurisdiction } from '../../core/jurisdiction.ts'
 import { EVIDENCE, type Evidence } from '../../core/release-gate.ts'
 import { fewestContributions, MEAN, STRATEGY_NAMES, type Strategy } from '../../core/strategy.ts'
 import { OperatorService } from '../../gen/proto/tapestry/v1/operator_pb.ts'
 import { DEFAULT_RUN_POLICY } from '../../round/policy.ts'
 import { defineCommand, flag, setting } from '../command.ts'
-import { caps, channelName, duration, measure, runId, strategy, weighting, wholeNumber } from '../input.ts'
+import {
+  caps,
+  channelName,
+  duration,
+  jurisdiction,
+  measure,
+  releaseLicence,
+  runId,
+  strategy,
+  weighting,
+  wholeNumber,
+} from '../input.ts'
 import { OPERATOR_INPUT, OPERATOR_OPTIONS, withOperator } from '../operator-client.ts'
 import { PRESET_NAMES, planSpecBytes } from '../plan-choice.ts'
 import { shortDigest } from '../terminal.ts'
@@ -54,6 +68,11 @@ export const runCreate = defineCommand({
       '--min-evaluation <tokens>',
       `a language with less text is unmeasured (${DEFAULT_RUN_POLICY.gate.minTokens})`,
     ),
+    setting('--licence <id>', `SPDX id or LicenseRef that checkpoints are released under (${DEFAULT_DEMANDS.licence})`),
+    flag('--use <use...>', `what the run does with data: ${USES.join(', ')} (${DEFAULT_DEMANDS.uses.join(', ')})`),
+    setting('--stage <stage>', `how far its models reach: ${STAGES.join(', ')} (${DEFAULT_DEMANDS.stage})`),
+    setting('--coordinated-in <place>', 'where the run is coordinated, as ISO 3166 (not said)'),
+    flag('--without-records', 'take contributions that name no dataset records'),
     setting('--channel <name>', 'channel that published checkpoints move (global)'),
   ],
   input: z.object({
@@ -79,6 +98,11 @@ export const runCreate = defineCommand({
     qualityFloor: z.enum(QUALITY_FLOORS).optional(),
     evidence: z.enum(EVIDENCE).optional(),
     minEvaluation: wholeNumber(1, 1_000_000_000).optional(),
+    licence: releaseLicence.optional(),
+    use: z.array(z.enum(USES)).optional(),
+    stage: z.enum(STAGES).optional(),
+    coordinatedIn: jurisdiction.optional(),
+    withoutRecords: z.boolean().default(false),
     channel: channelName.optional(),
   }),
   async run(input, { env }) {
@@ -109,6 +133,11 @@ type PolicyInput = {
   readonly qualityFloor?: QualityFloor | undefined
   readonly evidence?: Evidence | undefined
   readonly minEvaluation?: number | undefined
+  readonly licence?: string | undefined
+  readonly use?: readonly Use[] | undefined
+  readonly stage?: Stage | undefined
+  readonly coordinatedIn?: Jurisdiction | undefined
+  readonly withoutRecords: boolean
 }
 
 /** A smaller target than the default quorum means: all of them. A strategy that needs more than the default gets it. */
@@ -131,6 +160,7 @@ function policyOf(input: PolicyInput) {
       evidence: input.evidence ?? DEFAULT_RUN_POLICY.gate.evidence,
       minTokens: input.minEvaluation ?? DEFAULT_RUN_POLICY.gate.minTokens,
     },
+    demands: demandsOf(input),
   }
 }
 
@@ -140,5 +170,19 @@ function influenceOf({ weighting = DEFAULT_INFLUENCE.weighting, cap, qualityFloo
     weighting: { name, parameters: { ...parameters } },
     caps: cap ?? DEFAULT_INFLUENCE.caps,
     qualityFloor: qualityFloor ?? DEFAULT_INFLUENCE.floor,
+  }
+}
+
+/** What is left out takes the coordinator's default. */
+function demandsOf({ licence, use, stage, coordinatedIn, withoutRecords }: PolicyInput) {
+  if (withoutRecords && (licence ?? use ?? stage ?? coordinatedIn) !== undefined) {
+    throw new TapestryError('INVALID_ARGUMENT', '--without-records leaves nothing to ask of records')
+  }
+  return {
+    withoutRecords,
+    licence: licence ?? '',
+    uses: [...(use ?? [])],
+    stage: stage ?? '',
+    coordinatedIn: coordinatedIn ?? '',
   }
 }

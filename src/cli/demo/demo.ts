@@ -11,7 +11,8 @@ import { closingText } from './closing.ts'
 import type { NodeText } from './corpus.ts'
 import { COORDINATOR, DemoFederation } from './demo-federation.ts'
 import { createLayout, type DemoLayout } from './demo-layout.ts'
-import { prepareText } from './demo-text.ts'
+import { demoLicence } from './demo-record.ts'
+import { prepareText, sourceOf } from './demo-text.ts'
 import { DemoView } from './demo-view.ts'
 import { MemoryMeter } from './memory-meter.ts'
 import { type DemoReport, reportJson, unlearned } from './report.ts'
@@ -112,7 +113,7 @@ async function createRun({ federation, layout, options }: Stage): Promise<void> 
   const dir = ['--dir', layout.coordinator]
   const nodes = String(options.nodes)
   const counts = ['--target', nodes, '--quorum', nodes, '--rounds', String(options.rounds)]
-  const plan = ['--preset', 'tiny']
+  const plan = ['--preset', 'tiny', '--licence', demoLicence(sourceOf(options))]
   const windows = ['--join-window', '5m', '--collect-window', '30m', '--evaluate-window', '30m']
   await federation.command(['run', 'create', RUN, ...dir, ...plan, ...counts, ...windows, '--continuous'])
   await federation.command(['round', 'start', RUN, ...dir])

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { choiceText, parseChoiceText } from './choice.ts'
 import { TapestryError } from './error.ts'
 
 const positive = z.number().min(Number.MIN_VALUE)
@@ -103,25 +104,10 @@ export function mostContributions({ name }: Strategy): number {
 }
 
 /** The strategy in one word, as the command line takes it: `krum:byzantine=1`. */
-export function strategyText({ name, parameters }: Strategy): string {
-  const pairs = Object.entries(parameters).map(([parameter, value]) => `${parameter}=${value}`)
-  return pairs.length === 0 ? name : `${name}:${pairs.join(',')}`
-}
+export const strategyText = (strategy: Strategy): string => choiceText(strategy)
 
 /** Reads what {@link strategyText} writes; parameters may be left out. @throws TapestryError INVALID_ARGUMENT */
 export function parseStrategyText(text: string): Strategy {
-  const colon = text.indexOf(':')
-  if (colon < 0) return ensureStrategy(text, {})
-  const pairs = text.slice(colon + 1).split(',')
-  const parameters = pairs.map((pair): [string, number] => {
-    const [, parameter, value] = /^(\w+)=(\d+(?:\.\d+)?(?:e[+-]?\d+)?)$/i.exec(pair) ?? []
-    if (parameter === undefined || value === undefined) {
-      throw new TapestryError('INVALID_ARGUMENT', `not a parameter: "${pair.slice(0, 60)}" (expected name=number)`)
-    }
-    return [parameter, Number(value)]
-  })
-  if (new Set(parameters.map(([parameter]) => parameter)).size < parameters.length) {
-    throw new TapestryError('INVALID_ARGUMENT', 'a parameter of the strategy is given twice')
-  }
-  return ensureStrategy(text.slice(0, colon), Object.fromEntries(parameters))
+  const { name, parameters } = parseChoiceText(text)
+  return ensureStrategy(name, parameters)
 }

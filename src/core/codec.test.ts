@@ -40,9 +40,12 @@ describe('parseCodecText', () => {
     expect(codecText(parseCodecText('topk:fraction=1e-7'))).toBe('topk:fraction=1e-7')
   })
 
-  it.each(['int8:', 'int8:block', 'int8:block=-1', 'int8:block=64,block=64', 'bf16:x=1', 'top-k'])('refuses %s', (text) => {
-    expect(() => parseCodecText(text)).toThrow(refused)
-  })
+  it.each(['int8:', 'int8:block', 'int8:block=-1', 'int8:block=64,block=64', 'bf16:x=1', 'top-k'])(
+    'refuses %s',
+    (text) => {
+      expect(() => parseCodecText(text)).toThrow(refused)
+    },
+  )
 })
 
 it('knows which codec leaves something out for later', () => {

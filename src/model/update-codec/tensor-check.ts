@@ -34,11 +34,15 @@ export class TensorChecks {
       case 'f32':
         return floats(name)
       case 'bf16':
-        return (bytes, first) => finiteSquares(name, fromBf16(new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2)), first)
+        return (bytes, first) =>
+          finiteSquares(name, fromBf16(new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2)), first)
       case 'topk':
-        return name.startsWith(INDICES) ? ascending(name, this.#sizes.get(name.slice(INDICES.length)) ?? 0) : floats(name)
+        return name.startsWith(INDICES)
+          ? ascending(name, this.#sizes.get(name.slice(INDICES.length)) ?? 0)
+          : floats(name)
       case 'int8': {
-        if (!name.startsWith(SCALES)) return steps(name, this.#scalesOf(name.slice(VALUES.length)), codec.parameters.block)
+        if (!name.startsWith(SCALES))
+          return steps(name, this.#scalesOf(name.slice(VALUES.length)), codec.parameters.block)
         const kept = new Float32Array(elementCount(shape))
         this.#scales.set(name.slice(SCALES.length), kept)
         return scales(name, kept)

@@ -34,7 +34,10 @@ export function spread({ indices, values }: Sparse, count: number): Float32Array
 
 /** The smallest magnitude that is among the `kept` largest, as bits, and how many of that very magnitude are. */
 function threshold(words: Uint32Array, kept: number): { readonly least: number; readonly ties: number } {
-  const upper = cut(histogram(words, (bits) => bits >>> 16), kept)
+  const upper = cut(
+    histogram(words, (bits) => bits >>> 16),
+    kept,
+  )
   const inBucket = (bits: number) => (bits >>> 16 === upper.bucket ? bits & 0xffff : -1)
   const lower = cut(histogram(words, inBucket), upper.left)
   return { least: upper.bucket * 0x10000 + lower.bucket, ties: lower.left }

@@ -9,6 +9,7 @@ import { type RunningCoordinator, startCoordinator } from '../src/cli/start-coor
 import { type RunningWorker, startWorkerProcess } from '../src/cli/start-worker.ts'
 import { canonicalBytes } from '../src/core/canonical-json.ts'
 import type { Clock, Millis } from '../src/core/clock.ts'
+import { F32 } from '../src/core/codec.ts'
 import { ensureRunId, type FederationId, type RoundKey, type RunId } from '../src/core/ids.ts'
 import { MEAN } from '../src/core/strategy.ts'
 import { OperatorService } from '../src/gen/proto/tapestry/v1/operator_pb.ts'
@@ -274,7 +275,7 @@ const ENDED: ReadonlySet<RoundPhase> = new Set([RoundPhase.PUBLISHED, RoundPhase
 function usualPolicy(participants: number): RunPolicy {
   const target = Math.max(1, participants)
   const windows = { joinWindowMs: WINDOW_MS, collectWindowMs: WINDOW_MS, evaluateWindowMs: WINDOW_MS }
-  return { target, quorum: target, ...windows, rounds: 1000, continuous: false, maxNorm: 0, strategy: MEAN }
+  return { target, quorum: target, ...windows, rounds: 1000, continuous: false, maxNorm: 0, strategy: MEAN, codec: F32 }
 }
 
 function languageFor(index: number): string {

@@ -6,6 +6,7 @@ import { pino } from 'pino'
 import { serverConfig } from '../src/config.ts'
 import type { Context, ReleaseSigner } from '../src/context.ts'
 import type { Clock } from '../src/core/clock.ts'
+import { F32 } from '../src/core/codec.ts'
 import { type Digest, digestOf } from '../src/core/digest.ts'
 import {
   ensureChannelName,
@@ -95,6 +96,7 @@ export const TEST_POLICY: RunPolicy = {
   continuous: true,
   maxNorm: 0,
   strategy: MEAN,
+  codec: F32,
 }
 
 /** The n-th node's id. */

@@ -1,3 +1,4 @@
+import { F32 } from '../core/codec.ts'
 import { TapestryError } from '../core/error.ts'
 import { type BlockShape, TILE } from './block-layout.ts'
 import { openSources } from './merge-sources.ts'
@@ -62,7 +63,7 @@ const MAX_THREADS = 64
 export async function mergeMean(request: MergeRequest): Promise<MergeResult> {
   ensureRequest(request)
   const { out, threads, onProgress, signal, shape } = request
-  const sources = await openSources(request.base, request.deltas)
+  const sources = await openSources(request.base, request.deltas, F32)
   const coefficients = request.deltas.map(({ weight }) => weight)
   const rule = { kind: 'weighted', coefficients } as const
   return writeMerge(sources, { out, rule, optimizer: undefined, threads, onProgress, signal, shape })

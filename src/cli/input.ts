@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { parseCodecText } from '../core/codec.ts'
 import { ensureDigest } from '../core/digest.ts'
 import { toTapestryError } from '../core/error.ts'
 import {
@@ -35,6 +36,7 @@ export const digest = parsedBy(ensureDigest)
 export const duration = parsedBy(parseDuration)
 /** `name` or `name:parameter=number,...`. */
 export const strategy = parsedBy(parseStrategyText)
+export const codec = parsedBy(parseCodecText)
 
 /** A whole number within bounds, written in decimal digits. */
 export function wholeNumber(least: number, most: number) {

@@ -1,6 +1,6 @@
 import type { Run } from '../gen/proto/tapestry/v1/operator_pb.ts'
+import { choiceJson } from './choice-view.ts'
 import { formatDuration } from './duration.ts'
-import { strategyJson } from './strategy-view.ts'
 import { formatTime, printable, table } from './terminal.ts'
 
 /** A run as JSON: windows in milliseconds. */
@@ -21,7 +21,8 @@ export function runJson(run: Run) {
       evaluateWindowMs: Number(policy?.evaluateWindowMs ?? 0n),
       continuous: policy?.continuous ?? false,
       maxNorm: policy?.maxNorm ?? 0,
-      strategy: strategyJson(policy?.strategy),
+      strategy: choiceJson(policy?.strategy),
+      codec: choiceJson(policy?.codec),
     },
   }
 }
@@ -36,6 +37,7 @@ export function runsTable(runs: readonly Run[]): string {
       { title: 'TARGET', align: 'right' },
       { title: 'QUORUM', align: 'right' },
       { title: 'STRATEGY' },
+      { title: 'CODEC' },
       { title: 'COLLECTS FOR', align: 'right' },
       { title: 'CREATED' },
     ],
@@ -46,6 +48,7 @@ export function runsTable(runs: readonly Run[]): string {
       String(run.policy?.target ?? 0),
       String(run.policy?.quorum ?? 0),
       printable(run.policy?.strategy?.name ?? '-'),
+      printable(run.policy?.codec?.name ?? '-'),
       formatDuration(Number(run.policy?.collectWindowMs ?? 0n)),
       formatTime(Number(run.createdMs)),
     ]),

@@ -8,7 +8,7 @@ import { decideRelease, type LanguageScore } from '../policy/release.ts'
 import type { EvaluatingRound } from '../round/round.ts'
 import { advanceRound } from '../store/advance.ts'
 import type { Blob } from '../store/blob-store.ts'
-import { buildCheckpoint, type CheckpointFacts, recordCheckpoint } from '../store/publish.ts'
+import { buildCheckpoint, type CheckpointFacts, codecMember, recordCheckpoint } from '../store/publish.ts'
 import type { CheckpointRow, ContributionRow, RunRow } from '../store/records.ts'
 import { measurePublicSets } from './public-sets.ts'
 import { finish, subjectOf, type Task } from './task.ts'
@@ -75,6 +75,7 @@ async function build(
     parents: [round.base],
     base: round.base,
     strategy: round.policy.strategy,
+    ...codecMember(round.policy.codec),
     contributions: await mergedContributions(task),
     scores: Object.fromEntries(languages.map(scoresEntry)),
   }

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
+import { F32 } from '../core/codec.ts'
 import { inspectDelta } from './inspect.ts'
 import { Inspector, inspectInWorker } from './inspector.ts'
 import { type TensorData, writeSafetensors } from './safetensors.ts'
@@ -129,20 +130,20 @@ describe('inspectInWorker', () => {
     await writeSafetensors(path, tensors)
     const specs = tensors.map(({ name, dtype, shape }) => ({ name, dtype, shape }))
     const expected = await inspectDelta(path, specs, { maxNorm: 0 })
-    const verdicts = await Promise.all([1, 2, 3].map(() => inspectInWorker(path, specs, { maxNorm: 0 })))
+    const verdicts = await Promise.all([1, 2, 3].map(() => inspectInWorker(path, specs, F32, { maxNorm: 0 })))
     expect(verdicts).toEqual([expected, expected, expected])
-    const missing = inspectInWorker(`${path}.no`, specs, { maxNorm: 0 })
+    const missing = inspectInWorker(`${path}.no`, specs, F32, { maxNorm: 0 })
     await expect(missing).rejects.toMatchObject({ code: 'NOT_FOUND' })
   })
 
   it('fails what it was doing when closed, and starts again', async () => {
     const inspector = new Inspector()
     await writeSafetensors(path, [])
-    const interrupted = inspector.inspect(path, [], { maxNorm: 0 })
+    const interrupted = inspector.inspect(path, [], F32, { maxNorm: 0 })
     const outcome = expect(interrupted).rejects.toMatchObject({ code: 'INTERNAL' })
     await inspector.close()
     await outcome
-    expect((await inspector.inspect(path, [], { maxNorm: 0 })).ok).toBe(true)
+    expect((await inspector.inspect(path, [], F32, { maxNorm: 0 })).ok).toBe(true)
     await inspector.close()
   })
 })

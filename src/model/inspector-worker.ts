@@ -1,12 +1,12 @@
 import { parentPort } from 'node:worker_threads'
 import { toTapestryError } from '../core/error.ts'
-import { inspectDelta } from './inspect.ts'
 import type { InspectionReply, InspectionRequest } from './inspector.ts'
+import { inspectUpdate } from './update-codec/inspect-update.ts'
 
 /** The worker's side of inspector.ts: one reply for each request, in any order. */
-async function reply({ id, path, expected, limits }: InspectionRequest): Promise<InspectionReply> {
+async function reply({ id, path, expected, codec, limits }: InspectionRequest): Promise<InspectionReply> {
   try {
-    return { id, verdict: await inspectDelta(path, expected, limits) }
+    return { id, verdict: await inspectUpdate(path, expected, codec, limits) }
   } catch (thrown) {
     const { code, message } = toTapestryError(thrown)
     return { id, failure: { code, message, detail: String(thrown) } }

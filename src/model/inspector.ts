@@ -1,4 +1,5 @@
 import type { Worker } from 'node:worker_threads'
+import type { Codec } from '../core/codec.ts'
 import { type ErrorCode, TapestryError } from '../core/error.ts'
 import type { Verdict } from '../core/rejection.ts'
 import { startWorker } from '../core/worker-thread.ts'
@@ -9,6 +10,7 @@ export type InspectionRequest = {
   readonly id: number
   readonly path: string
   readonly expected: readonly TensorSpec[]
+  readonly codec: Codec
   readonly limits: InspectionLimits
 }
 
@@ -28,14 +30,19 @@ export class Inspector {
   private readonly waiting = new Map<number, Waiting>()
   private next = 0
 
-  /** {@link inspectDelta} on the worker thread. @throws TapestryError as it does, and INTERNAL when the thread dies */
-  inspect(path: string, expected: readonly TensorSpec[], limits: InspectionLimits): Promise<Verdict<Inspection>> {
+  /** `inspectUpdate` on the worker thread. @throws TapestryError as it does, and INTERNAL when the thread dies */
+  inspect(
+    path: string,
+    expected: readonly TensorSpec[],
+    codec: Codec,
+    limits: InspectionLimits,
+  ): Promise<Verdict<Inspection>> {
     const id = this.next++
     const worker = this.start()
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve, reject })
       worker.ref()
-      worker.postMessage({ id, path, expected, limits } satisfies InspectionRequest)
+      worker.postMessage({ id, path, expected, codec, limits } satisfies InspectionRequest)
     })
   }
 
@@ -77,11 +84,12 @@ export class Inspector {
 
 const shared = new Inspector()
 
-/** {@link inspectDelta}, on a worker thread that the whole process shares. */
+/** `inspectUpdate`, on a worker thread that the whole process shares. */
 export function inspectInWorker(
   path: string,
   expected: readonly TensorSpec[],
+  codec: Codec,
   limits: InspectionLimits,
 ): Promise<Verdict<Inspection>> {
-  return shared.inspect(path, expected, limits)
+  return shared.inspect(path, expected, codec, limits)
 }

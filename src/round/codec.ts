@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { codecSchema, F32 } from '../core/codec.ts'
 import { type Digest, ensureDigest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { MEAN, strategySchema } from '../core/strategy.ts'
@@ -20,6 +21,8 @@ const POLICY = z.strictObject({
   maxNorm: z.number(),
   // Runs that are older than the choice merge by the mean.
   strategy: strategySchema.default(MEAN),
+  // And take updates as they are.
+  codec: codecSchema.default(F32),
 })
 
 const always = { base: digest, plan: digest, policy: POLICY }

@@ -1,3 +1,4 @@
+import { type Codec, F32 } from '../core/codec.ts'
 import { TapestryError } from '../core/error.ts'
 import { fewestContributions, MEAN, mostContributions, type Strategy, strategyText } from '../core/strategy.ts'
 
@@ -21,6 +22,8 @@ export type RunPolicy = {
   readonly maxNorm: number
   /** How contributions become one change of the model. */
   readonly strategy: Strategy
+  /** How contributions travel. */
+  readonly codec: Codec
 }
 
 /** A roster is one row a node; beyond this many a region of its own is the answer. */
@@ -39,6 +42,7 @@ export const DEFAULT_RUN_POLICY: RunPolicy = {
   continuous: true,
   maxNorm: 0,
   strategy: MEAN,
+  codec: F32,
 }
 
 /** Checks a policy. @throws TapestryError INVALID_ARGUMENT naming the first field that is out of range. */

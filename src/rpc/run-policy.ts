@@ -1,9 +1,10 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
+import { ensureCodec, F32 } from '../core/codec.ts'
 import { ensureStrategy, fewestContributions, MEAN, type Strategy } from '../core/strategy.ts'
 import type { RunPolicy as RunPolicyMessage, RunPolicySchema } from '../gen/proto/tapestry/v1/operator_pb.ts'
 import type { Strategy as StrategyMessage } from '../gen/proto/tapestry/v1/round_pb.ts'
 import { DEFAULT_RUN_POLICY, ensureRunPolicy, type RunPolicy } from '../round/policy.ts'
-import { strategyMessage } from './message.ts'
+import { codecMessage, strategyMessage } from './message.ts'
 
 /** Reads a policy; fields that are 0 take their defaults. @throws TapestryError INVALID_ARGUMENT out of range. */
 export function policyOf(message: RunPolicyMessage | undefined): RunPolicy {
@@ -22,6 +23,7 @@ export function policyOf(message: RunPolicyMessage | undefined): RunPolicy {
     continuous: message.continuous,
     maxNorm: message.maxNorm,
     strategy,
+    codec: message.codec === undefined ? F32 : ensureCodec(message.codec.name, message.codec.parameters),
   })
 }
 
@@ -37,5 +39,6 @@ export function policyMessage(policy: RunPolicy): MessageInitShape<typeof RunPol
     collectWindowMs: BigInt(policy.collectWindowMs),
     evaluateWindowMs: BigInt(policy.evaluateWindowMs),
     strategy: strategyMessage(policy.strategy),
+    codec: codecMessage(policy.codec),
   }
 }

@@ -1,5 +1,6 @@
 import type { Context, ReleaseSigner } from '../context.ts'
 import type { Millis } from '../core/clock.ts'
+import type { Codec } from '../core/codec.ts'
 import { type Digest, digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import type { ChannelName, RunId } from '../core/ids.ts'
@@ -120,6 +121,11 @@ async function createRun(tx: Tx, run: RunRow, checkpoint: CheckpointRow, now: Mi
 
 function refuseExisting(run: { readonly id: RunId }, found: RunRow | undefined): void {
   if (found !== undefined) throw new TapestryError('ALREADY_EXISTS', `there is already a run ${run.id}`)
+}
+
+/** A manifest names a codec only where updates were encoded. */
+export function codecMember(codec: Codec): Pick<Manifest, 'codec'> {
+  return codec.name === 'f32' ? {} : { codec }
 }
 
 function initialFacts(run: RunId, strategy: Strategy): CheckpointFacts {

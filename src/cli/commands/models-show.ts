@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { codecText, F32 } from '../../core/codec.ts'
 import { strategyText } from '../../core/strategy.ts'
 import type { Manifest } from '../../model/manifest.ts'
 import { openPublicClient } from '../../participant/public-client.ts'
@@ -34,6 +35,7 @@ function manifestText(digest: string, manifest: Manifest): string {
     ['base', base ?? '-'],
     ['plan', plan],
     ['strategy', strategyText(strategy)],
+    ['codec', codecText(manifest.codec ?? F32)],
   ]
   const parts = [
     `${run}@${version}`,

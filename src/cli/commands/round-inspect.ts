@@ -1,11 +1,11 @@
 import { z } from 'zod'
 import { RoundService } from '../../gen/proto/tapestry/v1/round_pb.ts'
+import { choiceWord } from '../choice-view.ts'
 import { defineCommand } from '../command.ts'
 import { diagnosticsTable, heatMap } from '../diagnostics-view.ts'
 import { roundKey } from '../input.ts'
 import { OPERATOR_INPUT, OPERATOR_OPTIONS, withOperator } from '../operator-client.ts'
-import { contributionsTable, inspectionJson, languagesTable, roundsTable } from '../round-view.ts'
-import { strategyWord } from '../strategy-view.ts'
+import { codecText, contributionsTable, inspectionJson, languagesTable, roundsTable } from '../round-view.ts'
 import { printable } from '../terminal.ts'
 
 export const roundInspect = defineCommand({
@@ -18,10 +18,12 @@ export const roundInspect = defineCommand({
     const response = await withOperator(access, env, (client) => client.call(RoundService.method.getRound, { ref }))
     const { round, contributions, languages, diagnostics } = response
     const names = new Map(contributions.map(({ node, nodeName }) => [node, nodeName]))
+    const codec = codecText(response)
     const map = diagnostics && heatMap(diagnostics, names, output.dataTerminal)
     const parts = [
       ...(round === undefined ? [] : [roundsTable([round])]),
-      ...(round?.strategy ? [`strategy: ${strategyWord(round.strategy)}`] : []),
+      ...(round?.strategy ? [`strategy: ${choiceWord(round.strategy)}`] : []),
+      ...(codec === undefined ? [] : [codec]),
       ...(round?.reason ? [`reason: ${printable(round.reason)}`] : []),
       ...(contributions.length > 0 ? [contributionsTable(contributions)] : []),
       ...(diagnostics ? [diagnosticsTable(diagnostics, names)] : []),

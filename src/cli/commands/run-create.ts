@@ -1,9 +1,10 @@
 import { z } from 'zod'
+import { CODEC_NAMES, type Codec, F32 } from '../../core/codec.ts'
 import { fewestContributions, MEAN, STRATEGY_NAMES, type Strategy } from '../../core/strategy.ts'
 import { OperatorService } from '../../gen/proto/tapestry/v1/operator_pb.ts'
 import { DEFAULT_RUN_POLICY } from '../../round/policy.ts'
 import { defineCommand, flag, setting } from '../command.ts'
-import { channelName, duration, measure, runId, strategy, wholeNumber } from '../input.ts'
+import { channelName, codec, duration, measure, runId, strategy, wholeNumber } from '../input.ts'
 import { OPERATOR_INPUT, OPERATOR_OPTIONS, withOperator } from '../operator-client.ts'
 import { PRESET_NAMES, planSpecBytes } from '../plan-choice.ts'
 import { shortDigest } from '../terminal.ts'
@@ -33,6 +34,7 @@ export const runCreate = defineCommand({
     flag('--no-continuous', 'open rounds by hand'),
     setting('--max-norm <x>', 'largest accepted norm of a delta (no limit)'),
     setting('--strategy <name:parameter=n,...>', `how contributions merge: ${STRATEGY_NAMES.join(', ')} (mean)`),
+    setting('--codec <name:parameter=n,...>', `how updates travel: ${CODEC_NAMES.join(', ')} (f32)`),
     setting('--channel <name>', 'channel that published checkpoints move (global)'),
   ],
   input: z.object({
@@ -53,6 +55,7 @@ export const runCreate = defineCommand({
     continuous: z.boolean().optional(),
     maxNorm: measure.optional(),
     strategy: strategy.optional(),
+    codec: codec.optional(),
     channel: channelName.optional(),
   }),
   async run(input, { env }) {
@@ -78,6 +81,7 @@ type PolicyInput = {
   readonly continuous?: boolean | undefined
   readonly maxNorm?: number | undefined
   readonly strategy?: Strategy | undefined
+  readonly codec?: Codec | undefined
 }
 
 /** A smaller target than the default quorum means: all of them. A strategy that needs more than the default gets it. */
@@ -95,5 +99,10 @@ function policyOf(input: PolicyInput) {
     continuous: input.continuous ?? DEFAULT_RUN_POLICY.continuous,
     maxNorm: input.maxNorm ?? DEFAULT_RUN_POLICY.maxNorm,
     strategy: { name, parameters: { ...parameters } },
+    codec: wireCodec(input.codec ?? F32),
   }
+}
+
+function wireCodec({ name, parameters }: Codec) {
+  return { name, parameters: { ...parameters } }
 }

@@ -43,12 +43,13 @@ function roundReport({ round, contributions, languages }: GetRoundResponse) {
   }
 }
 
-function contributionReport({ node, status, weight, rejection, languages }: ContributionSummary) {
+function contributionReport({ node, status, weight, bytes, rejection, languages }: ContributionSummary) {
   const tags = [...new Set(languages.map((report) => report.language))]
   return {
     node,
     status,
     weight,
+    bytes: Number(bytes),
     ...(rejection === undefined ? {} : { reason: rejection.reason }),
     languages: Object.fromEntries(
       tags.map((tag) => [tag, languageReport(languages.filter((report) => report.language === tag))]),

@@ -1,3 +1,4 @@
+import type { Codec } from '../core/codec.ts'
 import type { Digest } from '../core/digest.ts'
 import type { TapestryError } from '../core/error.ts'
 import type { RoundKey } from '../core/ids.ts'
@@ -29,7 +30,13 @@ export type NodeEvent =
       readonly bytes: number
       readonly reused: boolean
     })
-  | (OfRound & { readonly type: 'uploaded'; readonly bytes: number })
+  /** `f32Bytes`: what the update would take as F32. */
+  | (OfRound & {
+      readonly type: 'uploaded'
+      readonly bytes: number
+      readonly codec: Codec
+      readonly f32Bytes: number
+    })
   | (OfRound & { readonly type: 'accepted'; readonly contribution: Digest })
   /** Told once; the node does not try again in this round. */
   | (OfRound & {

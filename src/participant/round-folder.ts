@@ -60,11 +60,15 @@ const KEPT_ROUNDS = 2
 /** A node's work on one round: everything needed to go on after a crash at any point. */
 export class RoundFolder {
   readonly path: string
+  /** What is sent. */
   readonly deltaPath: string
+  /** What was trained, until it is encoded. */
+  readonly trainedPath: string
 
   constructor(directory: NodeDirectory, key: RoundKey) {
     this.path = directory.roundPath(key)
     this.deltaPath = join(this.path, 'delta.safetensors')
+    this.trainedPath = join(this.path, 'trained.safetensors')
   }
 
   /** Makes the folder. @throws TapestryError DISK_FULL */
@@ -97,7 +101,7 @@ export class RoundFolder {
 
   /** Begins anew: what is here belongs to other work. */
   async clear(): Promise<void> {
-    for (const name of ['submission.json', 'report.json', 'outcome.json', 'delta.safetensors']) {
+    for (const name of ['submission.json', 'report.json', 'outcome.json', 'delta.safetensors', 'trained.safetensors']) {
       await rm(join(this.path, name), { force: true })
     }
   }

@@ -1,5 +1,6 @@
 import { create } from '@bufbuild/protobuf'
 import type { handleServerStreamingCall, ServerWritableStream } from '@grpc/grpc-js'
+import type { Codec } from '../src/core/codec.ts'
 import { type Digest, digestOf } from '../src/core/digest.ts'
 import { TapestryError } from '../src/core/error.ts'
 import { ensureRunId } from '../src/core/ids.ts'
@@ -47,6 +48,8 @@ export class FakeRounds {
   /** PEM of the node's key; signatures are checked against it. */
   nodeKey = ''
   rounds = 1
+  /** A coordinator that knows F32 alone says nothing. */
+  codec: Codec | undefined
   refuse: { reason: string; detail: string } | undefined
   /** Runs after a call was taken in, before it is answered. */
   afterCall: (call: string) => void = () => undefined
@@ -120,6 +123,7 @@ export class FakeRounds {
       checkpointDigest: checkpoint,
       reason,
       last,
+      ...(this.codec && { codec: { name: this.codec.name, parameters: { ...this.codec.parameters } } }),
     }
   }
 
@@ -132,7 +136,7 @@ export class FakeRounds {
     }
     this.#fake.unary(
       RoundService,
-      { joinRound: ({ ref }) => this.#join(ref?.number), getRound: () => ({ round: this.#round() }) },
+      { joinRound: ({ ref }) => this.#join(ref?.number), getRound: ({ ref }) => this.#getRound(ref?.number) },
       { watchRounds },
     )
     this.#fake.unary(ContributionService, {
@@ -145,6 +149,12 @@ export class FakeRounds {
         return this.#evaluate(report)
       },
     })
+  }
+
+  #getRound(number: number | undefined) {
+    const accepted = this.contributions.filter(({ round }) => round === number)
+    const contributions = accepted.map(({ node, payloadDigest }) => ({ node, status: 'accepted', payloadDigest }))
+    return { round: this.#round(), contributions }
   }
 
   #join(number: number | undefined) {

@@ -4,6 +4,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { type CodecFigure, codecLine, measureCodecs } from './codecs.ts'
 import { compareWithFlower, FLOWER_SIZES, type FlowerFigure, flowerLines } from './flower.ts'
 import { kernelLines, measureKernels } from './kernels.ts'
 import { describeMachine } from './machine.ts'
@@ -37,6 +38,14 @@ const MEASURES: { readonly [P in Part]: (quick: boolean, keep: Keep<P>) => Promi
     const figure = await measureTransfer({ quick })
     for (const row of figure.rows) say(transferLine(row))
     keep(figure)
+  },
+  async codecs(quick, keep) {
+    const figures: CodecFigure[] = []
+    await measureCodecs({ quick }, (figure) => {
+      say(codecLine(figure))
+      figures.push(figure)
+      keep(figures)
+    })
   },
   async flower(quick, keep) {
     const figures: FlowerFigure[] = []

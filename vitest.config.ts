@@ -15,7 +15,7 @@ export default defineConfig({
       {
         test: {
           name: 'e2e',
-          include: ['test/e2e/**/*.test.ts', 'test/interop/**/*.test.ts'],
+          include: ['test/e2e/**/*.test.ts', 'test/interop/**/*.test.ts', 'test/simulation/**/*.test.ts'],
           globalSetup: ['test/postgres-setup.ts'],
           testTimeout: 600_000,
           hookTimeout: 180_000,

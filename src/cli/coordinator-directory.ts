@@ -30,6 +30,8 @@ export type CoordinatorPaths = {
   readonly blobs: string
   /** `host:port` of the running coordinator, for the operator's commands on this machine. */
   readonly address: string
+  /** Held by the one server that may use the embedded database: it stops the database when it stops. */
+  readonly lock: string
 }
 
 /** Everything secret, read once and handed to who needs it. */
@@ -54,6 +56,7 @@ export function coordinatorPaths(root: string): CoordinatorPaths {
     postgres: within('postgres'),
     blobs: within('blobs'),
     address: within('address'),
+    lock: within('serve.lock'),
   }
 }
 

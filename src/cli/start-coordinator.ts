@@ -5,6 +5,7 @@ import { issueServerCertificate } from '../identity/certificate-authority.ts'
 import { parseAddress } from '../identity/invitation.ts'
 import { openWakeQueue } from '../jobs/driver.ts'
 import { startSweeper } from '../jobs/sweep.ts'
+import { takeLock } from '../participant/directory-lock.ts'
 import { rpcContext } from '../rpc/adapter.ts'
 import { SERVICES } from '../rpc/auth.ts'
 import { createGrpcServer } from '../rpc/grpc-server.ts'
@@ -32,7 +33,8 @@ export type RunningCoordinator = {
 
 /**
  * Starts a coordinator: database, blobs, gRPC and HTTPS on one port, the sweeper, and its workers.
- * @throws TapestryError as {@link openCoordinator}, and PORT_IN_USE.
+ * @throws TapestryError as {@link openCoordinator}, PORT_IN_USE, and FAILED_PRECONDITION when another server uses the
+ *   embedded database of this directory.
  */
 export async function startCoordinator(options: CoordinatorOptions): Promise<RunningCoordinator> {
   const parts = await openCoordinator(options)
@@ -52,6 +54,8 @@ async function start(
   onFailure: (close: () => Promise<void>) => void,
 ): Promise<RunningCoordinator> {
   const { context, paths } = parts
+  const unlock = await lockEmbedded(parts)
+  onFailure(unlock)
   const closing = new AbortController()
   const queue = await openWakeQueue({ redisUrl: context.config.redisUrl, databaseUrl: parts.databaseUrl }, context.log)
   onFailure(() => queue.close())
@@ -76,8 +80,14 @@ async function start(
       await Promise.all([sweeper.stopped, feed.stop(), queue.close()])
       await context.store.close()
       await parts.stopDatabase()
+      await unlock()
     },
   }
+}
+
+/** Servers that share an external database are replicas; of an embedded one, the first to stop would stop it for both. */
+async function lockEmbedded({ context, paths }: CoordinatorParts): Promise<() => Promise<void>> {
+  return context.config.databaseUrl === undefined ? takeLock(paths.lock) : async () => {}
 }
 
 /** The port with everything behind it. */

@@ -1,22 +1,19 @@
-import { X509Certificate } from 'node:crypto'
+import type { X509Certificate } from 'node:crypto'
 import { isIP } from 'node:net'
-import { connect, type DetailedPeerCertificate, type TLSSocket } from 'node:tls'
 import { TapestryError } from '../core/error.ts'
 import { fingerprintOf } from '../core/fingerprint.ts'
 import type { FederationId } from '../core/ids.ts'
 import { isValidAt } from '../identity/certificate-identity.ts'
 import { parseAddress } from '../identity/invitation.ts'
-
-const PROBE_MS = 15_000
-/** Longer chains than leaf and authority are not ours. */
-const MOST_CERTIFICATES = 4
+import { presentedChain } from './presented-chain.ts'
 
 /**
  * Finds a federation's authority by its fingerprint: connects, sends nothing, and looks at the certificates that the
  * server presents. TLS itself has proved that the server holds the key of the first one.
  * @param address `host:port`.
  * @returns the authority's certificate, PEM: the only root to trust for every connection that follows.
- * @throws TapestryError WRONG_FEDERATION when the server is not this federation's; UNAVAILABLE when none answers.
+ * @throws TapestryError WRONG_FEDERATION when the server is not this federation's; VERIFICATION_FAILED for certificates
+ *   that cannot be read; UNAVAILABLE when none answers.
  */
 export async function pinAuthority(
   address: string,
@@ -43,53 +40,8 @@ function isServer(leaf: X509Certificate, authority: X509Certificate, host: strin
   return named !== undefined && issued && !leaf.ca && isValidAt(leaf, now)
 }
 
-function presentedChain(host: string, port: number): Promise<X509Certificate[]> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({
-      host,
-      port,
-      // Nothing is trusted yet: the fingerprint decides, and no byte is sent before it has.
-      rejectUnauthorized: false,
-      minVersion: 'TLSv1.3',
-      ALPNProtocols: ['h2', 'http/1.1'],
-      ...(isIP(host) === 0 ? { servername: host } : {}),
-    })
-    socket.setTimeout(PROBE_MS, () => socket.destroy(new Error('no answer in time')))
-    socket.once('error', (cause) => reject(unreachable(host, port, cause)))
-    socket.once('secureConnect', () => {
-      try {
-        resolve(chainOf(socket))
-      } catch (cause) {
-        reject(wrong(`${host}:${port} presents no readable certificates`, cause))
-      }
-      socket.destroy()
-    })
-  })
-}
-
-function chainOf(socket: TLSSocket): X509Certificate[] {
-  const chain: X509Certificate[] = []
-  const seen = new Set<string>()
-  let next: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true)
-  // A self-signed certificate is its own issuer.
-  while (next?.raw && !seen.has(next.fingerprint256) && chain.length < MOST_CERTIFICATES) {
-    seen.add(next.fingerprint256)
-    chain.push(new X509Certificate(next.raw))
-    next = next.issuerCertificate
-  }
-  return chain
-}
-
-function wrong(message: string, cause?: unknown): TapestryError {
+function wrong(message: string): TapestryError {
   return new TapestryError('WRONG_FEDERATION', message, {
-    cause,
     hint: 'ask whoever sent the invitation for a new one, and check the address',
-  })
-}
-
-function unreachable(host: string, port: number, cause: Error): TapestryError {
-  return new TapestryError('UNAVAILABLE', `no TLS connection to ${host}:${port}: ${cause.message}`, {
-    cause,
-    hint: 'check the address, and that the coordinator is running',
   })
 }

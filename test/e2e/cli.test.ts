@@ -303,6 +303,12 @@ describe('failures have codes', () => {
     expect(await readdir(at('crowded', 'postgres', 'postgres'))).not.toContain('postmaster.pid')
   })
 
+  test('a directory that is being served: FAILED_PRECONDITION, and its database goes on', async () => {
+    const args = ['coordinator', 'serve', ...dir(), '--port', '0', '--log-level', 'silent']
+    expect(await failure(args)).toEqual({ exit: 1, code: 'FAILED_PRECONDITION' })
+    expect((await tapestry(['round', 'inspect', 'first/1', ...dir()], { home })).code).toBe(0)
+  })
+
   test('a data directory of another version: DATA_VERSION', async () => {
     const other = { exit: 1, code: 'DATA_VERSION' }
     await tapestry(['coordinator', 'init', '--dir', at('old')], { home })

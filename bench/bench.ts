@@ -84,10 +84,9 @@ async function main(): Promise<void> {
   const unknown = positionals.find((name) => !PARTS.some((part) => part === name))
   if (unknown !== undefined) throw new Error(`there is no part ${unknown}: ${PARTS.join(', ')}`)
   if (!values.report) {
-    ensurePeers()
-    for (const part of PARTS) {
-      if (positionals.length === 0 || positionals.includes(part)) await measure(part, values.quick)
-    }
+    const parts = PARTS.filter((part) => positionals.length === 0 || positionals.includes(part))
+    if (parts.some((part) => part !== 'codecs')) ensurePeers()
+    for (const part of parts) await measure(part, values.quick)
   }
   if (!values.quick) writeReport()
 }

@@ -1,10 +1,5 @@
 import { z } from 'zod'
-import { choiceText, parseChoiceText } from './choice.ts'
-import { TapestryError } from './error.ts'
-
-function codec<Name extends string, Parameters extends z.core.$ZodLooseShape>(name: Name, parameters: Parameters) {
-  return z.strictObject({ name: z.literal(name), parameters: z.strictObject(parameters) })
-}
+import { choice, choiceText, ensureChoice, parseChoiceText } from './choice.ts'
 
 /** Blocks are cut and found by shifts, and even the smallest keeps its scale at an eighth of its values. */
 const block = z
@@ -18,12 +13,12 @@ const block = z
  * makes of a value, and its source, stands beside the arithmetic, in model/update-codec.
  */
 export const codecSchema = z.discriminatedUnion('name', [
-  codec('f32', {}),
-  codec('bf16', {}),
+  choice('f32', {}),
+  choice('bf16', {}),
   /** `block`: values that share one scale. */
-  codec('int8', { block: block.default(256) }),
+  choice('int8', { block: block.default(256) }),
   /** `fraction`: share of a tensor's values that is sent; the node remembers the rest. */
-  codec('topk', { fraction: z.number().min(Number.MIN_VALUE).max(1).default(0.01) }),
+  choice('topk', { fraction: z.number().min(Number.MIN_VALUE).max(1).default(0.01) }),
 ])
 
 export type Codec = z.output<typeof codecSchema>
@@ -39,16 +34,7 @@ export const F32: Codec = { name: 'f32', parameters: {} }
  * @throws TapestryError INVALID_ARGUMENT naming what is unknown or out of range.
  */
 export function ensureCodec(name: string, parameters: Readonly<Record<string, number>>): Codec {
-  if (!CODEC_NAMES.some((known) => known === name)) {
-    throw new TapestryError('INVALID_ARGUMENT', `there is no codec "${name.slice(0, 40)}"`, {
-      hint: `choose one of ${CODEC_NAMES.join(', ')}`,
-    })
-  }
-  const parsed = codecSchema.safeParse({ name, parameters })
-  if (parsed.success) return parsed.data
-  const problems = parsed.error.issues.map(({ path, message }) => `${path.slice(1).join('.')} ${message}`.trim())
-  const detail = `codec ${name}: ${problems.join('; ')}`.slice(0, 400)
-  throw new TapestryError('INVALID_ARGUMENT', detail, { cause: parsed.error })
+  return ensureChoice({ what: 'codec', schema: codecSchema, names: CODEC_NAMES }, { name, parameters })
 }
 
 /** Whether a node remembers what the codec left out, and sends it later. */

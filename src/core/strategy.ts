@@ -1,15 +1,10 @@
 import { z } from 'zod'
-import { choiceText, parseChoiceText } from './choice.ts'
-import { TapestryError } from './error.ts'
+import { choice, choiceText, ensureChoice, parseChoiceText } from './choice.ts'
 
 const positive = z.number().min(Number.MIN_VALUE)
 const decay = z.number().min(0).lt(1)
 const variance = z.number().min(0)
 const nodes = z.int().min(0).max(100_000)
-
-function strategy<Name extends string, Parameters extends z.core.$ZodLooseShape>(name: Name, parameters: Parameters) {
-  return z.strictObject({ name: z.literal(name), parameters: z.strictObject(parameters) })
-}
 
 /** FedAdam and FedYogi: Reddi et al. 2021 (arXiv:2003.00295) advise tau = 1e-3 and an initial variance of tau^2. */
 const adaptive = {
@@ -26,27 +21,27 @@ const adaptive = {
  * sources stand beside the arithmetic, in aggregation.
  */
 export const strategySchema = z.discriminatedUnion('name', [
-  strategy('mean', {}),
+  choice('mean', {}),
   /** `limit`: the largest norm that a delta keeps. */
-  strategy('clipped-mean', { limit: positive }),
-  strategy('median', {}),
+  choice('clipped-mean', { limit: positive }),
+  choice('median', {}),
   /** `trim`: values left out at each end, coordinate by coordinate. */
-  strategy('trimmed-mean', { trim: nodes }),
+  choice('trimmed-mean', { trim: nodes }),
   /** `byzantine`: how many contributions may be hostile. */
-  strategy('krum', { byzantine: nodes }),
-  strategy('multi-krum', { byzantine: nodes, chosen: nodes.min(1) }),
+  choice('krum', { byzantine: nodes }),
+  choice('multi-krum', { byzantine: nodes, chosen: nodes.min(1) }),
   /** `smoothing`: distances below it count as equal. */
-  strategy('geometric-median', { smoothing: positive.default(1e-6) }),
-  strategy('fedavgm', { rate: positive.default(1), beta: decay.default(0.9) }),
-  strategy('fedadam', adaptive),
-  strategy('fedyogi', adaptive),
-  strategy('fedadagrad', {
+  choice('geometric-median', { smoothing: positive.default(1e-6) }),
+  choice('fedavgm', { rate: positive.default(1), beta: decay.default(0.9) }),
+  choice('fedadam', adaptive),
+  choice('fedyogi', adaptive),
+  choice('fedadagrad', {
     rate: adaptive.rate,
     beta1: decay.default(0),
     tau: adaptive.tau,
     initialVariance: adaptive.initialVariance,
   }),
-  strategy('diloco', { rate: positive.default(0.7), beta: decay.default(0.9) }),
+  choice('diloco', { rate: positive.default(0.7), beta: decay.default(0.9) }),
 ])
 
 export type Strategy = z.output<typeof strategySchema>
@@ -68,16 +63,7 @@ const MOST_COMPARED = 2048
  * @throws TapestryError INVALID_ARGUMENT naming what is unknown, missing or out of range.
  */
 export function ensureStrategy(name: string, parameters: Readonly<Record<string, number>>): Strategy {
-  if (!STRATEGY_NAMES.some((known) => known === name)) {
-    throw new TapestryError('INVALID_ARGUMENT', `there is no strategy "${name.slice(0, 40)}"`, {
-      hint: `choose one of ${STRATEGY_NAMES.join(', ')}`,
-    })
-  }
-  const parsed = strategySchema.safeParse({ name, parameters })
-  if (parsed.success) return parsed.data
-  const problems = parsed.error.issues.map(({ path, message }) => `${path.slice(1).join('.')} ${message}`.trim())
-  const detail = `strategy ${name}: ${problems.join('; ')}`.slice(0, 400)
-  throw new TapestryError('INVALID_ARGUMENT', detail, { cause: parsed.error })
+  return ensureChoice({ what: 'strategy', schema: strategySchema, names: STRATEGY_NAMES }, { name, parameters })
 }
 
 /**

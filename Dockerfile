@@ -20,5 +20,5 @@ USER node
 ENV TAPESTRY_DIR=/data
 VOLUME /data
 EXPOSE 7400
-ENTRYPOINT ["node", "bin/tapestry"]
+ENTRYPOINT ["./bin/tapestry"]
 CMD ["coordinator", "serve", "--host", "0.0.0.0"]

@@ -8,6 +8,7 @@ import { type CodecFigure, codecLine, measureCodecs } from './codecs.ts'
 import { compareWithFlower, FLOWER_SIZES, type FlowerFigure, flowerLines } from './flower.ts'
 import { kernelLines, measureKernels } from './kernels.ts'
 import { describeMachine } from './machine.ts'
+import { measureMergeMemory, mergeMemoryLine } from './merge-memory.ts'
 import { ensurePeers } from './python.ts'
 import { makeReport, PLOTS } from './report.ts'
 import { type Figures, loadResults, PARTS, type Part, saveResult } from './results.ts'
@@ -25,10 +26,15 @@ const MEASURES: { readonly [P in Part]: (quick: boolean, keep: Keep<P>) => Promi
     say(kernelLines(figure))
     keep(figure)
   },
+  async memory(quick, keep) {
+    const figures = await measureMergeMemory({ quick })
+    for (const figure of figures) say(mergeMemoryLine(figure))
+    keep(figures)
+  },
   async round(quick, keep) {
     const figures: RoundFigure[] = []
     for (const size of quick ? [QUICK_SIZE] : ROUND_SIZES) {
-      const figure = await measureRound(size, { quick })
+      const figure = await measureRound(size, { quick, plain: true })
       say(roundLine(figure))
       figures.push(figure)
       keep(figures)
@@ -64,6 +70,7 @@ function say(text: string): void {
 
 async function measure<P extends Part>(part: P, quick: boolean): Promise<void> {
   const machine = await describeMachine()
+  process.stderr.write(`bench: ${part}\n`)
   await MEASURES[part](quick, (figures) => {
     if (!quick) saveResult(part, { machine, figures })
   })

@@ -29,7 +29,10 @@ const reportSchema = z.looseObject({
   ),
 })
 
-/** Runs the demonstration once for each codec: the same text, seeds and nodes, so that only the codec differs. */
+/**
+ * Runs the demonstration once for each codec: the same text and plan. The nodes are new each time, and with their ids the
+ * order of their batches, so small differences of losses are noise.
+ */
 export async function measureCodecs(
   { quick }: { readonly quick: boolean },
   keep: (figure: CodecFigure) => void,

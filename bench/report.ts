@@ -1,12 +1,13 @@
 import { codecSection } from './codec-section.ts'
 import type { FlowerFigure } from './flower.ts'
-import type { KernelFigure } from './kernels.ts'
 import type { Limits } from './limits.ts'
 import type { Machine } from './machine.ts'
 import { type BarPlot, barPlot, shortNumber } from './plot.ts'
+import { kernelSection, mergeMemorySection } from './report-kernels.ts'
+import { isLoud, machineLine, type Plotter, type Target, targets } from './report-parts.ts'
 import type { Result, Results } from './results.ts'
 import type { RoundFigure } from './round.ts'
-import { mb, optional, percent, ratio, spread, table } from './table.ts'
+import { mb, percent, ratio, spread, table } from './table.ts'
 import type { TransferRow } from './transfer.ts'
 
 /** The document and its plots, by file name beside it. */
@@ -14,12 +15,6 @@ export type Report = { readonly markdown: string; readonly plots: Readonly<Recor
 
 /** The folder of the plots, beside the document. */
 export const PLOTS = 'benchmarks'
-/** Above this share of all processor time, somebody else was at work when it was measured. */
-const QUIET_SHARE = 0.1
-
-/** What was asked of a figure, and whether it is so. */
-type Target = { readonly what: string; readonly met: boolean | 'not judged'; readonly found: string }
-
 const INTRODUCTION = `# Benchmarks
 
 Regenerate everything with \`npm run bench\`, or one part with \`npm run bench -- round\`; \`npm run bench:flower\` compares
@@ -42,22 +37,22 @@ export function makeReport(results: Results): Report {
     results.flower && flowerSection(results.flower, plot),
     results.transfer && transferSection(results.transfer, plot),
     results.codecs && codecSection(machineLine(results.codecs.machine), results.codecs.figures),
+    results.memory && mergeMemorySection(results.memory),
     results.kernels && kernelSection(results.kernels, plot),
   ].filter((section) => section !== undefined)
   return { markdown: `${[INTRODUCTION, ...sections].join('\n')}`, plots }
 }
 
-type Plotter = (name: string, what: BarPlot) => string
-
 function roundSection({ machine, figures }: Result<'round'>, plot: Plotter): string {
   const rows = figures.map((figure) => [
     sizeOf(figure),
     spread(figure.wallSeconds),
+    figure.plainWallSeconds ? spread(figure.plainWallSeconds) : '-',
     spread(figure.uploadSeconds),
     spread(figure.acceptSeconds),
     shortNumber(figure.physicalSeconds),
     shortNumber(figure.physicalTlsSeconds),
-    ratio(figure.wallSeconds.median, figure.physicalSeconds),
+    figure.plainWallSeconds ? ratio(figure.plainWallSeconds.median, figure.physicalSeconds) : '-',
     ratio(figure.wallSeconds.median, figure.physicalTlsSeconds),
     spread(figure.cpuSecondsPerGb),
     mb(figure.peakBytes.most),
@@ -67,11 +62,12 @@ function roundSection({ machine, figures }: Result<'round'>, plot: Plotter): str
   const head = [
     'round',
     'whole, s',
+    'whole without TLS, s',
     'all stored, s',
     'all accepted, s',
     'parts, s',
     'parts with TLS, s',
-    'whole / parts',
+    'whole without TLS / parts',
     'whole / parts with TLS',
     'CPU, s/GB',
     'peak resident, MB',
@@ -82,18 +78,23 @@ function roundSection({ machine, figures }: Result<'round'>, plot: Plotter): str
     '## A round at the coordinator\n',
     machineLine(machine),
     `From the first byte received to the candidate written, over mutual TLS, at a coordinator started by its command;
-the nodes are one process on the same machine that sends all deltas at once with the node's own client. *Parts* is what
+the nodes are one process on the same machine that sends all deltas at once with the node's own client. *Without TLS* the
+same handler takes the uploads on a plain socket, which only this benchmark opens, in rounds that alternate with the others. *Parts* is what
 receiving over loopback TCP (or TLS), SHA-256, writing durably and reading from memory take for the same bytes, one after
-the other, each at its best on one thread (below). Everything includes the nodes' own work on the same processors.
-The largest delta is the largest that a plan may describe: 2^27 parameters.\n`,
+the other, each at its best on one thread (below). Everything includes the nodes' own work on the same processors.\n`,
     table(head, rows),
     plot('round', {
       title: 'A round: seconds from the first byte to the candidate',
       unit: 's',
-      series: ['whole round', 'physical parts with TLS', 'physical parts'],
+      series: ['whole round', 'whole without TLS', 'physical parts with TLS', 'physical parts'],
       groups: figures.map((figure) => ({
         label: sizeOf(figure),
-        values: [figure.wallSeconds.median, figure.physicalTlsSeconds, figure.physicalSeconds],
+        values: [
+          figure.wallSeconds.median,
+          figure.plainWallSeconds?.median,
+          figure.physicalTlsSeconds,
+          figure.physicalSeconds,
+        ],
       })),
     }),
     '\nWhat this machine does at best, in GB/s, measured before each round:\n',
@@ -101,7 +102,7 @@ The largest delta is the largest that a plan may describe: 2^27 parameters.\n`,
       LIMIT_HEAD,
       figures.map((figure) => [sizeOf(figure), ...limitCells(figure.limits)]),
     ),
-    targets(figures.map((figure) => roundTarget(figure, machine))),
+    targets(figures.flatMap((figure) => roundTarget(figure, machine))),
   ].join('\n')
 }
 
@@ -111,17 +112,18 @@ function limitCells({ memcpy, tcp, tls, diskWrite, sha256 }: Limits): string[] {
   return [memcpy, tcp, tls, diskWrite, sha256].map(spread)
 }
 
-/**
- * A round without TLS was asked for, and there is none: what is held against the parts without TLS has TLS in it.
- * Limits are not interleaved with rounds, so on a machine that others use the quotient says nothing either way.
- */
-function roundTarget(figure: RoundFigure, machine: Machine): Target {
-  const factor = figure.wallSeconds.median / figure.physicalSeconds
-  return {
-    what: `${sizeOf(figure)}: a whole round within twice its physical parts without TLS`,
-    met: isLoud(machine) ? 'not judged' : factor <= 2,
-    found: `${shortNumber(factor)} times, with TLS in the round`,
-  }
+/** Limits are not interleaved with rounds, so on a machine that others use the quotient says nothing either way. */
+function roundTarget(figure: RoundFigure, machine: Machine): Target[] {
+  if (figure.plainWallSeconds === undefined) return []
+  const factor = figure.plainWallSeconds.median / figure.physicalSeconds
+  const tls = figure.wallSeconds.median / figure.plainWallSeconds.median
+  return [
+    {
+      what: `${sizeOf(figure)}: a whole round without TLS within twice its physical parts`,
+      met: isLoud(machine) ? 'not judged' : factor <= 2,
+      found: `${shortNumber(factor)} times; TLS makes the round ${shortNumber(tls)} times as long`,
+    },
+  ]
 }
 
 function flowerSection({ machine, figures }: Result<'flower'>, plot: Plotter): string {
@@ -234,64 +236,6 @@ function transferTarget({ direction, roundTripMs, tapestry, grpcio }: TransferRo
       found: `${shortNumber(factor)} times, with TLS here and without it there`,
     },
   ]
-}
-
-function kernelSection({ machine, figures }: Result<'kernels'>, plot: Plotter): string {
-  const memcpy = figures.kernels.find(({ name }) => name === 'memcpy')?.median ?? Number.NaN
-  const peer = (name: string) => figures.numpy.find((rate) => rate.name === name)?.median
-  const rows = figures.kernels.map(({ name, median, best }) => [
-    name,
-    shortNumber(median),
-    shortNumber(best),
-    ratio(median, memcpy),
-    optional(peer(name)),
-  ])
-  const drawn = figures.kernels.filter(({ name }) => name.endsWith(' of 8'))
-  return [
-    '## Kernels\n',
-    machineLine(machine),
-    'GB of input read a second, on one thread, from memory that no cache holds; memcpy in the same rounds.\n',
-    table(['', 'median', 'best', '/ memcpy', 'numpy'], rows),
-    plot('kernels', {
-      title: 'Merge kernels over 8 inputs: GB of input a second, one thread',
-      unit: 'GB/s',
-      series: ['Tapestry', 'numpy'],
-      groups: drawn.map(({ name, median }) => ({
-        label: name.replace(' of 8', '').replace(' ', '\n'),
-        values: [median, peer(name)],
-      })),
-      line: { label: 'memcpy', value: memcpy },
-    }),
-    targets(figures.kernels.filter(({ name }) => name.startsWith('f32')).map((rate) => kernelTarget(rate, memcpy))),
-  ].join('\n')
-}
-
-function kernelTarget({ name, median }: KernelFigure['kernels'][number], memcpy: number): Target {
-  return { what: `${name}: at or above memcpy`, met: median >= memcpy, found: `${ratio(median, memcpy)} times` }
-}
-
-function isLoud({ load, busyBefore }: Machine): boolean {
-  return busyBefore === undefined ? (load[0] ?? 0) > 1 : busyBefore > QUIET_SHARE
-}
-
-function machineLine(machine: Machine): string {
-  const { processor, processors, memoryBytes, kernel, node, load, busyBefore, at } = machine
-  const warning = isLoud(machine)
-    ? ' **The machine was not quiet: others shared its processors. Read no absolute number from this section; quotients of what was interleaved are fairer, not exact.**'
-    : ''
-  const used = busyBefore === undefined ? '' : `, ${percent(busyBefore)} of the processors in use before`
-  const what = `${processors} x ${processor}, ${(memoryBytes / 1e9).toFixed(0)} GB, ${kernel}, Node ${node.slice(1)}`
-  return `${what}; ${at.slice(0, 16).replace('T', ' ')} UTC, load average ${load.join(', ')}${used}.${warning}\n`
-}
-
-function targets(all: readonly Target[]): string {
-  const rows = all.map(({ what, met, found }) => [what, verdictOf(met), found])
-  return rows.length === 0 ? '' : `\n${table(['target', '', 'found'], rows)}`
-}
-
-function verdictOf(met: Target['met']): string {
-  if (met === 'not judged') return 'not judged: the machine was not quiet'
-  return met ? 'met' : '**missed**'
 }
 
 function sizeOf({ nodes, deltaBytes }: RoundFigure): string {

@@ -5,12 +5,14 @@ import type { CodecFigure } from './codecs.ts'
 import type { FlowerFigure } from './flower.ts'
 import type { KernelFigure } from './kernels.ts'
 import type { Machine } from './machine.ts'
+import type { MergeMemoryFigure } from './merge-memory.ts'
 import type { RoundFigure } from './round.ts'
 import type { TransferFigure } from './transfer.ts'
 
 /** What is measured, by the name of its part. */
 export type Figures = {
   readonly kernels: KernelFigure
+  readonly memory: readonly MergeMemoryFigure[]
   readonly round: readonly RoundFigure[]
   readonly transfer: TransferFigure
   readonly flower: readonly FlowerFigure[]
@@ -19,7 +21,7 @@ export type Figures = {
 
 export type Part = keyof Figures
 
-export const PARTS = ['kernels', 'round', 'transfer', 'codecs', 'flower'] as const satisfies readonly Part[]
+export const PARTS = ['kernels', 'memory', 'round', 'transfer', 'codecs', 'flower'] as const satisfies readonly Part[]
 
 /** A measurement with where and when it was made. */
 export type Result<P extends Part> = { readonly machine: Machine; readonly figures: Figures[P] }
@@ -37,6 +39,7 @@ export function saveResult<P extends Part>(part: P, result: Result<P>, directory
 export function loadResults(directory = RESULTS): Results {
   return {
     ...load('kernels', directory),
+    ...load('memory', directory),
     ...load('round', directory),
     ...load('transfer', directory),
     ...load('codecs', directory),

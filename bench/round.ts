@@ -1,5 +1,5 @@
 // A whole round at a real coordinator: from the first byte received to the candidate written.
-// `npx tsx bench/round.ts [--quick] [--nodes N --megabytes M] [--download] [--json]`
+// `npx tsx bench/round.ts [--quick] [--nodes N --megabytes M] [--download] [--plain] [--json]`
 import { execFileSync } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -20,11 +20,11 @@ import { withWorkspace } from './workspace.ts'
 
 export type RoundSize = { readonly nodes: number; readonly megabytes: number }
 
-/** 4 x 1 GB is asked for; a plan may describe 2^27 parameters at most, so the last one is as large as it can be. */
+/** No delta is larger than what a plan may describe: the last size is cut to that. */
 export const ROUND_SIZES: readonly RoundSize[] = [
   { nodes: 8, megabytes: 100 },
   { nodes: 32, megabytes: 100 },
-  { nodes: 4, megabytes: 536 },
+  { nodes: 4, megabytes: 1000 },
 ]
 export const QUICK_SIZE: RoundSize = { nodes: 3, megabytes: 1 }
 
@@ -39,6 +39,10 @@ const timesSchema = z.object({
 })
 /** Its memory is the nodes', not the coordinator's. */
 const DRIVER = 'driver'
+/** Rounds that take longer are not repeated as often: the whole benchmark is to end within half an hour. */
+const LONG_SECONDS = 30
+const LONG_REPETITIONS = 3
+const listeningSchema = z.object({ type: z.literal('listening'), port: z.number() })
 const messageSchema = z.discriminatedUnion('type', [readySchema, timesSchema])
 
 /** One repetition. Seconds count from the first byte. */
@@ -70,6 +74,8 @@ export type RoundFigure = {
   readonly peakShareBytes: Spread
   readonly peakOf: Readonly<Record<string, number>>
   readonly othersShare: Spread
+  /** The same rounds with uploads that came without TLS, over a bench-only listener; undefined when not asked for. */
+  readonly plainWallSeconds: Spread | undefined
   readonly limits: Limits
   /** What receiving, hashing, writing and reading the same bytes takes by itself, one after the other, in seconds. */
   readonly physicalSeconds: number
@@ -80,13 +86,15 @@ export type RoundFigure = {
 export type RoundOptions = {
   readonly quick?: boolean
   readonly download?: boolean
+  /** Play each round once more without TLS. */
+  readonly plain?: boolean
   readonly repetitions?: number
 }
 
 /** Measures one size, and the machine's limits just before. @param repetitions rounds. */
 export function measureRound(
   { nodes, megabytes }: RoundSize,
-  { quick = false, download = false, repetitions = quick ? 1 : REPETITIONS }: RoundOptions = {},
+  { quick = false, download = false, plain = false, repetitions = quick ? 1 : REPETITIONS }: RoundOptions = {},
 ): Promise<RoundFigure> {
   const spec = planOfSize(megabytes * 1e6)
   const deltaBytes = parameterCount(spec.architecture) * 4
@@ -98,9 +106,16 @@ export function measureRound(
     const coordinator = await Coordinator.serve(home)
     try {
       const invitations = await coordinator.invite(nodes)
-      const task = { directory, coordinator: home, invitations, spec, rounds: repetitions, download }
+      const task = {
+        directory,
+        coordinator: home,
+        invitations,
+        spec,
+        rounds: plain ? 2 * repetitions : repetitions,
+        download,
+      }
       await writeFile(join(directory, 'task.json'), JSON.stringify(task))
-      const rounds = await playRounds(coordinator, join(directory, 'task.json'), repetitions)
+      const rounds = await playRounds(coordinator, join(directory, 'task.json'), { repetitions, plain })
       return summarise({ nodes, deltaBytes, download }, rounds, limits)
     } finally {
       await coordinator.stop()
@@ -114,25 +129,46 @@ async function createFederation(home: string, spec: PlanSpec, nodes: number): Pr
   await coordinator.createRun(spec, nodes).finally(() => coordinator.stop())
 }
 
-async function playRounds(coordinator: Coordinator, task: string, repetitions: number): Promise<Repetition[]> {
+type Rounds = { readonly tls: readonly Repetition[]; readonly plain: readonly Repetition[] }
+
+/** With and without TLS in turn. */
+async function playRounds(
+  coordinator: Coordinator,
+  task: string,
+  { repetitions, plain }: { readonly repetitions: number; readonly plain: boolean },
+): Promise<Rounds> {
+  const listener = plain ? new BenchChild('plain-listener.ts', [coordinator.directory], listeningSchema) : undefined
   const driver = new BenchChild('upload-driver.ts', [task], messageSchema)
-  const rounds: Repetition[] = []
+  const rounds: { tls: Repetition[]; plain: Repetition[] } = { tls: [], plain: [] }
   try {
-    for (let i = 0; i < repetitions; i += 1) rounds.push(await playRound(coordinator, driver))
+    const plainPort = (await listener?.next())?.port
+    let took = 0
+    for (let i = 0; i < (took > LONG_SECONDS ? Math.min(LONG_REPETITIONS, repetitions) : repetitions); i += 1) {
+      const round = await playRound(coordinator, driver, {})
+      took = round.wallSeconds
+      rounds.tls.push(round)
+      if (plainPort !== undefined) rounds.plain.push(await playRound(coordinator, driver, { plainPort }))
+      process.stderr.write(`bench: round ${i + 1} of ${repetitions}, ${took.toFixed(1)} s\n`)
+    }
     return rounds
   } finally {
     await driver.stop()
+    await listener?.stop()
   }
 }
 
-async function playRound(coordinator: Coordinator, driver: BenchChild<z.infer<typeof messageSchema>>) {
+async function playRound(
+  coordinator: Coordinator,
+  driver: BenchChild<z.infer<typeof messageSchema>>,
+  how: { readonly plainPort?: number },
+): Promise<Repetition> {
   const { digests } = readySchema.parse(await driver.next())
   // What was written to make the deltas must not be written back while the round is measured.
   execFileSync('sync')
   const meter = new TreeMeter({ ...coordinator.roots(), [DRIVER]: driver.pid }, [DRIVER])
   const before = machineCpu()
   meter.start()
-  driver.send({ type: 'go' })
+  driver.send(how)
   const times = timesSchema.parse(await driver.next())
   const usage = meter.stop()
   const after = machineCpu()
@@ -151,7 +187,7 @@ async function playRound(coordinator: Coordinator, driver: BenchChild<z.infer<ty
 
 type Subject = { readonly nodes: number; readonly deltaBytes: number; readonly download: boolean }
 
-function summarise(subject: Subject, rounds: readonly Repetition[], limits: Limits): RoundFigure {
+function summarise(subject: Subject, { tls: rounds, plain }: Rounds, limits: Limits): RoundFigure {
   const { nodes, deltaBytes } = subject
   const of = (pick: (round: Repetition) => number) => spreadOf(rounds.map(pick))
   const received = nodes * deltaBytes
@@ -167,6 +203,7 @@ function summarise(subject: Subject, rounds: readonly Repetition[], limits: Limi
     peakShareBytes: of((round) => round.usage.peakShareBytes),
     peakOf: worst?.usage.peakOf ?? {},
     othersShare: of((round) => round.othersShare),
+    plainWallSeconds: plain.length === 0 ? undefined : spreadOf(plain.map((round) => round.wallSeconds)),
     limits,
     physicalSeconds: physicalSeconds(received, deltaBytes, limits, limits.tcp),
     physicalTlsSeconds: physicalSeconds(received, deltaBytes, limits, limits.tls),
@@ -189,7 +226,8 @@ export function roundLine(figure: RoundFigure): string {
   const { nodes, deltaBytes, wallSeconds, uploadSeconds, acceptSeconds, cpuSecondsPerGb, peakBytes } = figure
   const seconds = (spread: Spread) => spread.median.toFixed(2)
   return [
-    `${nodes} x ${(deltaBytes / 1e6).toFixed(1)} MB: ${seconds(wallSeconds)} s`,
+    `${nodes} x ${(deltaBytes / 1e6).toFixed(1)} MB: ${seconds(wallSeconds)} s,`,
+    `without TLS ${figure.plainWallSeconds === undefined ? '-' : seconds(figure.plainWallSeconds)}`,
     `(stored ${seconds(uploadSeconds)}, accepted ${seconds(acceptSeconds)};`,
     `physical parts ${figure.physicalSeconds.toFixed(2)}, with TLS ${figure.physicalTlsSeconds.toFixed(2)}),`,
     `CPU ${cpuSecondsPerGb.median.toFixed(2)} s/GB, peak ${(peakBytes.most / 1e6).toFixed(0)} MB (shared out ${(figure.peakShareBytes.most / 1e6).toFixed(0)}),`,
@@ -202,18 +240,19 @@ async function main(): Promise<void> {
     options: {
       quick: { type: 'boolean', default: false },
       download: { type: 'boolean', default: false },
+      plain: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
       nodes: { type: 'string' },
       megabytes: { type: 'string' },
       repetitions: { type: 'string' },
     },
   })
-  const { quick, download } = values
+  const { quick, download, plain } = values
   const own = values.nodes === undefined ? [] : [{ nodes: Number(values.nodes), megabytes: Number(values.megabytes) }]
   const sizes = own.length > 0 ? own : quick ? [QUICK_SIZE] : ROUND_SIZES
   const repetitions = values.repetitions === undefined ? {} : { repetitions: Number(values.repetitions) }
   for (const size of sizes) {
-    const figure = await measureRound(size, { quick, download, ...repetitions })
+    const figure = await measureRound(size, { quick, download, plain, ...repetitions })
     process.stdout.write(`${values.json ? JSON.stringify(figure) : roundLine(figure)}\n`)
   }
 }

@@ -1,8 +1,10 @@
-// Upload and download over a long way: `npx tsx bench/transfer.ts [--quick] [--json]`
+// Upload and download over a long way:
+// `npx tsx bench/transfer.ts [--quick] [--megabytes N] [--round-trip MS] [--repetitions N] [--json]`
 import { createHash, randomBytes } from 'node:crypto'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { connectOperator } from '../src/cli/operator-client.ts'
 import { systemClock } from '../src/core/clock.ts'
@@ -45,9 +47,19 @@ const listeningSchema = z.object({ type: z.literal('listening'), port: z.number(
 type Mover = (direction: Direction, port: number) => Promise<number>
 type Peer = { readonly name: 'tapestry' | 'grpcio' | 'grpcioTls'; readonly port: number; readonly move: Mover }
 
+export type TransferOptions = {
+  readonly quick?: boolean
+  readonly peers?: boolean
+  readonly bytes?: number
+  readonly roundTripsMs?: readonly number[]
+  readonly repetitions?: number
+}
+
 /** Measures every direction and distance; the repetitions of all peers are interleaved. */
-export function measureTransfer({ quick = false, peers = isInstalled() } = {}): Promise<TransferFigure> {
-  const bytes = quick ? QUICK_BYTES : FULL_BYTES
+export function measureTransfer(options: TransferOptions = {}): Promise<TransferFigure> {
+  const { quick = false, peers = isInstalled() } = options
+  const { bytes = quick ? QUICK_BYTES : FULL_BYTES, roundTripsMs = quick ? [0, 20] : ROUND_TRIPS_MS } = options
+  const { repetitions = quick ? 1 : REPETITIONS } = options
   return withWorkspace('transfer', async (directory) => {
     const limits = await measureLimits({ quick, directory })
     const home = join(directory, 'coordinator')
@@ -59,8 +71,8 @@ export function measureTransfer({ quick = false, peers = isInstalled() } = {}): 
     try {
       const all = [await tapestryPeer(directory, coordinator, bytes), ...grpcioPeers(servers, bytes)]
       const rows: TransferRow[] = []
-      for (const roundTripMs of quick ? [0, 20] : ROUND_TRIPS_MS) {
-        rows.push(...(await measureDistance(all, roundTripMs, bytes, quick ? 1 : REPETITIONS)))
+      for (const roundTripMs of roundTripsMs) {
+        rows.push(...(await measureDistance(all, roundTripMs, bytes, repetitions)))
       }
       return { bytes, rows, limits }
     } finally {
@@ -184,8 +196,25 @@ export function transferLine({ direction, roundTripMs, tapestry, grpcio, grpcioT
   return `${way}  tapestry ${rate(tapestry)} MB/s  grpcio ${rate(grpcio)}  grpcio with TLS ${rate(grpcioTls)}`
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const figure = await measureTransfer({ quick: process.argv.includes('--quick') })
-  const text = process.argv.includes('--json') ? JSON.stringify(figure) : figure.rows.map(transferLine).join('\n')
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      quick: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+      megabytes: { type: 'string' },
+      repetitions: { type: 'string' },
+      'round-trip': { type: 'string' },
+    },
+  })
+  const { megabytes, repetitions, 'round-trip': roundTrip } = values
+  const figure = await measureTransfer({
+    quick: values.quick,
+    ...(megabytes !== undefined && { bytes: Number(megabytes) * 1e6 }),
+    ...(repetitions !== undefined && { repetitions: Number(repetitions) }),
+    ...(roundTrip !== undefined && { roundTripsMs: [Number(roundTrip)] }),
+  })
+  const text = values.json ? JSON.stringify(figure) : figure.rows.map(transferLine).join('\n')
   process.stdout.write(`${text}\n`)
 }
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await main()

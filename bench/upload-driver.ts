@@ -25,6 +25,7 @@ import { uploadArtifact } from '../src/participant/upload.ts'
 import { signatureMessage } from '../src/participant/wire.ts'
 import { parsePlanSpec } from '../src/plan/spec.ts'
 import { RUN } from './coordinator.ts'
+import { putPlain } from './plain-put.ts'
 import { type DeltaFile, writeDelta } from './workload.ts'
 
 const taskSchema = z.object({
@@ -40,11 +41,14 @@ const taskSchema = z.object({
 type Node = { readonly client: NodeClient; readonly key: string; readonly directory: string }
 type Task = z.infer<typeof taskSchema>
 
+/** Go, and where uploads without TLS are taken when these are to go without. */
+const goSchema = z.object({ plainPort: z.number().optional() })
+
 /** Called when the parent says go; a driver without a parent has nothing left to do. */
-let go: () => void = () => undefined
-process.on('message', () => go())
+let go: (message: unknown) => void = () => undefined
+process.on('message', (message) => go(message))
 process.on('disconnect', () => process.exit(1))
-const told = () => new Promise<void>((resolve) => (go = resolve))
+const told = () => new Promise((resolve) => (go = resolve)).then((message) => goSchema.parse(message))
 const tell = (message: object) => process.send?.(message)
 /** Milliseconds since the epoch, finer than Date. */
 const now = () => performance.timeOrigin + performance.now()
@@ -144,7 +148,7 @@ async function playRound(nodes: readonly Node[], operator: Channel, watch: Round
   }
   const base = task.download && nodes[0] !== undefined ? await baseOf(nodes[0], view) : undefined
   tell({ type: 'ready', digests: deltas.map(({ digest }) => digest) })
-  await told()
+  const { plainPort } = await told()
   const began = now()
   const uploaded: number[] = []
   let downloaded = began
@@ -154,7 +158,8 @@ async function playRound(nodes: readonly Node[], operator: Channel, watch: Round
       if (delta === undefined) throw new Error('a node without a delta')
       if (base !== undefined) await fetchBase(node, base)
       downloaded = Math.max(downloaded, now())
-      await uploadArtifact(node.client, delta, delta.path)
+      if (plainPort === undefined) await uploadArtifact(node.client, delta, delta.path)
+      else await putPlain(node.client, plainPort, delta)
       uploaded.push(now())
       await submit(node, view, delta)
     }),

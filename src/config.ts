@@ -21,7 +21,7 @@ const SCHEMA = z.strictObject({
   databaseUrl: z.string().min(1).optional(),
   /** Redis for waking workers; Postgres does it when absent. */
   redisUrl: z.string().min(1).optional(),
-  /** Worker processes that `serve` starts; 0 when workers run elsewhere. */
+  /** Most worker processes that `serve` starts, when there is work; 0 when workers run elsewhere. */
   workers: z.int().min(0).max(64).default(1),
   /** Folder of `<BCP-47>.txt` public evaluation sets; none when absent. */
   evaluationData: z.string().min(1).optional(),

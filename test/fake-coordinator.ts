@@ -30,7 +30,9 @@ import {
   issueServerCertificate,
 } from '../src/identity/certificate-authority.ts'
 import { generateKey } from '../src/identity/key-file.ts'
+import type { SignedLogRecord } from '../src/ledger/log-record.ts'
 import { signFederationRecord } from '../src/model/federation-record.ts'
+import { signatureMessage } from '../src/participant/wire.ts'
 import { grpcFailure } from '../src/rpc/status.ts'
 
 type Handler<M extends DescMethod> = (
@@ -61,6 +63,8 @@ export class FakeCoordinator {
   readonly federation: FederationId
   readonly releaseKey = generateKey('p-256')
   readonly record: { readonly bytes: Uint8Array; readonly signature: Signature }
+  /** Announced with the federation; see test/fake-log.ts. */
+  logRecord: SignedLogRecord | undefined
   readonly blobs = new Map<string, Buffer>()
   readonly partials = new Map<string, Buffer>()
   readonly sizes = new Map<string, number>()
@@ -94,7 +98,8 @@ export class FakeCoordinator {
     fake.unary(EnrollmentService, {
       getFederation: () => ({
         record: fake.record.bytes,
-        signature: { keyId: fake.record.signature.keyId, value: Buffer.from(fake.record.signature.value, 'base64') },
+        signature: signatureMessage(fake.record.signature),
+        ...(fake.logRecord && { log: fake.logRecord.bytes, logSignature: signatureMessage(fake.logRecord.signature) }),
       }),
     })
     fake.#addArtifacts()

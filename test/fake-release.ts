@@ -1,13 +1,21 @@
+import { canonicalBytes } from '../src/core/canonical-json.ts'
 import { type Digest, digestOf } from '../src/core/digest.ts'
 import { TapestryError } from '../src/core/error.ts'
 import { ensureRunId } from '../src/core/ids.ts'
 import { DOMAINS, privateKeyFromPem, type Signature, signMessage } from '../src/core/signature.ts'
 import { MEAN } from '../src/core/strategy.ts'
 import { ModelService } from '../src/gen/proto/tapestry/v1/model_pb.ts'
-import { type Manifest, manifestBytes } from '../src/model/manifest.ts'
+import type { SignedManifest } from '../src/model/attestations.ts'
+import { type Manifest, manifestBytes, parseManifest } from '../src/model/manifest.ts'
+import type { ModelFile } from '../src/model/model-file.ts'
 import type { FakeCoordinator } from './fake-coordinator.ts'
 
-type Released = { readonly digest: Digest; readonly bytes: Uint8Array; readonly signature: Signature }
+type Released = {
+  readonly digest: Digest
+  readonly bytes: Uint8Array
+  readonly signature: Signature
+  readonly attestations: readonly ModelFile[]
+}
 
 /** Checkpoints and plans of a fake coordinator. */
 export class FakeReleases {
@@ -16,6 +24,8 @@ export class FakeReleases {
   readonly plans = new Map<string, Uint8Array>()
   /** Signs instead of the federation's release key. */
   signingKey: string
+  /** Makes what a checkpoint that is published from now on is attested by. */
+  attest: (signed: SignedManifest) => readonly ModelFile[] = () => []
 
   constructor(fake: FakeCoordinator) {
     this.#fake = fake
@@ -29,7 +39,15 @@ export class FakeReleases {
           digest: found.digest,
           manifest: found.bytes,
           signature: { keyId, value: Buffer.from(value, 'base64') },
+          attestations: found.attestations.map(({ path, bytes }) => {
+            return { path, digest: digestOf(bytes), size: BigInt(bytes.length) }
+          }),
         }
+      },
+      getAttestation: ({ checkpointDigest, path }) => {
+        const found = this.#byRef.get(checkpointDigest)?.attestations.find((one) => one.path === path)
+        if (found === undefined) throw new TapestryError('NOT_FOUND', 'no such attestation')
+        return { content: found.bytes }
       },
       getPlan: ({ digest }) => {
         const plan = this.plans.get(digest)
@@ -44,7 +62,13 @@ export class FakeReleases {
     const bytes = manifestBytes(this.#manifest(version, files))
     const digest = digestOf(bytes)
     const signature = signMessage(privateKeyFromPem(this.signingKey), DOMAINS.manifest, bytes)
-    for (const ref of [digest, `demo@${version}`, ...refs]) this.#byRef.set(ref, { digest, bytes, signature })
+    const attestations = this.attest({
+      manifest: parseManifest(bytes),
+      bytes,
+      signature: canonicalBytes(signature),
+    })
+    const released = { digest, bytes, signature, attestations }
+    for (const ref of [digest, `demo@${version}`, ...refs]) this.#byRef.set(ref, released)
     return digest
   }
 

@@ -12,6 +12,7 @@ import { type EvaluationReport, parseEvaluationReport } from '../src/model/evalu
 import { makePlan, planBytes, planDigest } from '../src/plan/plan.ts'
 import { PRESETS } from '../src/plan/presets.ts'
 import type { FakeCoordinator } from './fake-coordinator.ts'
+import type { FakeLog } from './fake-log.ts'
 import { FakeReleases } from './fake-release.ts'
 
 /** Small enough that its graphs are built in milliseconds. */
@@ -50,6 +51,8 @@ export class FakeRounds {
   rounds = 1
   /** A coordinator that knows F32 alone says nothing. */
   codec: Codec | undefined
+  /** Records contributions and answers with receipts, if there is one. */
+  log: FakeLog | undefined
   refuse: { reason: string; detail: string } | undefined
   /** Runs after a call was taken in, before it is answered. */
   afterCall: (call: string) => void = () => undefined
@@ -165,7 +168,7 @@ export class FakeRounds {
     return { round: this.#round() }
   }
 
-  #submit(bytes: Uint8Array) {
+  async #submit(bytes: Uint8Array) {
     const parsed = parseContributionManifest(bytes)
     if (!parsed.ok) return { rejection: parsed.rejection }
     const manifest = parsed.value
@@ -175,7 +178,15 @@ export class FakeRounds {
     this.contributions.push(manifest)
     this.current.standing = 'accepted'
     if (this.automatic) this.evaluating()
-    return { contribution: digestOf(bytes) }
+    return { contribution: digestOf(bytes), ...(await this.#record(bytes, manifest)) }
+  }
+
+  async #record(bytes: Uint8Array, manifest: ContributionManifest) {
+    if (this.log === undefined) return {}
+    const { node, run, round, baseDigest, payloadDigest, payloadBytes } = manifest
+    const what = { base: baseDigest, payload: payloadDigest, bytes: payloadBytes }
+    this.log.append({ type: 'contribution', contribution: digestOf(bytes), node, run, round, ...what })
+    return { receipt: await this.log.receipt() }
   }
 
   #evaluate(bytes: Uint8Array) {

@@ -16,6 +16,7 @@ const TYPES = new Map([
   ['BigInt', 'bigint'],
   ['Float', 'double precision'],
   ['Boolean', 'boolean'],
+  ['Bytes', 'bytea'],
   ['Json', 'jsonb'],
   ['DateTime', 'timestamp(3) with time zone'],
 ])

@@ -16,6 +16,15 @@ export function clippedCoefficients(weights: readonly number[], norms: readonly 
 }
 
 /**
+ * Coefficients of elastic averaging: alpha for each of n equal weights, n alpha w_i in general, so that the
+ * model moves by beta = n alpha of its distance to the mean of those that took part: Zhang, Choromanska and
+ * LeCun 2015 (arXiv:1412.6651), equation 6.
+ */
+export function elasticCoefficients(weights: readonly number[], alpha: number): number[] {
+  return weights.map((weight) => weights.length * alpha * weight)
+}
+
+/**
  * Coefficients of multi-Krum (Krum for one chosen): 1 / chosen for those whose squared distances to
  * their n - byzantine - 2 nearest others add up to the least, 0 for the others; ties go to the first.
  * Blanchard et al. 2017 (NeurIPS), sections 4 and 5. |x - y|^2 = xx + yy - 2 xy: exact but for the

@@ -4,7 +4,7 @@ import type { Codec } from '../core/codec.ts'
 import { TapestryError } from '../core/error.ts'
 import { inNameOrder, readHeader, type SafetensorsHeader, type TensorEntry } from '../model/safetensors.ts'
 import { elementCount } from '../model/tensor.ts'
-import { checkEncodedHeader, INDICES, SCALES, VALUES } from '../model/update-codec/encoded-layout.ts'
+import { CODEC_KEY, checkEncoded, INDICES, SCALES, VALUES } from '../model/update-codec/encoded-layout.ts'
 
 /**
  * The elements of a model are numbered through its tensors in order of name: the order of a
@@ -110,7 +110,8 @@ function requireTensor({ tensors }: SafetensorsHeader, name: string): TensorEntr
  */
 export async function readDeltaLayout(path: string, base: SafetensorsHeader, codec: Codec): Promise<Layout> {
   const header = await readAnyHeader(path)
-  const verdict = checkEncodedHeader(header, codec, [...base.tensors.values()])
+  const { tensors, metadata } = header
+  const verdict = checkEncoded({ tensors, codec: metadata.get(CODEC_KEY) }, codec, [...base.tensors.values()])
   if (!verdict.ok) throw new TapestryError('DATA_INVALID', `${path}: ${verdict.rejection.detail}`)
   const place = (name: string) => requireTensor(header, name).begin
   switch (codec.name) {

@@ -10,7 +10,7 @@ import { mergeRound, type RoundRequest, type RoundResult } from './merge-round.t
 import type { Combine, Contribution } from './strategies/contribution.ts'
 import { geometricMedian } from './strategies/geometric-median.ts'
 import { krum, multiKrum } from './strategies/krum.ts'
-import { clippedMean, weightedMean } from './strategies/mean.ts'
+import { clippedMean, elasticMean, weightedMean } from './strategies/mean.ts'
 import { optimiserOf, stateVectorsOf } from './strategies/optimiser-of.ts'
 import { median, trimmedMean } from './strategies/order-statistics.ts'
 import { NO_STATE, type OptimiserState } from './strategies/server-optimiser.ts'
@@ -38,6 +38,8 @@ const STRATEGIES: readonly [string, Combine][] = [
   ['fedyogi', weightedMean],
   ['fedadagrad', weightedMean],
   ['diloco', weightedMean],
+  ['fedprox:mu=0.01', weightedMean],
+  ['easgd:alpha=0.125', elasticMean(0.125)],
 ]
 
 type Model = readonly Floats[]
@@ -151,6 +153,9 @@ describe('numbers that other systems agree on, from files to files', () => {
     ],
     ['diloco:rate=0.5,beta=0.5', [0], [[1]], undefined, [0.75]],
     ['fedavgm:rate=1,beta=0.5', [0], [[1]], undefined, [1]],
+    ['fedprox:mu=1', [0.5], [[1], [3]], undefined, [2.5]],
+    // The center moves by alpha of its distance to each: 2 + 0.25 (1 + 3).
+    ['easgd:alpha=0.25', [2], [[1], [3]], undefined, [3]],
   ]
   test.each(cases)('%s', async (text, base, deltas, weights, expected) => {
     const models = deltas.map((values) => vector(...values))
@@ -310,6 +315,7 @@ describe('refuses', () => {
     ['multi-krum:byzantine=0,chosen=4', 3],
     ['mean', 0],
     ['fedavgm', 2],
+    ['easgd:alpha=0.5', 3],
   ])('%s of %d', async (text, count) => {
     await expect(mergeRound(await request(text, count))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
   })

@@ -3,7 +3,7 @@ import { assertNever } from '../core/assert.ts'
 import { type Codec, F32 } from '../core/codec.ts'
 import { TapestryError } from '../core/error.ts'
 import { mostContributions, type Strategy, strategyText } from '../core/strategy.ts'
-import { clippedCoefficients, krumCoefficients, medianCoefficients } from './coefficients.ts'
+import { clippedCoefficients, elasticCoefficients, krumCoefficients, medianCoefficients } from './coefficients.ts'
 import { compareDeltas, type DotProducts, measureNorms, sampling } from './compare.ts'
 import { ensureRequest, type MergeRequest, type MergeResult } from './merge.ts'
 import { ELEMENT_BYTES, mergeError } from './merge-layout.ts'
@@ -75,7 +75,7 @@ function ensureStrategyFits({ strategy, deltas, optimizer }: RoundRequest): void
   const refuse = (problem: string) => {
     throw new TapestryError('INVALID_ARGUMENT', `${strategyText(strategy)} ${problem}`)
   }
-  if (deltas.length > mostContributions(strategy)) refuse(`cannot compare ${deltas.length} contributions`)
+  if (deltas.length > mostContributions(strategy)) refuse(`does not take ${deltas.length} contributions`)
   if (strategy.name === 'trimmed-mean' && 2 * strategy.parameters.trim >= deltas.length) {
     refuse(`leaves nothing of ${deltas.length} contributions`)
   }
@@ -116,7 +116,10 @@ async function decide(request: RoundRequest, sources: MergeSources, passes: Pass
     case 'fedyogi':
     case 'fedadagrad':
     case 'diloco':
+    case 'fedprox':
       return { rule: weighted(weights), ...(await shown()) }
+    case 'easgd':
+      return { rule: weighted(elasticCoefficients(weights, strategy.parameters.alpha)), ...(await shown()) }
     case 'median':
       return { rule: { kind: 'median' }, ...(await shown()) }
     case 'trimmed-mean':

@@ -62,6 +62,11 @@ const MAX_THREADS = 64
  */
 export async function mergeMean(request: MergeRequest): Promise<MergeResult> {
   ensureRequest(request)
+  return writeDeltas(request)
+}
+
+/** {@link mergeMean} for factors that need not be those of a mean. @throws as it does, without a check of the request */
+export async function writeDeltas(request: MergeRequest): Promise<MergeResult> {
   const { out, threads, onProgress, signal, shape } = request
   const sources = await openSources(request.base, request.deltas, F32)
   const coefficients = request.deltas.map(({ weight }) => weight)

@@ -23,9 +23,14 @@ export const COMMANDS: ReadonlyMap<string, () => Promise<Definition>> = new Map(
   ['round inspect', async () => (await import('./commands/round-inspect.ts')).roundInspect],
   ['models ls', async () => (await import('./commands/models-ls.ts')).modelsLs],
   ['models show', async () => (await import('./commands/models-show.ts')).modelsShow],
+  ['models merge', async () => (await import('./commands/models-merge.ts')).modelsMerge],
   ['pull', async () => (await import('./commands/pull.ts')).pull],
   ['verify', async () => (await import('./commands/verify.ts')).verify],
   ['replay', async () => (await import('./commands/replay.ts')).replay],
+  ['log checkpoint', async () => (await import('./commands/log-checkpoint.ts')).logCheckpoint],
+  ['log prove', async () => (await import('./commands/log-prove.ts')).logProve],
+  ['log export', async () => (await import('./commands/log-export.ts')).logExport],
+  ['log verify', async () => (await import('./commands/log-verify.ts')).logVerify],
   ['contributions', async () => (await import('./commands/contributions.ts')).contributions],
 ])
 

@@ -1,4 +1,5 @@
-import { mkdir, open, readFile, rename, stat, writeFile } from 'node:fs/promises'
+import { randomUUID } from 'node:crypto'
+import { link, mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Millis } from '../core/clock.ts'
 import { TapestryError } from '../core/error.ts'
@@ -13,6 +14,7 @@ import {
 import { createCertificateRequest } from '../identity/certificate-request.ts'
 import { generateKey } from '../identity/key-file.ts'
 import { signFederationRecord } from '../model/federation-record.ts'
+import { isFileSystemError } from './named-file.ts'
 
 /** Grows when the layout below changes; another number is refused instead of guessed at. */
 const LAYOUT_VERSION = '1'
@@ -35,7 +37,12 @@ export type CoordinatorPaths = {
 }
 
 /** Everything secret, read once and handed to who needs it. */
-export type CoordinatorSecrets = { readonly authority: Authority; readonly releaseKey: string }
+export type CoordinatorSecrets = {
+  readonly authority: Authority
+  readonly releaseKey: string
+  /** Signs the checkpoints of the federation's log. */
+  readonly logKey: string
+}
 
 /** The federation record as it was signed at init. */
 export type StoredFederation = {
@@ -61,7 +68,7 @@ export function coordinatorPaths(root: string): CoordinatorPaths {
 }
 
 /**
- * Makes a federation: its authority, its release key, its signed record, and the first operator's credential.
+ * Makes a federation: its authority, its release and log keys, its signed record, and the first operator's credential.
  * @param settings what `serve` reads from config.json.
  * @throws TapestryError ALREADY_EXISTS when the directory holds a coordinator.
  */
@@ -81,6 +88,7 @@ export async function initCoordinator(options: {
   const federation = signRecord(authority, release.publicKey, options.name, options.now)
   await writeSecret(join(paths.keys, 'ca.key'), authority.key)
   await writeSecret(join(paths.keys, 'release.key'), release.privateKey)
+  await ensureLogKey(paths)
   await writeFile(join(paths.keys, 'ca.crt'), authority.certificate)
   await writeFile(join(paths.keys, 'release.pub'), release.publicKey)
   await writeOperator(paths, authority, options.now)
@@ -126,10 +134,25 @@ export async function openCoordinatorDirectory(dir: string): Promise<{
   const [certificate, caKey, releaseKey] = await Promise.all([key('ca.crt'), key('ca.key'), key('release.key')])
   return {
     paths,
-    secrets: { authority: { certificate, key: caKey }, releaseKey },
+    secrets: { authority: { certificate, key: caKey }, releaseKey, logKey: await ensureLogKey(paths) },
     federation: JSON.parse(await readFile(join(dir, 'federation.json'), 'utf8')),
     file: JSON.parse(await readFile(paths.config, 'utf8')),
   }
+}
+
+/** Directories from before there was a log get its key here. Of several processes that start at once, one makes it. */
+async function ensureLogKey({ keys }: CoordinatorPaths): Promise<string> {
+  const path = join(keys, 'log.key')
+  if (!(await exists(path))) {
+    const aside = join(keys, `.log.key.${randomUUID()}.new`)
+    await writeSecret(aside, generateKey('ed25519').privateKey)
+    // Unlike a rename, a link never replaces what another process has made meanwhile.
+    await link(aside, path).catch((error) => {
+      if (!isFileSystemError(error, 'EEXIST')) throw error
+    })
+    await rm(aside)
+  }
+  return readFile(path, 'utf8')
 }
 
 async function requireVersion(paths: CoordinatorPaths): Promise<void> {

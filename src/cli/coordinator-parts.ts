@@ -1,13 +1,18 @@
+import { createPublicKey } from 'node:crypto'
 import type { Logger } from 'pino'
 import { type ServerConfig, serverConfig } from '../config.ts'
 import type { Context } from '../context.ts'
-import type { Clock } from '../core/clock.ts'
+import type { Clock, Millis } from '../core/clock.ts'
+import { digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
+import { keyIdOf, privateKeyFromPem } from '../core/signature.ts'
+import { type LogSigner, logSigner } from '../ledger/log-record.ts'
+import { verifierText } from '../ledger/note.ts'
 import { openBlobs } from '../store/blobs.ts'
 import { startEmbeddedPostgres } from '../store/embedded-postgres.ts'
 import { migrate } from '../store/migrate.ts'
 import { openStore } from '../store/prisma-store.ts'
-import type { Store } from '../store/store.ts'
+import type { Store, Tx } from '../store/store.ts'
 import { freeBytesOf } from '../store/uploads.ts'
 import {
   type CoordinatorPaths,
@@ -21,6 +26,8 @@ export type CoordinatorParts = {
   readonly context: Context
   readonly paths: CoordinatorPaths
   readonly secrets: CoordinatorSecrets
+  /** Signs the checkpoints of the log. */
+  readonly logSigner: LogSigner
   /** Connection string with its password: never logged. */
   readonly databaseUrl: string
   /** Stops the embedded Postgres; does nothing for an external one. */
@@ -56,12 +63,21 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   try {
     await migrate(database.url)
     store = await openStore({ url: database.url })
-    await claimDatabase(store, federation)
+    const signer = signerOf(federation, secrets)
+    await claimDatabase(store, federation, signer, options.clock.now())
     const blobs = await openBlobs(paths.blobs)
     const { clock, log } = options
     const freeBytes = () => freeBytesOf(paths.blobs)
     const context: Context = { config, federation: federation.id, store, blobs, freeBytes, clock, log }
-    return { context, paths, secrets, databaseUrl: database.url, stopDatabase: database.stop, abandon }
+    return {
+      context,
+      paths,
+      secrets,
+      logSigner: signer,
+      databaseUrl: database.url,
+      stopDatabase: database.stop,
+      abandon,
+    }
   } catch (error) {
     await abandon().catch(() => undefined)
     throw error
@@ -74,13 +90,38 @@ async function openDatabase(config: ServerConfig, paths: CoordinatorPaths) {
 }
 
 /** A database belongs to one federation for ever: two must never mix their rounds. */
-async function claimDatabase(store: Store, federation: StoredFederation): Promise<void> {
+async function claimDatabase(
+  store: Store,
+  federation: StoredFederation,
+  signer: LogSigner,
+  now: Millis,
+): Promise<void> {
   await store.transact('claim-database', async (tx) => {
     const found = await tx.federation()
-    if (found === undefined) return tx.createFederation(federation)
-    if (found.id === federation.id) return
+    if (found === undefined) await tx.createFederation(federation)
+    if (found === undefined || found.id === federation.id) {
+      return openLog(tx, federation, signer, found === undefined ? 'federation-created' : 'log-opened', now)
+    }
     throw new TapestryError('WRONG_FEDERATION', `the database belongs to federation ${found.id}`, {
       hint: `this directory is ${federation.id}: give it a database of its own`,
     })
   })
+}
+
+/** The first entry says whose log it is and which key signs it. */
+async function openLog(
+  tx: Tx,
+  { id, record }: StoredFederation,
+  signer: LogSigner,
+  type: 'federation-created' | 'log-opened',
+  now: Millis,
+): Promise<void> {
+  const key = createPublicKey(signer.key)
+  if (!(await tx.bindLedgerKey(keyIdOf(key)))) return
+  const log = verifierText({ name: signer.name, key })
+  await tx.appendToLedger({ type, federation: id, record: digestOf(record), log }, now)
+}
+
+function signerOf({ id }: StoredFederation, { logKey, authority }: CoordinatorSecrets): LogSigner {
+  return logSigner(id, privateKeyFromPem(logKey), privateKeyFromPem(authority.key))
 }

@@ -11,6 +11,7 @@ import {
   ensureRunId,
 } from '../core/ids.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
+import { parseMergingText } from '../core/model-merging.ts'
 import { parseStrategyText } from '../core/strategy.ts'
 import { ensureAddress } from '../participant/address.ts'
 import { parseDuration } from './duration.ts'
@@ -37,6 +38,7 @@ export const duration = parsedBy(parseDuration)
 /** `name` or `name:parameter=number,...`. */
 export const strategy = parsedBy(parseStrategyText)
 export const codec = parsedBy(parseCodecText)
+export const merging = parsedBy(parseMergingText)
 
 /** A whole number within bounds, written in decimal digits. */
 export function wholeNumber(least: number, most: number) {

@@ -50,7 +50,7 @@ function detailsOf(event: NodeEvent): JsonMembers {
     case 'uploaded':
       return { bytes: event.bytes, codec: codecText(event.codec), f32Bytes: event.f32Bytes }
     case 'accepted':
-      return { contribution: event.contribution }
+      return { contribution: event.contribution, index: event.index }
     case 'refused':
       return { what: event.what, reason: event.reason, detail: event.detail }
     case 'published':
@@ -98,7 +98,9 @@ function sentenceOf(event: NodeEvent): string | undefined {
     case 'uploaded':
       return uploadText(event)
     case 'accepted':
-      return 'contribution accepted'
+      return event.index === undefined
+        ? 'contribution accepted, without a receipt'
+        : `contribution accepted, entry ${event.index} of the log`
     case 'refused':
       return `${event.what} refused: ${printable(event.reason)}: ${printable(event.detail)}`
     case 'evaluated': {

@@ -2,6 +2,7 @@ import type { Json } from '../core/canonical-json.ts'
 import type { Score } from '../gen/proto/tapestry/v1/common_pb.ts'
 import {
   type ContributionSummary,
+  type Diagnostics,
   type GetRoundResponse,
   type LanguageScore,
   type Round,
@@ -141,13 +142,21 @@ export function roundsTable(rounds: readonly Round[]): string {
   )
 }
 
-/** Who contributed what to a round. */
-export function contributionsTable(contributions: readonly ContributionSummary[]): string {
+/**
+ * Who contributed what to a round. WEIGHT: the share that policy decided; FACTOR: what the strategy made of it, the
+ * number that the merge multiplied the contribution by.
+ */
+export function contributionsTable(
+  contributions: readonly ContributionSummary[],
+  diagnostics?: Diagnostics | undefined,
+): string {
+  const factors = new Map(diagnostics?.contributions.map(({ node, coefficient }) => [node, coefficient]))
   const columns: Column[] = [
     { title: 'NODE' },
     { title: 'MEMBER' },
     { title: 'STATUS' },
     { title: 'WEIGHT', align: 'right' },
+    ...(diagnostics === undefined ? [] : [{ title: 'FACTOR', align: 'right' } as const]),
     { title: 'TOKENS', align: 'right' },
     { title: 'LANGUAGES (held-out loss before > after own training)' },
   ]
@@ -158,10 +167,19 @@ export function contributionsTable(contributions: readonly ContributionSummary[]
       printable(contribution.member),
       printable(contribution.rejection?.reason ?? contribution.status),
       percent(contribution.weight),
+      ...(diagnostics === undefined ? [] : [factorText(contribution, factors)]),
       String(contribution.languages.reduce((sum, report) => sum + report.tokens, 0n)),
       contribution.languages.map(reportText).join(', '),
     ]),
   )
+}
+
+/** An order statistic takes each element from another contribution: no one number says how much of one it took. */
+function factorText({ node, weight }: ContributionSummary, factors: ReadonlyMap<string, number | undefined>): string {
+  if (!factors.has(node)) return '-'
+  const factor = factors.get(node)
+  if (factor === undefined) return 'by element'
+  return Math.abs(factor - weight) < 1e-9 ? '= weight' : factor.toFixed(4)
 }
 
 function reportText(report: ContributionSummary['languages'][number]): string {

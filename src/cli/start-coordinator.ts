@@ -1,9 +1,11 @@
+import type { RequestListener } from 'node:http'
 import { hostname } from 'node:os'
+import type { Context } from '../context.ts'
 import type { FederationId } from '../core/ids.ts'
 import { privateKeyFromPem } from '../core/signature.ts'
 import { issueServerCertificate } from '../identity/certificate-authority.ts'
 import { parseAddress } from '../identity/invitation.ts'
-import { openWakeQueue } from '../jobs/driver.ts'
+import type { WakeQueue } from '../jobs/driver.ts'
 import { startSweeper } from '../jobs/sweep.ts'
 import { takeLock } from '../participant/directory-lock.ts'
 import { rpcContext } from '../rpc/adapter.ts'
@@ -14,7 +16,9 @@ import { type Listener, listen } from '../rpc/listener.ts'
 import { addReflection } from '../rpc/reflection.ts'
 import { startRoundFeed } from '../rpc/round-feed.ts'
 import { addServices } from '../rpc/services.ts'
+import { PublicLog } from '../store/public-log.ts'
 import { artifactHandler } from '../transfer/artifact-handler.ts'
+import { isLogPath, logHandler } from '../transfer/log-handler.ts'
 import { writeAtomically } from './coordinator-directory.ts'
 import { type CoordinatorOptions, type CoordinatorParts, openCoordinator } from './coordinator-parts.ts'
 import { startWorkerProcesses } from './worker-processes.ts'
@@ -57,8 +61,8 @@ async function start(
   const unlock = await lockEmbedded(parts)
   onFailure(unlock)
   const closing = new AbortController()
-  const queue = await openWakeQueue({ redisUrl: context.config.redisUrl, databaseUrl: parts.databaseUrl }, context.log)
-  onFailure(() => queue.close())
+  const queue = await openQueue(parts)
+  onFailure(async () => queue?.close())
   const feed = await startRoundFeed(context.store, context.log)
   onFailure(() => feed.stop())
   const front = await openFront(parts, feed, closing.signal)
@@ -66,8 +70,14 @@ async function start(
   const address = publicAddress(parts, front.listener.port)
   front.announce(address)
   await writeAtomically(paths.address, `${address}\n`)
-  const sweeper = startSweeper(context, (id) => queue.wake(id), { signal: closing.signal })
   const workers = startWorkerProcesses(context.config.workers, { dir: options.dir, env: options.env, log: context.log })
+  const wake = (job: string) => {
+    workers.wake()
+    queue?.wake(job)
+  }
+  const sweeper = startSweeper(context, wake, { signal: closing.signal })
+  // Where a round moves a merge is near, and a worker takes a second to start.
+  await context.store.listen(() => workers.wake())
   context.log.info({ address, federation: context.federation }, 'coordinator is serving')
   return {
     address,
@@ -77,12 +87,19 @@ async function start(
       closing.abort()
       await front.close(graceMs)
       await workers.stop(graceMs)
-      await Promise.all([sweeper.stopped, feed.stop(), queue.close()])
+      await Promise.all([sweeper.stopped, feed.stop(), queue?.close()])
       await context.store.close()
       await parts.stopDatabase()
       await unlock()
     },
   }
+}
+
+/** For workers elsewhere. Those that this process starts are woken by it, and neither side loads a queue for that. */
+async function openQueue({ context: { config, log }, databaseUrl }: CoordinatorParts): Promise<WakeQueue | undefined> {
+  if (config.workers > 0 && config.redisUrl === undefined) return undefined
+  const { openWakeQueue } = await import('../jobs/driver.ts')
+  return openWakeQueue({ redisUrl: config.redisUrl, databaseUrl }, log)
 }
 
 /** Servers that share an external database are replicas; of an embedded one, the first to stop would stop it for both. */
@@ -97,6 +114,7 @@ async function openFront(
   closing: AbortSignal,
 ) {
   const { context, secrets } = parts
+  const log = new PublicLog(context.store, parts.logSigner)
   let address = ''
   const grpc = createGrpcServer()
   addServices(grpc.server, {
@@ -105,6 +123,7 @@ async function openFront(
     feed,
     issuer: { authority: secrets.authority },
     signer: { key: privateKeyFromPem(secrets.releaseKey) },
+    log,
     address: () => address,
   })
   const health = addHealth(grpc.server, Object.keys(SERVICES))
@@ -116,7 +135,7 @@ async function openFront(
     certificate: await certify(),
     authority: secrets.authority.certificate,
     grpc,
-    http: artifactHandler(context),
+    http: httpHandler(context, log),
     log: context.log,
   })
   const renewal = renewPeriodically(listener, certify, parts)
@@ -132,6 +151,12 @@ async function openFront(
       await listener.close(graceMs)
     },
   }
+}
+
+function httpHandler(context: Context, log: PublicLog): RequestListener {
+  const artifacts = artifactHandler(context)
+  const files = logHandler(context, log)
+  return (request, response) => (isLogPath(request.url) ? files : artifacts)(request, response)
 }
 
 function renewPeriodically(

@@ -1,11 +1,15 @@
+import type { Context } from '../context.ts'
 import { TapestryError } from '../core/error.ts'
 import { privateKeyFromPem } from '../core/signature.ts'
-import { openWakeQueue } from '../jobs/driver.ts'
+import type { WakeQueue } from '../jobs/driver.ts'
 import { startWorker } from '../jobs/worker.ts'
 import { type CoordinatorOptions, openCoordinator } from './coordinator-parts.ts'
+import { wakesFrom } from './parent-pipe.ts'
 
 /** One job at a time a process: a merge uses the cores by itself; more processes give more. */
 const CONCURRENCY = 1
+/** A worker that its coordinator started is started again when there is work: resting longer would only keep memory. */
+const REST_MS = 60_000
 
 export type RunningWorker = {
   /** Resolves when the worker has ended, for whatever reason. */
@@ -14,14 +18,25 @@ export type RunningWorker = {
   stop(): Promise<void>
 }
 
-/** Starts a worker on a coordinator's directory and database. @throws TapestryError as openCoordinator. */
-export async function startWorkerProcess(options: CoordinatorOptions): Promise<RunningWorker> {
+/**
+ * Starts a worker on a coordinator's directory and database.
+ * @param parent what the coordinator that started this process wakes it through; absent for a worker of its own.
+ * @throws TapestryError as openCoordinator.
+ */
+export async function startWorkerProcess(
+  options: CoordinatorOptions,
+  parent?: NodeJS.ReadableStream,
+): Promise<RunningWorker> {
   const { context, secrets, databaseUrl } = await openCoordinator(options)
   const stopping = new AbortController()
-  const queue = await openWakeQueue({ redisUrl: context.config.redisUrl, databaseUrl }, context.log)
+  const queue = parent === undefined ? await openQueue(context, databaseUrl) : wakesFrom(parent)
   const signer = { key: privateKeyFromPem(secrets.releaseKey) }
-  const { leaseMs } = context.config
-  const worker = startWorker(context, signer, queue, { concurrency: CONCURRENCY, signal: stopping.signal, leaseMs })
+  const worker = startWorker(context, signer, queue, {
+    concurrency: CONCURRENCY,
+    signal: stopping.signal,
+    restMs: parent && REST_MS,
+    leaseMs: context.config.leaseMs,
+  })
   const stopped = worker.stopped.then(async () => {
     await queue.close()
     await context.store.close()
@@ -33,6 +48,12 @@ export async function startWorkerProcess(options: CoordinatorOptions): Promise<R
       await stopped
     },
   }
+}
+
+/** Loaded only here: a worker with a parent needs no queue. */
+async function openQueue({ config, log }: Context, databaseUrl: string): Promise<WakeQueue> {
+  const { openWakeQueue } = await import('../jobs/driver.ts')
+  return openWakeQueue({ redisUrl: config.redisUrl, databaseUrl }, log)
 }
 
 /** Whether a worker could work here. @throws TapestryError as openCoordinator, UNAVAILABLE when the database is silent. */

@@ -24,6 +24,15 @@ export function paint(terminal: Terminal, style: Style, text: string): string {
   return terminal.colour ? `\u001b[${on}m${text}\u001b[${off}m` : text
 }
 
+/** Steps of the 256-colour palette from blue over white to red: the same lightness on both sides. */
+const HEAT = [27, 69, 111, 153, 195, 231, 230, 223, 216, 209, 196]
+
+/** Black text on the colour of a value from -1 to 1, when the terminal shows colour. */
+export function heat(terminal: Terminal, value: number, text: string): string {
+  const step = HEAT[Math.round(((Math.min(1, Math.max(-1, value)) + 1) / 2) * (HEAT.length - 1))]
+  return terminal.colour ? `\u001b[30;48;5;${step}m${text}\u001b[39;49m` : text
+}
+
 /**
  * Text that came from somebody else, safe to show: a node's name could otherwise carry escape
  * sequences that rewrite the operator's terminal, or turn the reading direction round.
@@ -32,7 +41,7 @@ export function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, '\ufffd')
 }
 
-const STYLING = new RegExp(`${String.fromCharCode(27)}\\[\\d+m`, 'g')
+const STYLING = new RegExp(`${String.fromCharCode(27)}\\[[\\d;]+m`, 'g')
 const WIDE = /[\p{Script=Han}\p{Script=Hangul}\p{Script=Hiragana}\p{Script=Katakana}\p{Emoji_Presentation}]/u
 const ZERO = /\p{M}/u
 

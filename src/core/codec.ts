@@ -1,5 +1,9 @@
 import { z } from 'zod'
-import { choice, choiceText, ensureChoice, parseChoiceText } from './choice.ts'
+import { ensureNamed, namedText, parseNamedText } from './named-parameters.ts'
+
+function codec<Name extends string, Parameters extends z.core.$ZodLooseShape>(name: Name, parameters: Parameters) {
+  return z.strictObject({ name: z.literal(name), parameters: z.strictObject(parameters) })
+}
 
 /** Blocks are cut and found by shifts, and even the smallest keeps its scale at an eighth of its values. */
 const block = z
@@ -13,12 +17,12 @@ const block = z
  * makes of a value, and its source, stands beside the arithmetic, in model/update-codec.
  */
 export const codecSchema = z.discriminatedUnion('name', [
-  choice('f32', {}),
-  choice('bf16', {}),
+  codec('f32', {}),
+  codec('bf16', {}),
   /** `block`: values that share one scale. */
-  choice('int8', { block: block.default(256) }),
+  codec('int8', { block: block.default(256) }),
   /** `fraction`: share of a tensor's values that is sent; the node remembers the rest. */
-  choice('topk', { fraction: z.number().min(Number.MIN_VALUE).max(1).default(0.01) }),
+  codec('topk', { fraction: z.number().min(Number.MIN_VALUE).max(1).default(0.01) }),
 ])
 
 export type Codec = z.output<typeof codecSchema>
@@ -34,7 +38,7 @@ export const F32: Codec = { name: 'f32', parameters: {} }
  * @throws TapestryError INVALID_ARGUMENT naming what is unknown or out of range.
  */
 export function ensureCodec(name: string, parameters: Readonly<Record<string, number>>): Codec {
-  return ensureChoice({ what: 'codec', schema: codecSchema, names: CODEC_NAMES }, { name, parameters })
+  return ensureNamed('codec', codecSchema, CODEC_NAMES, { name, parameters })
 }
 
 /** Whether a node remembers what the codec left out, and sends it later. */
@@ -43,10 +47,10 @@ export function keepsResidual({ name }: Codec): boolean {
 }
 
 /** The codec in one word, as the command line takes it and an encoded file names it: `int8:block=256`. */
-export const codecText = (codec: Codec): string => choiceText(codec)
+export const codecText = (codec: Codec): string => namedText(codec)
 
 /** Reads what {@link codecText} writes; parameters may be left out. @throws TapestryError INVALID_ARGUMENT */
 export function parseCodecText(text: string): Codec {
-  const { name, parameters } = parseChoiceText(text)
+  const { name, parameters } = parseNamedText(text)
   return ensureCodec(name, parameters)
 }

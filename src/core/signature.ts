@@ -13,6 +13,9 @@ export const DOMAINS = {
   federation: 'tapestry/federation/v1',
   manifest: 'tapestry/manifest/v1',
   receipt: 'tapestry/receipt/v1',
+  /** in-toto statements: the type that DSSE gives them, so that other people's tools verify them too. */
+  statement: 'application/vnd.in-toto+json',
+  log: 'tapestry/log/v1',
 } as const
 
 export type Domain = (typeof DOMAINS)[keyof typeof DOMAINS]

@@ -5,6 +5,7 @@ import {
   mostContributions,
   parseStrategyText,
   STRATEGY_NAMES,
+  type StrategyName,
   strategyText,
 } from './strategy.ts'
 
@@ -36,6 +37,11 @@ describe('ensureStrategy', () => {
     ['fedadam', { rate: Number.NaN }],
     ['fedadagrad', { beta2: 0.9 }],
     ['geometric-median', { smoothing: 0 }],
+    ['fedprox', {}],
+    ['fedprox', { mu: 0 }],
+    ['fedprox', { mu: 1e6 }],
+    ['easgd', { alpha: 0 }],
+    ['easgd', { alpha: 1.01 }],
   ])('refuses %s with %j', (name, parameters) => {
     expect(() => ensureStrategy(name, parameters)).toThrow(refused)
   })
@@ -43,12 +49,16 @@ describe('ensureStrategy', () => {
 
 describe('parseStrategyText', () => {
   it('reads what strategyText writes, for every strategy', () => {
-    const required = { byzantine: 1, chosen: 2, trim: 1, limit: 0.5 }
+    const required: Partial<Record<StrategyName, Record<string, number>>> = {
+      krum: { byzantine: 1 },
+      'multi-krum': { byzantine: 1, chosen: 2 },
+      'trimmed-mean': { trim: 1 },
+      'clipped-mean': { limit: 0.5 },
+      fedprox: { mu: 0.01 },
+      easgd: { alpha: 0.1 },
+    }
     for (const name of STRATEGY_NAMES) {
-      const wanted = name === 'krum' ? ['byzantine'] : name === 'multi-krum' ? ['byzantine', 'chosen'] : []
-      const more = name === 'trimmed-mean' ? ['trim'] : name === 'clipped-mean' ? ['limit'] : []
-      const parameters = Object.entries(required).filter(([key]) => [...wanted, ...more].includes(key))
-      const strategy = ensureStrategy(name, Object.fromEntries(parameters))
+      const strategy = ensureStrategy(name, required[name] ?? {})
       expect(parseStrategyText(strategyText(strategy))).toEqual(strategy)
     }
   })
@@ -70,4 +80,5 @@ it('knows how many contributions a strategy takes', () => {
   expect(fewest('trimmed-mean:trim=2')).toBe(5)
   expect(mostContributions(parseStrategyText('median'))).toBe(Number.POSITIVE_INFINITY)
   expect(mostContributions(parseStrategyText('krum:byzantine=1'))).toBeLessThan(1e5)
+  expect(mostContributions(parseStrategyText('easgd:alpha=0.3'))).toBe(3)
 })

@@ -1,10 +1,18 @@
 import { z } from 'zod'
-import { choice, choiceText, ensureChoice, parseChoiceText } from './choice.ts'
+import { ensureNamed, namedText, parseNamedText } from './named-parameters.ts'
 
 const positive = z.number().min(Number.MIN_VALUE)
 const decay = z.number().min(0).lt(1)
 const variance = z.number().min(0)
 const nodes = z.int().min(0).max(100_000)
+/** Of the squared distance to the base: beyond it, f32 training only follows the term. */
+const proximal = positive.max(1000)
+/** A force above 1 would carry the model past what pulls it. */
+const force = positive.max(1)
+
+function strategy<Name extends string, Parameters extends z.core.$ZodLooseShape>(name: Name, parameters: Parameters) {
+  return z.strictObject({ name: z.literal(name), parameters: z.strictObject(parameters) })
+}
 
 /** FedAdam and FedYogi: Reddi et al. 2021 (arXiv:2003.00295) advise tau = 1e-3 and an initial variance of tau^2. */
 const adaptive = {
@@ -21,27 +29,31 @@ const adaptive = {
  * sources stand beside the arithmetic, in aggregation.
  */
 export const strategySchema = z.discriminatedUnion('name', [
-  choice('mean', {}),
+  strategy('mean', {}),
   /** `limit`: the largest norm that a delta keeps. */
-  choice('clipped-mean', { limit: positive }),
-  choice('median', {}),
+  strategy('clipped-mean', { limit: positive }),
+  strategy('median', {}),
   /** `trim`: values left out at each end, coordinate by coordinate. */
-  choice('trimmed-mean', { trim: nodes }),
+  strategy('trimmed-mean', { trim: nodes }),
   /** `byzantine`: how many contributions may be hostile. */
-  choice('krum', { byzantine: nodes }),
-  choice('multi-krum', { byzantine: nodes, chosen: nodes.min(1) }),
+  strategy('krum', { byzantine: nodes }),
+  strategy('multi-krum', { byzantine: nodes, chosen: nodes.min(1) }),
   /** `smoothing`: distances below it count as equal. */
-  choice('geometric-median', { smoothing: positive.default(1e-6) }),
-  choice('fedavgm', { rate: positive.default(1), beta: decay.default(0.9) }),
-  choice('fedadam', adaptive),
-  choice('fedyogi', adaptive),
-  choice('fedadagrad', {
+  strategy('geometric-median', { smoothing: positive.default(1e-6) }),
+  strategy('fedavgm', { rate: positive.default(1), beta: decay.default(0.9) }),
+  strategy('fedadam', adaptive),
+  strategy('fedyogi', adaptive),
+  strategy('fedadagrad', {
     rate: adaptive.rate,
     beta1: decay.default(0),
     tau: adaptive.tau,
     initialVariance: adaptive.initialVariance,
   }),
-  choice('diloco', { rate: positive.default(0.7), beta: decay.default(0.9) }),
+  strategy('diloco', { rate: positive.default(0.7), beta: decay.default(0.9) }),
+  /** `mu`: how much nodes are held to the base while they train; merged as the mean. */
+  strategy('fedprox', { mu: proximal }),
+  /** `alpha`: how much of their distance a node's own model and the run's model move towards each other in a round. */
+  strategy('easgd', { alpha: force }),
 ])
 
 export type Strategy = z.output<typeof strategySchema>
@@ -63,7 +75,7 @@ const MOST_COMPARED = 2048
  * @throws TapestryError INVALID_ARGUMENT naming what is unknown, missing or out of range.
  */
 export function ensureStrategy(name: string, parameters: Readonly<Record<string, number>>): Strategy {
-  return ensureChoice({ what: 'strategy', schema: strategySchema, names: STRATEGY_NAMES }, { name, parameters })
+  return ensureNamed('strategy', strategySchema, STRATEGY_NAMES, { name, parameters })
 }
 
 /**
@@ -83,17 +95,23 @@ export function fewestContributions({ name, parameters }: Strategy): number {
   }
 }
 
-/** Most contributions that the strategy takes. */
-export function mostContributions({ name }: Strategy): number {
+/**
+ * Most contributions that the strategy takes. Elastic averaging: beyond 1 / alpha of them the model would
+ * overshoot their mean (beta = p alpha <= 1: Zhang et al. 2015, section 3).
+ */
+export function mostContributions({ name, parameters }: Strategy): number {
+  if (name === 'easgd') return Math.floor(1 / parameters.alpha)
   const compares = name === 'krum' || name === 'multi-krum' || name === 'geometric-median'
   return compares ? MOST_COMPARED : Number.POSITIVE_INFINITY
 }
 
 /** The strategy in one word, as the command line takes it: `krum:byzantine=1`. */
-export const strategyText = (strategy: Strategy): string => choiceText(strategy)
+export function strategyText(strategy: Strategy): string {
+  return namedText(strategy)
+}
 
 /** Reads what {@link strategyText} writes; parameters may be left out. @throws TapestryError INVALID_ARGUMENT */
 export function parseStrategyText(text: string): Strategy {
-  const { name, parameters } = parseChoiceText(text)
+  const { name, parameters } = parseNamedText(text)
   return ensureStrategy(name, parameters)
 }

@@ -8,6 +8,9 @@ import type { DataSource } from './sources.ts'
 /** Mean loss over held-out text: nats per token, its standard error over sequences, tokens scored. */
 export type Score = { readonly mean: number; readonly standardError: number; readonly tokens: number }
 
+/** Where a node of an elastic plan keeps its own weights: those it goes on from, and those it will. */
+export type ElasticFiles = { readonly start?: string | undefined; readonly out: string }
+
 export type TrainTask = {
   readonly kind: 'train'
   readonly plan: Plan
@@ -18,6 +21,8 @@ export type TrainTask = {
   readonly seed: number | string
   /** Where to write trained minus base, as F32 safetensors. */
   readonly outDelta: string
+  /** For a plan with an elastic force. */
+  readonly elastic?: ElasticFiles | undefined
 }
 
 export type ScoreTask = {
@@ -84,6 +89,7 @@ const taskSchema: z.ZodType<EngineTask> = z.discriminatedUnion('kind', [
     sources,
     seed: z.union([z.number(), z.string()]),
     outDelta: z.string(),
+    elastic: z.strictObject({ start: z.string().optional(), out: z.string() }).optional(),
   }),
   z.strictObject({
     kind: z.literal('score'),

@@ -1,29 +1,34 @@
 import { writeSafetensors } from '../model/safetensors.ts'
 import type { TensorSpec } from '../model/tensor.ts'
+import { ensureEngineTakes } from '../plan/budget.ts'
 import { parameterSpecs } from '../plan/parameters.ts'
 import { verifyPlan } from '../plan/plan.ts'
 import { randomFrom } from '../plan/random.ts'
 import type { PlanSpec } from '../plan/spec.ts'
 import { type Corpus, loadDataset } from './dataset.ts'
+import { ownWeights, writeOwnWeights } from './elastic.ts'
 import type { Progress, Score, ScoreResult, ScoreTask, TrainedLanguage, TrainResult, TrainTask } from './messages.ts'
 import { ProgressMeter } from './progress-meter.ts'
 import { openScorer, type Scorer } from './scoring.ts'
 import { countedTokens } from './sequences.ts'
 import { floatsOf, readWeights, requireFinite, type Tensors } from './session.ts'
-import { competingVocabulary, trainSteps } from './training.ts'
+import { competingVocabulary, proximalBase, trainSteps } from './training.ts'
 import { TrainingMix } from './training-mix.ts'
 
 /** Runs a train task in this process: measures, trains, measures again, writes the delta. */
 export async function runTrain(task: TrainTask, onProgress: (progress: Progress) => void): Promise<TrainResult> {
   const started = performance.now()
   const { spec } = task.plan
+  ensureEngineTakes(spec.architecture)
   const graphs = verifyPlan(task.plan)
   const corpora = await loadDataset(task.sources, splitOf(spec))
   const parameters = parameterSpecs(spec)
-  const weights = await readWeights(task.baseWeights, parameters)
-  const base = copyOf(weights, parameters)
+  const baseWeights = await readWeights(task.baseWeights, parameters)
+  const base = copyOf(baseWeights, parameters)
   const scorer = await openScorer(spec, graphs.score)
-  const before = await scoreAll(scorer, weights, corpora)
+  const before = await scoreAll(scorer, baseWeights, corpora)
+  const { elastic } = spec.training
+  const weights = (elastic && (await ownWeights(task.elastic, parameters))) ?? baseWeights
   const mix = new TrainingMix(corpora, spec.training.sequenceLength, (corpus) =>
     randomFrom(`order ${JSON.stringify([spec.seed, task.seed])} ${corpus}`),
   )
@@ -33,11 +38,14 @@ export async function runTrain(task: TrainTask, onProgress: (progress: Progress)
     graphs.train,
     weights,
     () => mix.next(),
-    competingVocabulary(spec, corpora),
+    { ...competingVocabulary(spec, corpora), ...proximalBase(spec, base) },
     (report) => meter.report(report),
   )
   const after = await scoreAll(scorer, weights, corpora)
   await scorer.close()
+  if (elastic !== undefined && task.elastic !== undefined) {
+    await writeOwnWeights(task.elastic.out, elastic.alpha, weights, base, parameters)
+  }
   await writeDelta(task.outDelta, weights, base, parameters)
   const languages = corpora.map((corpus) => trainedLanguage(corpus, mix, before, after))
   const { lossFirst, lossLast } = meter
@@ -48,6 +56,7 @@ export async function runTrain(task: TrainTask, onProgress: (progress: Progress)
 export async function runScore(task: ScoreTask): Promise<ScoreResult> {
   const started = performance.now()
   const { spec } = task.plan
+  ensureEngineTakes(spec.architecture)
   const graphs = verifyPlan(task.plan)
   const corpora = await loadDataset(task.sources, splitOf(spec))
   const scorer = await openScorer(spec, graphs.score)

@@ -4,7 +4,7 @@ import { elementCount, type TensorSpec } from '../model/tensor.ts'
 import { EOS_ID } from '../model/tokenizer.ts'
 import { parameterSpecs } from '../plan/parameters.ts'
 import type { AdamwSpec, PlanSpec } from '../plan/spec.ts'
-import { firstMoment, LEFT_OUT, nextName, secondMoment } from '../plan/train-graph.ts'
+import { baseName, firstMoment, LEFT_OUT, nextName, secondMoment } from '../plan/train-graph.ts'
 import type { Corpus } from './dataset.ts'
 import { countedTokens, type Sequence } from './sequences.ts'
 import { batchTensors, floatsOf, floatTensor, openSession, type Tensors } from './session.ts'
@@ -17,7 +17,7 @@ export type StepReport = { readonly step: number; readonly loss: number }
  * The updated weights and moments are written over their inputs, which saves three copies of the
  * model: the train graph promises that nothing reads an input after its successor is written.
  * @param nextSequence draws one training sequence of the plan's length
- * @param vocabulary the graph's input of that name, or nothing: see {@link competingVocabulary}
+ * @param constants inputs that are the same in every step: see {@link competingVocabulary} and {@link proximalBase}
  * @throws TapestryError ENGINE_FAILED when the loss stops being a number.
  */
 export async function trainSteps(
@@ -25,7 +25,7 @@ export async function trainSteps(
   graph: Uint8Array,
   weights: Tensors,
   nextSequence: () => Sequence,
-  vocabulary: Tensors,
+  constants: Tensors,
   onStep: (report: StepReport) => void,
 ): Promise<void> {
   const session = await openSession(graph)
@@ -34,11 +34,20 @@ export async function trainSteps(
   const schedule = scheduleOf(optimizer)
   for (let step = 1; step <= localSteps; step++) {
     const sequences = Array.from({ length: batchSize }, nextSequence)
-    const loss = await runStep(session, state, { ...batchTensors(sequences), ...vocabulary, ...schedule.next().value })
+    const loss = await runStep(session, state, { ...batchTensors(sequences), ...constants, ...schedule.next().value })
     if (!Number.isFinite(loss)) throw new TapestryError('ENGINE_FAILED', `the loss is not a number at step ${step}`)
     onStep({ step, loss })
   }
   await session.release()
+}
+
+/** The weights that a proximal term holds the others to, as the train graph wants them; nothing without such a term. */
+export function proximalBase(spec: PlanSpec, base: ReadonlyMap<string, Float32Array>): Tensors {
+  if (spec.training.proximal === undefined) return {}
+  const tensors = parameterSpecs(spec).map(({ name, shape }) => {
+    return [baseName(name), floatTensor(base.get(name) ?? new Float32Array(), shape)]
+  })
+  return Object.fromEntries(tensors)
 }
 
 /**

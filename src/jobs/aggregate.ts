@@ -1,20 +1,17 @@
-import { createReadStream } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { diagnose } from '../aggregation/diagnostics.ts'
 import { keepsState, mergeRound, type RoundResult } from '../aggregation/merge-round.ts'
 import type { Digest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
-import { byNode, decideWeights, type WeightDecision } from '../policy/influence.ts'
+import { byNode, decideWeights } from '../policy/influence.ts'
 import type { AggregatingRound } from '../round/round.ts'
 import { advanceRound } from '../store/advance.ts'
-import type { ContributionRow, NodeRow } from '../store/records.ts'
+import type { NodeRow } from '../store/records.ts'
 import type { Reader } from '../store/store.ts'
+import { type Weighed, weightEvents } from './ledger-events.ts'
 import { finish, type Task } from './task.ts'
 import { optimizerStateOf, weightsOf } from './weights.ts'
-
-/** A contribution with its decided share. */
-type Weighed = { readonly row: ContributionRow; readonly weight: WeightDecision }
 
 /**
  * Merges a sealed round by its strategy: base plus what becomes of its deltas is the candidate. The
@@ -54,7 +51,7 @@ async function weigh(reader: Reader, { job }: Task, round: AggregatingRound): Pr
   const byId = new Map(decisions.map((decision) => [decision.id, decision]))
   return rows.flatMap((row) => {
     const weight = byId.get(row.id)
-    return weight === undefined ? [] : [{ row, weight }]
+    return weight === undefined ? [] : [{ row, member: members.get(row.node)?.member, weight }]
   })
 }
 
@@ -73,8 +70,8 @@ async function merge(task: Task, round: AggregatingRound, weighed: readonly Weig
     const out = join(scratch, 'candidate.safetensors')
     const optimizer = await optimizerFiles(task, round, scratch)
     const merged = await mergeRound({ base, deltas, out, strategy, codec, optimizer, compare: true, signal })
-    const weights = await blobs.put(createReadStream(out))
-    const state = optimizer && (await blobs.put(createReadStream(optimizer.out)))
+    const weights = await blobs.adopt(out)
+    const state = optimizer && (await blobs.adopt(optimizer.out))
     log.info({ job: job.id, candidate: weights.digest, norm: merged.deltaNorm, deltas: deltas.length }, 'merged')
     return { weights: weights.digest, optimizerState: state?.digest ?? null, merged }
   } finally {
@@ -102,6 +99,7 @@ async function record({ context, job }: Task, weighed: readonly Weighed[], candi
     for (const { row, weight } of weighed) {
       await tx.setWeight(row.id, { value: weight.value, reason: weight.reason })
     }
+    for (const event of weightEvents(job.key, weights, weighed)) await tx.appendToLedger(event, now)
     await tx.putDiagnostics(job.key, diagnostics, now)
     await advanceRound(tx, job.key, { type: 'candidate-written', candidate: weights, optimizerState }, now)
   })

@@ -2,14 +2,23 @@ import type { Context } from '../context.ts'
 import type { Digest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import type { LanguageTag } from '../core/language-tag.ts'
+import type { LedgerEvent } from '../ledger/entry.ts'
 import type { LanguageScores, MergedContribution } from '../model/manifest.ts'
 import { parsePlan } from '../plan/plan.ts'
+import { INFLUENCE_POLICY } from '../policy/influence.ts'
 import { decideRelease, type LanguageScore } from '../policy/release.ts'
 import type { EvaluatingRound } from '../round/round.ts'
 import { advanceRound } from '../store/advance.ts'
 import type { Blob } from '../store/blob-store.ts'
-import { buildCheckpoint, type CheckpointFacts, codecMember, recordCheckpoint } from '../store/publish.ts'
-import type { CheckpointRow, ContributionRow, RunRow } from '../store/records.ts'
+import {
+  type BuiltCheckpoint,
+  buildCheckpoint,
+  type CheckpointFacts,
+  codecMember,
+  recordCheckpoint,
+} from '../store/publish.ts'
+import type { ContributionRow, RunRow } from '../store/records.ts'
+import { scoreEvents } from './ledger-events.ts'
 import { measurePublicSets } from './public-sets.ts'
 import { finish, subjectOf, type Task } from './task.ts'
 import { requireCheckpoint } from './weights.ts'
@@ -27,8 +36,9 @@ export async function decide(task: Task): Promise<void> {
   if (round.round.phase !== 'evaluating') return endOnly(task)
   await measurePublicSets(task, run, round.round)
   const decision = decideRelease(await context.store.reader.evaluations(job.key))
-  if (!decision.release) return refuse(task, decision.reason)
-  await publish(task, run, await build(task, run, round.round, decision.languages))
+  const scores = scoreEvents(job.key, round.round.candidate, decision.languages)
+  if (!decision.release) return refuse(task, round.round.candidate, decision.reason, scores)
+  await publish(task, run, await build(task, run, round.round, decision.languages), scores)
 }
 
 /** The round ended while the job waited: there is nothing to decide. */
@@ -36,21 +46,35 @@ async function endOnly({ context, job }: Task): Promise<void> {
   await context.store.transact('end-decision', (tx) => finish(tx, job, context.clock.now()))
 }
 
-async function refuse({ context, job }: Task, reason: string): Promise<void> {
+async function refuse(
+  { context, job }: Task,
+  candidate: Digest,
+  reason: string,
+  scores: readonly LedgerEvent[],
+): Promise<void> {
   const now = context.clock.now()
+  const refusal = { type: 'release-refused', run: job.key.run, round: job.key.number, candidate, reason } as const
   await context.store.transact('refuse-release', async (tx) => {
     await finish(tx, job, now)
+    for (const event of [...scores, refusal]) await tx.appendToLedger(event, now)
     await advanceRound(tx, job.key, { type: 'release-refused', reason }, now)
   })
   context.log.info({ job: job.id, reason }, 'release refused')
 }
 
 /** The head moves before the round ends: a round that opens in this transaction starts from it. */
-async function publish({ context, job }: Task, run: RunRow, checkpoint: CheckpointRow): Promise<void> {
+async function publish(
+  { context, job }: Task,
+  run: RunRow,
+  built: BuiltCheckpoint,
+  scores: readonly LedgerEvent[],
+): Promise<void> {
+  const { row: checkpoint } = built
   const now = checkpoint.createdAt
   await context.store.transact('publish-checkpoint', async (tx) => {
     await finish(tx, job, now)
-    await recordCheckpoint(tx, run, checkpoint, now)
+    for (const event of scores) await tx.appendToLedger(event, now)
+    await recordCheckpoint(tx, run, built, now)
     await advanceRound(tx, job.key, { type: 'checkpoint-published', checkpoint: checkpoint.digest }, now)
   })
   context.log.info({ job: job.id, checkpoint: checkpoint.digest, version: checkpoint.version }, 'published')
@@ -61,7 +85,7 @@ async function build(
   run: RunRow,
   round: EvaluatingRound,
   languages: readonly LanguageScore[],
-): Promise<CheckpointRow> {
+): Promise<BuiltCheckpoint> {
   const { context, signer, job } = task
   const { reader } = context.store
   const { candidate, optimizerState: state } = round
@@ -79,8 +103,14 @@ async function build(
     contributions: await mergedContributions(task),
     scores: Object.fromEntries(languages.map(scoresEntry)),
   }
+  const origin = {
+    rules: { quorum: round.policy.quorum, weighting: INFLUENCE_POLICY },
+    shares: await reader.trainingShares(job.key, round.base),
+    datasets: [],
+  }
   const plan = parsePlan(Buffer.from(run.plan, 'utf8'))
-  return buildCheckpoint(context, signer, facts, plan, { weights, optimizerState }, context.clock.now())
+  const parts = { facts, origin, plan, tensors: { weights, optimizerState } }
+  return buildCheckpoint(context, signer, parts, context.clock.now())
 }
 
 async function requireBlob({ blobs }: Context, digest: Digest): Promise<Blob> {

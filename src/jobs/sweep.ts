@@ -12,8 +12,8 @@ const JOBS_PER_SWEEP = 1_000
 export type SweeperOptions = { readonly signal: AbortSignal; readonly everyMs?: number }
 
 /**
- * Lets time pass for rounds and finds the jobs that nobody was woken for. Stateless: several
- * sweepers at once, or one that was dead for a day, give the same rounds.
+ * Lets time pass for rounds, finds the jobs that nobody was woken for, and numbers the log's entries that nobody
+ * has asked for. Stateless: several sweepers at once, or one that was dead for a day, give the same rounds.
  * @param wake sends a job id to the workers; see WakeQueue.
  * @returns a promise that resolves when the sweeper has ended. It never rejects.
  */
@@ -55,6 +55,7 @@ export async function sweep(context: Context, wake: (jobId: string) => void): Pr
     // A leased job is woken too: its worker may be dead, and only leasing it tells.
     const jobs = await context.store.reader.jobs({ states: ['ready', 'leased'], limit: JOBS_PER_SWEEP })
     for (const { id } of jobs) wake(id)
+    await context.store.numberEntries()
   } catch (error) {
     context.log.warn({ err: error }, 'a sweep failed')
   }

@@ -156,6 +156,35 @@ describe('a worker', () => {
     await work(options(handle(finishJob)), { ...coordinator.context, store: { ...store, transact: down } })
   })
 
+  it('goes to rest when nothing was to do for long enough, and not before', async () => {
+    await sealed('before-rest')
+    let wake = () => Promise.resolve()
+    const queue: WakeQueue = {
+      ...SILENT,
+      consume(onWake) {
+        wake = onWake
+      },
+    }
+    const { clock } = coordinator
+    const { stopped } = startWorker(coordinator.context, coordinator.signer, queue, {
+      ...options(handle(finishJob)),
+      pollMs: 5,
+      restMs: 1000,
+    })
+    let over = false
+    void stopped.then(() => {
+      over = true
+    })
+    while ((await job('aggregate/before-rest/1'))?.state !== 'done') await delay(5)
+    clock.advance(999)
+    await wake()
+    clock.advance(999)
+    await delay(50)
+    expect(over).toBe(false)
+    clock.advance(1)
+    await stopped
+  })
+
   it('runs no more jobs at a time than asked, however often it is woken', async () => {
     for (const name of ['many-1', 'many-2', 'many-3']) await sealed(name)
     let running = 0

@@ -16,6 +16,8 @@ export type WorkerOptions = {
   readonly signal: AbortSignal
   /** Looks for work this often without being woken. */
   readonly pollMs?: number
+  /** Ends by itself after so long without a job or a wake; never when absent. */
+  readonly restMs?: number | undefined
   /** After this long without renewal a job is somebody else's. */
   readonly leaseMs?: number
   /** First pause after a failure; it doubles with each attempt. */
@@ -36,7 +38,7 @@ const LEASE_MS = 60_000
 const RETRY_MS = 1_000
 
 /**
- * Works on leased jobs until `options.signal` aborts: when the queue wakes it, and by its own poll,
+ * Works on leased jobs until `options.signal` aborts or nothing was to do for `options.restMs`: when the queue wakes it, and by its own poll,
  * so that the queue is never needed. Any number of workers in any number of processes may run.
  * @returns a promise that resolves when the last job in hand is out of it. It never rejects.
  */
@@ -47,31 +49,46 @@ export function startWorker(
   options: WorkerOptions,
 ): { readonly stopped: Promise<void> } {
   const busy = new Set<Promise<void>>()
+  let wantedAt = context.clock.now()
   const kick = (): Promise<void> => {
     // Whoever is busy looks for more before resting, so a wake needs no free hand.
     if (options.signal.aborted || busy.size >= options.concurrency) return Promise.resolve()
-    const loop = workUntilIdle(context, signer, options).finally(() => busy.delete(loop))
+    const loop = workUntilIdle(context, signer, options).then((worked) => {
+      if (worked) wantedAt = context.clock.now()
+      busy.delete(loop)
+    })
     busy.add(loop)
     return loop
   }
-  queue.consume(kick, options.concurrency)
-  return { stopped: poll(kick, options).then(async () => void (await Promise.all(busy))) }
+  const wake = () => {
+    wantedAt = context.clock.now()
+    return kick()
+  }
+  const isOver = () => busy.size === 0 && context.clock.now() - wantedAt >= (options.restMs ?? Number.POSITIVE_INFINITY)
+  queue.consume(wake, options.concurrency)
+  return { stopped: poll(kick, isOver, options).then(async () => void (await Promise.all(busy))) }
 }
 
-async function poll(kick: () => Promise<void>, { signal, pollMs }: WorkerOptions): Promise<void> {
-  while (!signal.aborted) {
+async function poll(kick: () => Promise<void>, isOver: () => boolean, options: WorkerOptions): Promise<void> {
+  const { signal, pollMs = POLL_MS } = options
+  while (!signal.aborted && !isOver()) {
     void kick()
-    await delay(pollMs ?? POLL_MS, undefined, { signal }).catch(() => {})
+    await delay(pollMs, undefined, { signal }).catch(() => {})
   }
 }
 
-/** Runs one job after another until none can be leased. Never rejects: what fails is logged and tried again. */
-export async function workUntilIdle(context: Context, signer: ReleaseSigner, options: WorkerOptions): Promise<void> {
+/**
+ * Runs one job after another until none can be leased. Never rejects: what fails is logged and tried again.
+ * @returns whether there was any.
+ */
+export async function workUntilIdle(context: Context, signer: ReleaseSigner, options: WorkerOptions): Promise<boolean> {
+  let worked = false
   try {
-    while (!options.signal.aborted && (await workOnce(context, signer, options))) {}
+    while (!options.signal.aborted && (await workOnce(context, signer, options))) worked = true
   } catch (error) {
     context.log.error({ err: error }, 'the worker could not reach its jobs')
   }
+  return worked
 }
 
 /** Leases a job and runs it to its end. False when there is none. */

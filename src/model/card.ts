@@ -1,5 +1,8 @@
 import type { LlamaArchitecture } from './llama-config.ts'
 import type { Manifest, MergedContribution, Score } from './manifest.ts'
+import { plain, table } from './markdown.ts'
+import type { TrainingContent } from './training-content.ts'
+import { trainingSection } from './training-section.ts'
 
 /** Everything of a manifest that a card states: the card is itself one of the manifest's files. */
 export type CardSource = Omit<Manifest, 'files'>
@@ -9,6 +12,7 @@ export type CardOptions = {
   readonly name: string
   readonly license: string
   readonly architecture: LlamaArchitecture
+  readonly training: TrainingContent
 }
 
 /** SPDX identifiers that model hubs know under the same name in lower case; others are stated as `other`. */
@@ -24,8 +28,8 @@ const HUB_LICENSES: ReadonlySet<string> = new Set([
 ])
 
 /**
- * README.md of a checkpoint: YAML front matter for model hubs, scores, contributions, and how to
- * verify the files. States no time, so equal inputs give equal bytes.
+ * README.md of a checkpoint: YAML front matter for model hubs, scores, contributions, training content, and
+ * how to verify the files. States no time, so equal inputs give equal bytes.
  */
 export function modelCard(manifest: CardSource, options: CardOptions): string {
   const parts = [
@@ -36,6 +40,8 @@ export function modelCard(manifest: CardSource, options: CardOptions): string {
     scoreTable(manifest),
     '## Contributions',
     contributionTable(manifest),
+    '## Training content',
+    trainingSection(options.training),
     '## Verify',
     verification(manifest),
   ]
@@ -107,16 +113,6 @@ function contributionTable({ contributions }: CardSource): string {
 
 function inOrder(a: MergedContribution, b: MergedContribution): number {
   return a.id < b.id ? -1 : a.id > b.id ? 1 : 0
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.map(plain).join(' | ')} |`
-  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n')
-}
-
-/** Text from outside must stay text: no markup, no links, no new cells or lines. */
-function plain(text: string): string {
-  return text.replaceAll(/\s+/g, ' ').replaceAll(/[\\`*_[\]<>|#]/g, '\\$&')
 }
 
 function verification({ federation, parents }: CardSource): string {

@@ -1,12 +1,13 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { parse } from 'yaml'
-import { ARCHITECTURE, sampleManifest } from '../../test/interop/checkpoint.ts'
+import { ARCHITECTURE, sampleManifest, sampleTraining } from '../../test/interop/checkpoint.ts'
 import { makeFederation } from '../../test/interop/federation.ts'
 import { canonicalBytes, type Json } from '../core/canonical-json.ts'
 import { F32, parseCodecText } from '../core/codec.ts'
 import { digestOf } from '../core/digest.ts'
-import { modelCard } from './card.ts'
+import { type CardOptions, modelCard } from './card.ts'
 import { type Manifest, manifestBytes, manifestDigest, parseManifest } from './manifest.ts'
+import { trainingContent } from './training-content.ts'
 
 let manifest: Manifest
 beforeAll(async () => {
@@ -170,7 +171,11 @@ describe('parseManifest', () => {
 })
 
 describe('modelCard', () => {
-  const options = { name: 'Demo', license: 'Apache-2.0', architecture: ARCHITECTURE }
+  let options: CardOptions
+  beforeAll(() => {
+    const training = trainingContent(sampleTraining(manifest))
+    options = { name: 'Demo', license: 'Apache-2.0', architecture: ARCHITECTURE, training }
+  })
 
   it('has front matter that a hub reads', () => {
     const front = modelCard(manifest, options).split('---\n')[1] ?? ''

@@ -33,11 +33,17 @@ export const signatureSchema = z.strictObject({
  * @throws TapestryError VERIFICATION_FAILED
  */
 export function parseCanonical<T extends Json>(bytes: Uint8Array, schema: z.ZodType<T>, name: string): T {
-  const parsed = schema.safeParse(parseJson(bytes, name))
-  if (!parsed.success) throw invalid(name, parsed.error)
-  if (!isCanonical(parsed.data, bytes)) {
+  const parsed = parseWith(bytes, schema, name)
+  if (!isCanonical(parsed, bytes)) {
     throw new TapestryError('VERIFICATION_FAILED', `${name} is not in canonical form`)
   }
+  return parsed
+}
+
+/** Parses JSON in any form, for bytes that somebody else's signature or digest already fixes. @throws TapestryError VERIFICATION_FAILED */
+export function parseWith<T>(bytes: Uint8Array, schema: z.ZodType<T>, name: string): T {
+  const parsed = schema.safeParse(parseJson(bytes, name))
+  if (!parsed.success) throw invalid(name, parsed.error)
   return parsed.data
 }
 

@@ -1,13 +1,15 @@
 import { accept, reject, type Verdict } from '../core/rejection.ts'
 import { quoted } from './header-text.ts'
-import type { SafetensorsHeader } from './safetensors-header.ts'
 import type { TensorSpec } from './tensor.ts'
+
+/** Tensors by name, of a header or of anything that knows them. */
+type Tensors = { readonly tensors: ReadonlyMap<string, TensorSpec> }
 
 /**
  * Checks that a file holds exactly the expected tensors.
  * @returns rejection MISSING_TENSOR, EXTRA_TENSOR, DTYPE_MISMATCH or SHAPE_MISMATCH, naming the first such tensor
  */
-export function checkTensors(header: SafetensorsHeader, expected: readonly TensorSpec[]): Verdict<void> {
+export function checkTensors(header: Tensors, expected: readonly TensorSpec[]): Verdict<void> {
   for (const spec of expected) {
     const verdict = checkTensor(header, spec)
     if (!verdict.ok) return verdict
@@ -19,7 +21,7 @@ export function checkTensors(header: SafetensorsHeader, expected: readonly Tenso
   return accept(undefined)
 }
 
-function checkTensor(header: SafetensorsHeader, { name, dtype, shape }: TensorSpec): Verdict<void> {
+function checkTensor(header: Tensors, { name, dtype, shape }: TensorSpec): Verdict<void> {
   const found = header.tensors.get(name)
   if (found === undefined) return reject('MISSING_TENSOR', `the tensor ${quoted(name)} is missing`)
   if (found.dtype !== dtype) {

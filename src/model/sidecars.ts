@@ -1,10 +1,12 @@
-import { open, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir, open, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { canonicalBytes } from '../core/canonical-json.ts'
 import { TapestryError } from '../core/error.ts'
 import type { Signature } from '../core/signature.ts'
+import type { ModelFile } from './model-file.ts'
 import { parseCanonical, signatureSchema } from './parsing.ts'
+import type { AttestationPath } from './release-path.ts'
 import { readFully } from './safetensors.ts'
 import { fileError, writeWhole } from './whole-file.ts'
 
@@ -30,6 +32,25 @@ export async function writeCheckpointSidecars(directory: string, sidecars: Sidec
   await writeWhole(join(directory, 'manifest.json'), [manifest])
   await writeWhole(join(directory, 'manifest.sig'), [canonicalBytes(signature)])
   await writeWhole(join(directory, 'federation.json'), [canonicalBytes({ record, signature: federation.signature })])
+}
+
+/** Writes attestations into a checkpoint directory. Checks nothing. */
+export async function writeAttestations(directory: string, files: readonly ModelFile[]): Promise<void> {
+  for (const { path, bytes } of files) {
+    const target = join(directory, path)
+    await mkdir(dirname(target), { recursive: true })
+    await writeWhole(target, [bytes])
+  }
+}
+
+/** Reads attestations, by path. Nothing about them is checked but their size. @throws TapestryError VERIFICATION_FAILED */
+export async function readAttestations(
+  directory: string,
+  paths: readonly AttestationPath[],
+): Promise<ReadonlyMap<AttestationPath, Uint8Array>> {
+  const found = new Map<AttestationPath, Uint8Array>()
+  for (const path of paths) found.set(path, await readSidecar(directory, path))
+  return found
 }
 
 /**

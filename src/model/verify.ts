@@ -2,13 +2,15 @@ import { createHash } from 'node:crypto'
 import { constants, type Dirent } from 'node:fs'
 import { open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { canonicalBytes } from '../core/canonical-json.ts'
 import { type Digest, digestOf, fromHex } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { DOMAINS, keyIdOf, publicKeyFromPem, type Signature, verifyMessage } from '../core/signature.ts'
-import { type FederationRecord, parseFederationRecord } from './federation-record.ts'
+import { verifyAttestations } from './attestations.ts'
+import { type FederationRecord, parseFederationRecord, type ReleaseKey } from './federation-record.ts'
 import { type Manifest, parseManifest, type ReleasedFile } from './manifest.ts'
-import { directoriesOf, SIDECARS } from './release-path.ts'
-import { readSidecars } from './sidecars.ts'
+import { ATTESTATIONS, type AttestationPath, directoriesOf, SIDECARS } from './release-path.ts'
+import { readAttestations, readSidecars } from './sidecars.ts'
 
 /** What the caller trusts: a federation by its id, or one release key by its PEM. */
 export type TrustRoot = { readonly federation: string } | { readonly releaseKeyPem: string }
@@ -18,6 +20,8 @@ export type VerifiedCheckpoint = {
   /** Names the checkpoint: the digest of manifest.json. */
   readonly digest: Digest
   readonly federation: FederationRecord
+  /** Those that are there and hold: all, or none for a checkpoint that came without. */
+  readonly attestations: readonly AttestationPath[]
 }
 
 export type VerifyOptions = {
@@ -30,7 +34,8 @@ const CHUNK_BYTES = 4 * 2 ** 20
 
 /**
  * Proves offline that a directory is a checkpoint of the federation: signed by one of its release
- * keys, every file present with its size and digest, and nothing else in it (not even hidden).
+ * keys, every file present with its size and digest, and nothing else in it (not even hidden) but
+ * attestations that belong to it.
  * @throws TapestryError VERIFICATION_FAILED naming the file; WRONG_FEDERATION when the checkpoint
  *   is sound but not of the federation or key the caller trusts; INVALID_ARGUMENT for a bad PEM
  */
@@ -43,12 +48,16 @@ export async function verifyCheckpoint(
   requireFiles(listing, SIDECARS)
   const sidecars = await readSidecars(directory)
   const federation = trustedFederation(sidecars.federation.record, sidecars.federation.signature, trust)
-  verifySignature(sidecars.manifest, sidecars.signature, federation, trust)
+  const keys = trustedKeys(federation, trust)
+  verifySignature(sidecars.manifest, sidecars.signature, keys)
   const manifest = parseManifest(sidecars.manifest)
   if (manifest.federation !== federation.id) throw failed('manifest.json', 'belongs to another federation')
-  checkListing(listing, manifest.files)
+  const present = ATTESTATIONS.filter((path) => listing.files.has(path))
+  checkListing(listing, manifest.files, present)
+  const signed = { manifest, bytes: sidecars.manifest, signature: canonicalBytes(sidecars.signature) }
+  const attestations = verifyAttestations(signed, await readAttestations(directory, present), keys)
   await verifyFiles(directory, manifest.files, options)
-  return { manifest, digest: digestOf(sidecars.manifest), federation }
+  return { manifest, digest: digestOf(sidecars.manifest), federation, attestations }
 }
 
 function trustedFederation(record: Uint8Array, signature: Signature, trust: TrustRoot): FederationRecord {
@@ -73,16 +82,16 @@ function requireReleaseKey(federation: FederationRecord, pem: string): void {
   }
 }
 
-function verifySignature(
-  manifest: Uint8Array,
-  signature: Signature,
-  federation: FederationRecord,
-  trust: TrustRoot,
-): void {
-  const listed = federation.releaseKeys.find(({ keyId }) => keyId === signature.keyId)
-  const pem = 'releaseKeyPem' in trust ? trust.releaseKeyPem : listed?.publicKey
-  if (pem === undefined) throw failed('manifest.sig', 'is by a key that the federation does not list')
-  if (!verifyMessage(publicKeyFromPem(pem), DOMAINS.manifest, manifest, signature)) {
+/** One key when the caller trusts that one, otherwise all that the federation lists. */
+function trustedKeys(federation: FederationRecord, trust: TrustRoot): readonly ReleaseKey[] {
+  if (!('releaseKeyPem' in trust)) return federation.releaseKeys
+  return [{ keyId: keyIdOf(publicKeyFromPem(trust.releaseKeyPem)), publicKey: trust.releaseKeyPem }]
+}
+
+function verifySignature(manifest: Uint8Array, signature: Signature, keys: readonly ReleaseKey[]): void {
+  const key = keys.find(({ keyId }) => keyId === signature.keyId)
+  if (key === undefined) throw failed('manifest.sig', 'is by a key that is not trusted')
+  if (!verifyMessage(publicKeyFromPem(key.publicKey), DOMAINS.manifest, manifest, signature)) {
     throw failed('manifest.sig', 'does not sign this manifest.json')
   }
 }
@@ -122,11 +131,11 @@ function requireFiles(listing: Listing, paths: readonly string[]): void {
   }
 }
 
-function checkListing(listing: Listing, files: readonly ReleasedFile[]): void {
+function checkListing(listing: Listing, files: readonly ReleasedFile[], attestations: readonly string[]): void {
   const paths = files.map(({ path }) => path)
   requireFiles(listing, paths)
-  const known = new Set<string>([...paths, ...SIDECARS])
-  const parents = new Set(paths.flatMap(directoriesOf))
+  const known = new Set<string>([...paths, ...SIDECARS, ...attestations])
+  const parents = new Set([...paths, ...attestations].flatMap(directoriesOf))
   for (const path of listing.files) if (!known.has(path)) throw stray(path)
   for (const path of listing.directories) if (!parents.has(path)) throw stray(path)
 }

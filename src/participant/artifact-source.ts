@@ -1,14 +1,16 @@
 import { TapestryError } from '../core/error.ts'
 import { ArtifactService } from '../gen/proto/tapestry/v1/artifact_pb.ts'
 import { IDLE_MS } from './artifact.ts'
+import { type Answer, getArtifact, wholeNumber } from './artifact-get.ts'
 import type { Channel } from './channel.ts'
-import { artifactRequest, HttpsFailure, httpsFailure, refusalOf, responseTo } from './https-request.ts'
+import { readText, refusalOf } from './https-request.ts'
 import { safeNumber } from './wire.ts'
 
 /** Bytes of an artifact from an offset on, and the size of the whole. */
 export type Opened = {
   readonly offset: number
   readonly total: number
+  /** Each piece stays as it is until the second one after it is asked for. */
   readonly body: AsyncIterable<Uint8Array>
   /** Gives the connection back, read or not. */
   close(): void
@@ -25,46 +27,23 @@ export async function openOverHttps(
   offset: number,
   signal: AbortSignal | undefined,
 ): Promise<Opened | undefined> {
-  const headers: Record<string, string> = { 'Accept-Encoding': 'identity' }
-  if (offset > 0) headers['Range'] = `bytes=${offset}-`
-  const request = artifactRequest(channel.https, 'GET', digest, headers, signal)
-  const answered = responseTo(request, signal)
-  request.end()
-  const response = await answered
-  if (response.statusCode === 416) {
-    response.resume()
+  const headers: Record<string, string> = offset > 0 ? { Range: `bytes=${offset}-` } : {}
+  const answer = await getArtifact(channel.https, digest, headers, signal)
+  if (answer.status === 416) {
+    answer.close()
     return undefined
   }
-  const place = placeOf(response.statusCode, response.headers)
-  if (place === undefined) throw await refusalOf(response)
-  return { ...place, body: bodyOf(response, signal), close: () => response.destroy() }
+  const place = placeOf(answer)
+  if (place === undefined) throw refusalOf(answer.status, await readText(answer.body))
+  return { ...place, body: answer.body, close: answer.close }
 }
 
-function placeOf(
-  status: number | undefined,
-  headers: { readonly 'content-range'?: string | undefined; readonly 'content-length'?: string | undefined },
-): { readonly offset: number; readonly total: number } | undefined {
-  if (status === 200 && headers['content-length'] !== undefined) {
-    return { offset: 0, total: whole(headers['content-length']) }
-  }
-  const [, start, total] = /^bytes (\d{1,16})-\d{1,16}\/(\d{1,16})$/.exec(headers['content-range'] ?? '') ?? []
+function placeOf({ status, headers }: Answer): { readonly offset: number; readonly total: number } | undefined {
+  const length = headers.get('content-length')
+  if (status === 200 && length !== undefined) return { offset: 0, total: wholeNumber(length) }
+  const [, start, total] = /^bytes (\d+)-\d+\/(\d+)$/.exec(headers.get('content-range') ?? '') ?? []
   if (status !== 206 || start === undefined || total === undefined) return undefined
-  return { offset: whole(start), total: whole(total) }
-}
-
-function whole(digits: string): number {
-  const value = Number(digits)
-  if (Number.isSafeInteger(value) && value >= 0) return value
-  throw new HttpsFailure('an impossible size')
-}
-
-async function* bodyOf(response: AsyncIterable<Buffer>, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array> {
-  try {
-    yield* response
-  } catch (cause) {
-    signal?.throwIfAborted()
-    throw httpsFailure(cause)
-  }
+  return { offset: wholeNumber(start), total: wholeNumber(total) }
 }
 
 /**

@@ -19,5 +19,5 @@ export const HTTPS_STRIKES = 2
 export const IDLE_MS = 60_000
 /** One message of the gRPC streams. */
 export const MESSAGE_BYTES = 2 ** 20
-/** Read from disk at once. */
-export const READ_BYTES = 256 * 1024
+/** Moved between file and connection at once: TLS hands over 16 KiB at a time, and every step has its price. */
+export const BLOCK_BYTES = 2 ** 20

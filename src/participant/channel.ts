@@ -1,6 +1,6 @@
 import { Agent } from 'node:https'
 import { isIP } from 'node:net'
-import { checkServerIdentity } from 'node:tls'
+import { type ConnectionOptions, checkServerIdentity } from 'node:tls'
 import type { DescMethod } from '@bufbuild/protobuf'
 import { Client, credentials } from '@grpc/grpc-js'
 import type { RequestInit, ResponseOf } from '../core/grpc-service.ts'
@@ -21,7 +21,13 @@ import { DEFAULT_BACKOFF, retrying } from './retry.ts'
 export type ClientIdentity = { readonly key: string; readonly certificate: string }
 
 /** Where bulk bytes travel: the same port, authority and identity as the calls. */
-export type HttpsOrigin = { readonly host: string; readonly port: number; readonly agent: Agent }
+export type HttpsOrigin = {
+  readonly host: string
+  readonly port: number
+  readonly tls: ConnectionOptions
+  /** Keeps connections made with `tls`. */
+  readonly agent: Agent
+}
 
 /** A way to one coordinator: calls over gRPC and bytes over HTTPS, both under TLS pinned to the federation's authority. */
 export type Channel = {
@@ -82,10 +88,11 @@ const OPTIONS = {
  */
 export function openChannel(address: Address, authority: string, identity?: ClientIdentity): Channel {
   const client = new Client(address.text, channelCredentials(address, authority, identity), clientOptions(address))
-  const agent = httpsAgent(authority, identity)
+  const tls = tlsOptions(authority, identity)
+  const agent = new Agent({ ...tls, keepAlive: true, maxSockets: 8 })
   return {
     address,
-    https: { host: address.host, port: address.port, agent },
+    https: { host: address.host, port: address.port, tls, agent },
     call(method, request, options = {}) {
       const attempts = ONCE.has(method) ? 1 : (options.attempts ?? ATTEMPTS)
       const policy = { attempts, backoff: DEFAULT_BACKOFF, signal: options.signal }
@@ -119,13 +126,11 @@ function clientOptions(address: Address) {
   }
 }
 
-function httpsAgent(authority: string, identity: ClientIdentity | undefined): Agent {
-  return new Agent({
+function tlsOptions(authority: string, identity: ClientIdentity | undefined): ConnectionOptions {
+  return {
     ca: authority,
     minVersion: 'TLSv1.3',
     ALPNProtocols: ['http/1.1'],
-    keepAlive: true,
-    maxSockets: 8,
     ...(identity && { key: identity.key, cert: identity.certificate }),
-  })
+  }
 }

@@ -5,13 +5,14 @@ import { type Digest, digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { DOMAINS, signMessage } from '../core/signature.ts'
 import { ContributionService, type SubmitContributionResponse } from '../gen/proto/tapestry/v1/contribution_pb.ts'
+import type { Receipt } from '../gen/proto/tapestry/v1/ledger_pb.ts'
 import { contributionManifestBytes, parseContributionManifest } from '../model/contribution-manifest.ts'
 import type { Plan } from '../plan/plan.ts'
 import { encodeTrained, residualOf, settleResidual } from './encode.ts'
 import { digestOfFile } from './file-digest.ts'
 import type { NodeContext, WorkSignals } from './node-context.ts'
 import type { Pending } from './residual-memory.ts'
-import type { Report, RoundFolder, Submission } from './round-folder.ts'
+import { latestOwnWeights, type Report, type RoundFolder, type Submission } from './round-folder.ts'
 import { f32Bytes, fetchBase, fetchPlan, mostWeightBytes } from './round-inputs.ts'
 import type { RoundView } from './round-view.ts'
 import { printable } from './rpc-error.ts'
@@ -44,7 +45,7 @@ export async function contribute(
     await upload(node, view, plan, report, folder, signal)
     const response = await submit(node, submission, stop)
     if (response.rejection?.reason !== 'TRUNCATED' || uploads >= MAX_UPLOADS) {
-      return conclude(node, view, folder, report, submission, response)
+      return conclude(node, view, folder, report, submission, response, stop)
     }
   }
 }
@@ -87,6 +88,10 @@ async function train(
       sources: node.sources,
       seed: trainingSeed(node, view, plan),
       outDelta,
+      elastic: plan.spec.training.elastic && {
+        start: await latestOwnWeights(node.directory, key),
+        out: folder.elasticPath,
+      },
     },
     signal,
     (progress) => node.emit({ type: 'training', key, progress }),
@@ -175,7 +180,8 @@ async function conclude(
   folder: RoundFolder,
   report: Report,
   { manifest }: Submission,
-  { rejection }: SubmitContributionResponse,
+  { rejection, receipt }: SubmitContributionResponse,
+  signal: AbortSignal,
 ): Promise<Answer> {
   const { key, base } = view
   const memory = residualOf(node, view)
@@ -186,11 +192,12 @@ async function conclude(
   }
   // A duplicate: the coordinator already has a contribution of this node, from before this node lost its records.
   if (rejection === undefined || rejection.reason === 'DUPLICATE') {
+    const index = await keepReceipt(node, manifest, receipt, signal)
     await folder.writeOutcome({ base, contribution: 'accepted' })
     // What a contribution left out that this node has no record of is not known.
     if (rejection === undefined) await memory?.settle(pending, true)
     else await memory?.forget()
-    node.emit({ type: 'accepted', key, contribution: digestOf(manifest) })
+    node.emit({ type: 'accepted', key, contribution: digestOf(manifest), index })
     return 'accepted'
   }
   await folder.writeOutcome({ base, contribution: 'refused' })
@@ -202,6 +209,18 @@ async function conclude(
 
 function pendingOf({ key }: RoundView, { payload }: Report): Pending {
   return { number: key.number, payload: payload.digest }
+}
+
+/** @returns where the log records the contribution; undefined when the coordinator sent no receipt. */
+async function keepReceipt(
+  node: NodeContext,
+  manifest: string,
+  receipt: Receipt | undefined,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  const bytes = Buffer.from(manifest, 'utf8')
+  const claim = parseContributionManifest(bytes)
+  return claim.ok ? node.log.keep(receipt, bytes, claim.value, signal) : undefined
 }
 
 function tellTrained(node: NodeContext, { key }: RoundView, report: Report, reused: boolean): void {

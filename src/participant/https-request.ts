@@ -16,7 +16,6 @@ const MOST_PROBLEM_BYTES = 64 * 1024
 /** What a refusal of ours that is not an error code means to the sender. */
 const CODE_OF_REASON: ReadonlyMap<string, ErrorCode> = new Map([
   ['DIGEST_MISMATCH', 'VERIFICATION_FAILED'],
-  ['TOO_LARGE', 'RESOURCE_EXHAUSTED'],
   ['TRUNCATED', 'UNAVAILABLE'],
 ])
 
@@ -55,11 +54,11 @@ export function httpsFailure(cause: unknown): HttpsFailure {
  * Turns a refusal into our error.
  * @returns HttpsFailure when it carries no code of ours, so that the coordinator cannot have written it.
  */
-export async function refusalOf(response: IncomingMessage): Promise<Error> {
-  const problem = parseProblem(await readText(response))
+export function refusalOf(status: number | undefined, text: string): Error {
+  const problem = parseProblem(text)
   const code = problem.code === undefined ? undefined : codeOf(problem.code)
-  if (code === undefined) return new HttpsFailure(`answered with status ${response.statusCode}`)
-  return new TapestryError(code, printable(problem.detail ?? problem.title ?? `status ${response.statusCode}`))
+  if (code === undefined) return new HttpsFailure(`answered with status ${status}`)
+  return new TapestryError(code, printable(problem.detail ?? problem.title ?? `status ${status}`))
 }
 
 function codeOf(text: string): ErrorCode | undefined {
@@ -84,12 +83,12 @@ function member<K extends keyof Problem>(json: object, key: K): Problem {
 }
 
 /** The body as text, cut at a limit; what had arrived when the connection broke. */
-export async function readText(response: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = []
+export async function readText(response: AsyncIterable<Uint8Array>): Promise<string> {
+  const chunks: Uint8Array[] = []
   let size = 0
   try {
     for await (const chunk of response) {
-      chunks.push(chunk)
+      chunks.push(chunk.slice())
       size += chunk.length
       if (size > MOST_PROBLEM_BYTES) break
     }

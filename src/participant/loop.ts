@@ -42,7 +42,7 @@ const RENEWAL_CHECK_MS = 10 * 60_000
  * Takes part in rounds until told otherwise. The coordinator may go away for any time: the node keeps what it has,
  * keeps trying, and goes on. Killed at any point and started again, it goes on where it was.
  * @throws TapestryError FAILED_PRECONDITION when another process runs this node; DATA_INVALID, DISK_FULL,
- *   PERMISSION_DENIED, UNAUTHENTICATED and others that only the node's operator can mend.
+ *   PERMISSION_DENIED, UNAUTHENTICATED, LEDGER_INCONSISTENT and others that only the node's operator can mend.
  */
 export async function runNode(options: RunNodeOptions): Promise<RunNodeResult> {
   const unlock = await options.directory.lock()
@@ -92,6 +92,7 @@ class NodeLoop {
   async #watchForEver(): Promise<void> {
     for (let attempt = 0; !this.#signal.aborted; attempt++) {
       try {
+        await this.#node.log.check(this.#signal)
         await this.#refresh()
         await this.#watch(() => {
           attempt = 0

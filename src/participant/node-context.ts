@@ -11,6 +11,7 @@ import type { Plan } from '../plan/plan.ts'
 import { ArtifactCache } from './artifact-cache.ts'
 import type { NodeClient } from './client.ts'
 import { fetchFederation } from './federation.ts'
+import { LogKeeper } from './log-keeper.ts'
 import { type NodeDirectory, requireKey } from './node-directory.ts'
 import type { NodeEvent } from './node-event.ts'
 import type { Backoff } from './retry.ts'
@@ -30,6 +31,7 @@ export type NodeContext = {
   /** Plans that have been verified in this life of the process. */
   readonly plans: Map<Digest, Plan>
   readonly federation: FederationKeeper
+  readonly log: LogKeeper
   readonly emit: (event: NodeEvent) => void
 }
 
@@ -63,6 +65,7 @@ export async function openNodeContext(
     cache: new ArtifactCache(directory.cachePath),
     plans: new Map(),
     federation: await keepFederation(directory, client),
+    log: new LogKeeper(directory, client, options.clock),
   }
 }
 

@@ -2,10 +2,11 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'n
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { digestOf } from '../core/digest.ts'
 import { ensureRunId } from '../core/ids.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
 import { createNodeDirectory, openNodeDirectory, requireKey, requireMembership } from './node-directory.ts'
-import { pruneRounds, RoundFolder } from './round-folder.ts'
+import { latestOwnWeights, pruneRounds, RoundFolder } from './round-folder.ts'
 
 const withCode = (code: string) => expect.objectContaining({ code })
 const sources = [{ path: '/data/sw.txt', language: ensureLanguageTag('sw'), community: 'Lamu' }]
@@ -107,6 +108,21 @@ describe('round folders', () => {
     await pruneRounds(directory, run)
     expect((await readdir(join(root, 'rounds/demo'))).sort()).toEqual(['10', '3', 'notes'])
     expect(await readdir(join(root, 'rounds/other'))).toEqual(['1'])
+  })
+
+  it('know the weights that the node goes on from: the newest that were not refused, of an earlier round', async () => {
+    const directory = await createNodeDirectory(root, { name: 'one', sources })
+    const base = digestOf('base')
+    for (const number of [1, 2, 3, 10]) await new RoundFolder(directory, { run, number }).prepare()
+    expect(await latestOwnWeights(directory, { run, number: 10 })).toBeUndefined()
+    for (const number of [2, 3, 10]) await writeFile(new RoundFolder(directory, { run, number }).elasticPath, '')
+    const [second, third] = [2, 3].map((number) => new RoundFolder(directory, { run, number }))
+    expect(await latestOwnWeights(directory, { run, number: 10 })).toBe(third?.elasticPath)
+    expect(await latestOwnWeights(directory, { run, number: 3 })).toBe(second?.elasticPath)
+    await third?.writeOutcome({ base, contribution: 'refused' })
+    expect(await latestOwnWeights(directory, { run, number: 10 })).toBe(second?.elasticPath)
+    await second?.clear()
+    expect(await latestOwnWeights(directory, { run, number: 10 })).toBeUndefined()
   })
 
   it('take a damaged record for none', async () => {

@@ -85,7 +85,7 @@ const recordSchema: z.ZodType<NodeRecord> = z.strictObject({
     .optional(),
 })
 
-const LAYOUT = new Set(['keys', 'rounds', 'cache', 'node.json', 'node.lock', 'VERSION'])
+const LAYOUT = new Set(['keys', 'rounds', 'cache', 'ledger', 'node.json', 'node.lock', 'VERSION'])
 
 /**
  * Makes a node's directory. Repeating it after a crash completes it.

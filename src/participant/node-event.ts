@@ -37,7 +37,8 @@ export type NodeEvent =
       readonly codec: Codec
       readonly f32Bytes: number
     })
-  | (OfRound & { readonly type: 'accepted'; readonly contribution: Digest })
+  /** `index`: where the federation's log records it, as its receipt proves; undefined without a receipt. */
+  | (OfRound & { readonly type: 'accepted'; readonly contribution: Digest; readonly index: number | undefined })
   /** Told once; the node does not try again in this round. */
   | (OfRound & {
       readonly type: 'refused'

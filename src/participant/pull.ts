@@ -4,15 +4,16 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { TapestryError } from '../core/error.ts'
 import type { ReleasedFile } from '../model/manifest.ts'
 import { parseManifest } from '../model/manifest.ts'
-import { directoriesOf, SIDECARS } from '../model/release-path.ts'
-import { readSidecars, writeCheckpointSidecars } from '../model/sidecars.ts'
+import { ATTESTATIONS, directoriesOf, SIDECARS } from '../model/release-path.ts'
+import { readSidecars, writeAttestations, writeCheckpointSidecars } from '../model/sidecars.ts'
 import { type VerifiedCheckpoint, verifyCheckpoint } from '../model/verify.ts'
 import { fileError } from '../model/whole-file.ts'
+import { fetchAttestations } from './attestations.ts'
 import { takeLock } from './directory-lock.ts'
 import { downloadArtifact } from './download.ts'
 import { syncDirectory } from './private-file.ts'
 import { openPublicClient, type PublicClient, type Trust } from './public-client.ts'
-import { fetchRelease, type Release } from './release.ts'
+import { fetchRelease, type OfferedRelease, type Release } from './release.ts'
 import type { Backoff } from './retry.ts'
 
 export type PullOptions = {
@@ -40,7 +41,7 @@ export type Pulled = VerifiedCheckpoint & {
 const PARALLEL = 2
 
 /**
- * Fetches a checkpoint and proves it: the manifest's signature before anything is downloaded, every byte before the
+ * Fetches a checkpoint and proves it: the signatures of manifest and attestations before anything is downloaded, every byte before the
  * directory appears. Interrupted, it goes on where it was.
  * @throws TapestryError NOT_FOUND; WRONG_FEDERATION; VERIFICATION_FAILED; UNAVAILABLE; DISK_FULL; ALREADY_EXISTS when
  *   the directory holds anything but a checkpoint; FAILED_PRECONDITION at a first contact that is not allowed.
@@ -79,10 +80,11 @@ async function presentCheckpoint(directory: string, release: Release): Promise<V
 
 async function fetchInto(
   client: PublicClient,
-  release: Release,
+  release: OfferedRelease,
   directory: string,
   options: PullOptions,
 ): Promise<VerifiedCheckpoint> {
+  const attestations = await fetchAttestations(client, release, client.federation.record, options.signal)
   const partial = `${directory}.partial`
   const { files } = release.manifest
   await makeDirectory(partial)
@@ -94,6 +96,7 @@ async function fetchInto(
     signature: release.signature,
     federation: { record: bytes, signature },
   })
+  await writeAttestations(partial, attestations)
   const verified = await verifyCheckpoint(partial, { federation: release.manifest.federation })
   await replace(directory, partial)
   return verified
@@ -171,9 +174,10 @@ async function isEmptyOrCheckpoint(directory: string): Promise<boolean> {
   const entries = await readdir(directory, { recursive: true, withFileTypes: true })
   if (entries.length === 0) return true
   try {
-    const { files } = parseManifest((await readSidecars(directory)).manifest)
-    const paths = files.map(({ path }) => path)
-    const known = new Set([...SIDECARS, ...paths, ...paths.flatMap(directoriesOf)].map((path) => join(directory, path)))
+    const manifest = parseManifest((await readSidecars(directory)).manifest)
+    const paths = manifest.files.map(({ path }) => path)
+    const files = [...SIDECARS, ...ATTESTATIONS, ...paths]
+    const known = new Set([...files, ...files.flatMap(directoriesOf)].map((path) => join(directory, path)))
     return entries.every((entry) => known.has(join(entry.parentPath, entry.name)))
   } catch {
     return false

@@ -4,6 +4,7 @@ import { DOMAINS, publicKeyFromPem, type Signature, verifyMessage } from '../cor
 import { ModelService } from '../gen/proto/tapestry/v1/model_pb.ts'
 import type { FederationRecord } from '../model/federation-record.ts'
 import { type Manifest, parseManifest } from '../model/manifest.ts'
+import { ATTESTATIONS, type AttestationPath } from '../model/release-path.ts'
 import type { Channel } from './channel.ts'
 import { requireSignature } from './wire.ts'
 
@@ -15,6 +16,9 @@ export type Release = {
   readonly signature: Signature
 }
 
+/** With the attestations that the coordinator offers, those that this build knows; nothing about them is proven yet. */
+export type OfferedRelease = Release & { readonly attestations: readonly AttestationPath[] }
+
 /**
  * Fetches a checkpoint's manifest and proves it before anything it names is fetched.
  * @param ref a manifest digest, a channel name, or run@version.
@@ -25,14 +29,15 @@ export async function fetchRelease(
   ref: string,
   federation: FederationRecord,
   signal?: AbortSignal,
-): Promise<Release> {
+): Promise<OfferedRelease> {
   const response = await channel.call(ModelService.method.getCheckpoint, { ref }, { signal })
   const signature = requireSignature(response.signature, 'the checkpoint')
   const release = verifyRelease(response.manifest, signature, federation)
   if (response.digest !== release.digest || !answers(ref, release)) {
     throw new TapestryError('VERIFICATION_FAILED', `the coordinator answered "${ref}" with another checkpoint`)
   }
-  return release
+  const offered = new Set(response.attestations.map(({ path }) => path))
+  return { ...release, attestations: ATTESTATIONS.filter((path) => offered.has(path)) }
 }
 
 /** Proves a manifest by its signature. @throws TapestryError VERIFICATION_FAILED */

@@ -57,6 +57,8 @@ const endSchema = z.strictObject({ phase: z.string() })
 /** Finished rounds of a run whose folders are kept, newest first. */
 const KEPT_ROUNDS = 2
 
+const ELASTIC_FILE = 'elastic.safetensors'
+
 /** A node's work on one round: everything needed to go on after a crash at any point. */
 export class RoundFolder {
   readonly path: string
@@ -64,11 +66,14 @@ export class RoundFolder {
   readonly deltaPath: string
   /** What was trained, until it is encoded. */
   readonly trainedPath: string
+  /** The node's own weights after the round, for runs with an elastic force. */
+  readonly elasticPath: string
 
   constructor(directory: NodeDirectory, key: RoundKey) {
     this.path = directory.roundPath(key)
     this.deltaPath = join(this.path, 'delta.safetensors')
     this.trainedPath = join(this.path, 'trained.safetensors')
+    this.elasticPath = join(this.path, ELASTIC_FILE)
   }
 
   /** Makes the folder. @throws TapestryError DISK_FULL */
@@ -101,7 +106,8 @@ export class RoundFolder {
 
   /** Begins anew: what is here belongs to other work. */
   async clear(): Promise<void> {
-    for (const name of ['submission.json', 'report.json', 'outcome.json', 'delta.safetensors', 'trained.safetensors']) {
+    const files = ['delta.safetensors', 'trained.safetensors', ELASTIC_FILE]
+    for (const name of ['submission.json', 'report.json', 'outcome.json', ...files]) {
       await rm(join(this.path, name), { force: true })
     }
   }
@@ -112,15 +118,37 @@ async function readOrForget<T>(path: string, schema: z.ZodType<T>): Promise<T | 
   return readRecord(path, schema).catch(() => undefined)
 }
 
-/** Deletes the folders of rounds of a run that are older than the newest ones. Never follows a link. */
-export async function pruneRounds(directory: NodeDirectory, run: RunId): Promise<void> {
-  const parent = join(directory.roundsPath, run)
-  const entries = await readdir(parent, { withFileTypes: true }).catch(() => [])
-  const numbers = entries
+/**
+ * The node's own weights of the newest round before this one: of one that the coordinator did not refuse, since a
+ * node that went on from what is refused would only be refused again. Undefined in its first round.
+ */
+export async function latestOwnWeights(
+  directory: NodeDirectory,
+  { run, number }: RoundKey,
+): Promise<string | undefined> {
+  const earlier = (await roundNumbers(directory, run)).filter((other) => other < number)
+  for (const other of earlier) {
+    const folder = new RoundFolder(directory, { run, number: other })
+    const refused = (await folder.readOutcome())?.contribution === 'refused'
+    if (!refused && (await lstat(folder.elasticPath).catch(() => undefined))?.isFile() === true) {
+      return folder.elasticPath
+    }
+  }
+  return undefined
+}
+
+/** Numbers of the rounds of a run that have a folder, newest first. */
+async function roundNumbers(directory: NodeDirectory, run: RunId): Promise<number[]> {
+  const entries = await readdir(join(directory.roundsPath, run), { withFileTypes: true }).catch(() => [])
+  return entries
     .filter((entry) => entry.isDirectory() && /^[1-9][0-9]{0,9}$/.test(entry.name))
     .map(({ name }) => Number(name))
     .sort((a, b) => b - a)
-  for (const number of numbers.slice(KEPT_ROUNDS)) {
-    await rm(join(parent, String(number)), { recursive: true, force: true })
+}
+
+/** Deletes the folders of rounds of a run that are older than the newest ones. Never follows a link. */
+export async function pruneRounds(directory: NodeDirectory, run: RunId): Promise<void> {
+  for (const number of (await roundNumbers(directory, run)).slice(KEPT_ROUNDS)) {
+    await rm(join(directory.roundsPath, run, String(number)), { recursive: true, force: true })
   }
 }

@@ -18,13 +18,14 @@ const FLOAT_BYTES = 4
 const HEADER_BYTES_PER_TENSOR = 1024
 const HEADER_BYTES = 64 * 1024
 
-/** A plan that this node has rebuilt and compared. @throws TapestryError VERIFICATION_FAILED; UNAVAILABLE */
+/** A plan that this node has rebuilt and compared. @throws TapestryError VERIFICATION_FAILED; UNAVAILABLE; what the trainer throws */
 export async function fetchPlan(node: NodeContext, digest: Digest, signal: AbortSignal): Promise<Plan> {
   const known = node.plans.get(digest)
   if (known !== undefined) return known
   const { plan: bytes } = await node.client.call(ModelService.method.getPlan, { digest }, { signal })
   if (digestOf(bytes) !== digest) throw new TapestryError('VERIFICATION_FAILED', `the plan does not have ${digest}`)
   const plan = received(parsePlan, bytes)
+  node.trainer.ensureTakes?.(plan)
   verifyPlan(plan)
   node.plans.set(digest, plan)
   return plan

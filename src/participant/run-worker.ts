@@ -30,6 +30,7 @@ const FATAL: ReadonlySet<ErrorCode> = new Set([
   'PERMISSION_DENIED',
   'UNAUTHENTICATED',
   'WRONG_FEDERATION',
+  'LEDGER_INCONSISTENT',
   'INVITATION_INVALID',
   'INVITATION_USED',
   'INVITATION_EXPIRED',
@@ -153,6 +154,7 @@ export class RunWorker {
       case 'join': {
         // A plan that this node cannot run is found out before others wait for it.
         await fetchPlan(this.#node, view.plan, signals.work)
+        await this.#node.log.check(signals.stop)
         await this.#node.client.call(RoundService.method.joinRound, { ref: view.key }, { signal: signals.stop })
         await folder.prepare()
         this.#stand(view, 'joined')

@@ -1,6 +1,8 @@
 import { type EngineLimits, runEngine } from '../engine/engine.ts'
 import type { Progress, ScoredLanguage, ScoreTask, TrainTask } from '../engine/messages.ts'
 import type { LanguageReport } from '../model/contribution-manifest.ts'
+import { ensureEngineTakes } from '../plan/budget.ts'
+import type { Plan } from '../plan/plan.ts'
 
 export type { Progress } from '../engine/messages.ts'
 
@@ -17,9 +19,12 @@ export type Scored = { readonly name: string; readonly languages: readonly Score
 
 /**
  * How a node trains. The plan of every task has been verified. A node may bring its own: what counts is a delta with
- * the plan's tensors, trained from the base, and honest scores on text that was not trained on.
+ * the plan's tensors, trained from the base (with what the plan's proximal term or elastic force asks), and honest scores
+ * on text that was not trained on.
  */
 export type Trainer = {
+  /** Throws what is in the way of a plan that this trainer cannot train: asked before the node joins a round. Absent: it takes any. */
+  readonly ensureTakes?: (plan: Plan) => void
   /**
    * Trains from `baseWeights` and writes trained minus base to `outDelta`, as F32 safetensors, whole or not at all.
    * @throws TapestryError DATA_INVALID, ENGINE_FAILED, DISK_FULL; anything when `signal` is aborted.
@@ -29,12 +34,13 @@ export type Trainer = {
   score(task: Omit<ScoreTask, 'kind'>, signal: AbortSignal): Promise<readonly Scored[]>
 }
 
-/** A day per task: rounds of slow members last that long. A machine of 8 GiB can run any plan. */
+/** A day per task: rounds of slow members last that long. A machine of 8 GiB can run what the engine takes. */
 const DEFAULT_LIMITS: EngineLimits = { wallClockMs: 24 * 3_600_000, memoryMb: 8192 }
 
 /** The built-in trainer: a child process that rebuilds the plan's graphs and runs no other code. */
 export function engineTrainer(limits: EngineLimits = DEFAULT_LIMITS): Trainer {
   return {
+    ensureTakes: ({ spec }) => ensureEngineTakes(spec.architecture),
     async train(task, signal, onProgress) {
       const { languages, steps, wallMs } = await runEngine({ kind: 'train', ...task }, { limits, signal, onProgress })
       const reports = languages.map(({ heldOutTokens: _, ...report }) => report)

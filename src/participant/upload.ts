@@ -1,18 +1,19 @@
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
+import type { ClientRequest, IncomingMessage } from 'node:http'
 import { pipeline } from 'node:stream/promises'
 import { TapestryError } from '../core/error.ts'
 import { ArtifactService } from '../gen/proto/tapestry/v1/artifact_pb.ts'
 import { fileError } from '../model/whole-file.ts'
 import {
   type Artifact,
+  BLOCK_BYTES,
   HTTPS_STRIKES,
   MAX_IDLE_ATTEMPTS,
   MESSAGE_BYTES,
-  READ_BYTES,
   type TransferOptions,
 } from './artifact.ts'
-import type { Channel } from './channel.ts'
+import type { Channel, HttpsOrigin } from './channel.ts'
 import { artifactRequest, HttpsFailure, httpsFailure, readText, refusalOf, responseTo } from './https-request.ts'
 import { backoffMs, DEFAULT_BACKOFF, isPassing, pause } from './retry.ts'
 import { safeNumber } from './wire.ts'
@@ -59,16 +60,33 @@ async function sendRest(
   const { signal, onProgress } = options
   // Counted before the call: a coordinator that cannot be reached must not be asked for ever.
   state.idle++
-  const announced = await channel.call(
-    ArtifactService.method.announceArtifact,
-    { digest: artifact.digest, size: BigInt(artifact.size) },
-    { signal, attempts: 1 },
-  )
-  if (announced.complete) {
-    onProgress?.(artifact.size, artifact.size)
-    return true
+  let early = state.strikes < HTTPS_STRIKES ? openPut(channel, artifact, signal) : undefined
+  try {
+    const announced = await announce(channel, artifact, signal)
+    if (announced.complete) {
+      onProgress?.(artifact.size, artifact.size)
+      return true
+    }
+    const offset = ensureOffset(safeNumber(announced.offset), artifact)
+    noteProgress(state, offset, artifact)
+    onProgress?.(offset, artifact.size)
+    if (early !== undefined && offset < artifact.size) {
+      early = sameIdentity(early, channel) ? early : openPut(channel, artifact, signal)
+      return await put(early, artifact, path, offset, options)
+    }
+    await sendMessages(channel, artifact, path, offset, options)
+    return false
+  } finally {
+    if (early?.sent.writableFinished === false) early.sent.destroy()
   }
-  const offset = ensureOffset(safeNumber(announced.offset), artifact)
+}
+
+function announce(channel: Channel, { digest, size }: Artifact, signal: AbortSignal | undefined) {
+  const request = { digest, size: BigInt(size) }
+  return channel.call(ArtifactService.method.announceArtifact, request, { signal, attempts: 1 })
+}
+
+function noteProgress(state: State, offset: number, artifact: Artifact): void {
   if (offset > state.furthest) {
     // HTTPS that moves bytes passes; once it was given up for the stream, it stays so.
     if (state.strikes < HTTPS_STRIKES) state.strikes = 0
@@ -77,38 +95,51 @@ async function sendRest(
   } else if (state.idle > MAX_IDLE_ATTEMPTS) {
     throw givenUp(artifact, undefined)
   }
-  onProgress?.(offset, artifact.size)
-  if (state.strikes < HTTPS_STRIKES && offset < artifact.size) await put(channel, artifact, path, offset, options)
-  else await sendMessages(channel, artifact, path, offset, options)
+}
+
+type Put = { readonly origin: HttpsOrigin; readonly sent: ClientRequest; readonly answered: Promise<IncomingMessage> }
+
+/** Connects while the announcement is still under way: over a long way that saves two of its round trips. */
+function openPut(channel: Channel, { digest }: Artifact, signal: AbortSignal | undefined): Put {
+  const sent = artifactRequest(channel.https, 'PUT', digest, { 'Content-Type': 'application/octet-stream' }, signal)
+  const answered = responseTo(sent, signal)
+  // Whoever awaits it hears of the failure; an announcement that fails first leaves nobody who does.
+  answered.catch(() => undefined)
+  return { origin: channel.https, sent, answered }
+}
+
+/** False when the announcement renewed the certificate: the early connection still shows the old one. */
+function sameIdentity(early: Put, channel: Channel): boolean {
+  if (early.origin === channel.https) return true
+  early.sent.destroy()
   return false
 }
 
-/** PUTs the bytes from `offset` on. A wrong offset is no failure: the next announcement tells the right one. */
+/**
+ * PUTs the bytes from `offset` on. A wrong offset is no failure: the next announcement tells the right one.
+ * @returns whether the coordinator says that the artifact is whole and has its digest.
+ */
 async function put(
-  channel: Channel,
-  { digest, size }: Artifact,
+  { sent: request, answered }: Put,
+  { size }: Artifact,
   path: string,
   offset: number,
-  { signal, onProgress }: TransferOptions,
-): Promise<void> {
-  const headers = {
-    'Content-Type': 'application/octet-stream',
-    'Content-Length': size - offset,
-    'Content-Range': `bytes ${offset}-${size - 1}/${size}`,
-  }
-  const request = artifactRequest(channel.https, 'PUT', digest, headers, signal)
-  const answered = responseTo(request, signal)
-  const file = createReadStream(path, { start: offset, end: size - 1, highWaterMark: READ_BYTES })
+  { onProgress }: TransferOptions,
+): Promise<boolean> {
+  request.setHeader('Content-Length', size - offset)
+  request.setHeader('Content-Range', `bytes ${offset}-${size - 1}/${size}`)
+  const file = createReadStream(path, { start: offset, end: size - 1, highWaterMark: BLOCK_BYTES })
   const sent = pipeline(file, counted(offset, size, onProgress), request)
   // An early answer is a refusal, and a broken connection shows in both: the answer is what counts.
   sent.catch((cause) => request.destroy(httpsFailure(cause)))
   const response = await answered
   try {
-    if (response.statusCode === 409 && 'tapestry-offset' in response.headers) return
-    if (response.statusCode === undefined || response.statusCode >= 300) throw await refusalOf(response)
+    if (response.statusCode === 409 && 'tapestry-offset' in response.headers) return false
+    if (response.statusCode === undefined || response.statusCode >= 300)
+      throw refusalOf(response.statusCode, await readText(response))
     await readText(response)
+    return response.statusCode === 201
   } finally {
-    if (!request.writableFinished) request.destroy()
     response.resume()
   }
 }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
+import { initialParameters } from '../../test/initial-parameters.ts'
 import { digestOf } from '../core/digest.ts'
-import { initialParameters, parameterSpecs } from './parameters.ts'
+import { parameterSpecs } from './parameters.ts'
 import { PRESETS } from './presets.ts'
 
 const { tiny } = PRESETS

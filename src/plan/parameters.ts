@@ -49,19 +49,26 @@ export function parameterSpecs(spec: PlanSpec): TensorSpec[] {
   return parameterShapes(spec.architecture)
 }
 
+/** A piece of initial values: small beside any model, and drawn in some milliseconds. */
+const PIECE_ELEMENTS = 65_536
+
 /**
- * The weights a run starts from, row-major, the same bits on every machine: matrices are normal with
- * deviation 0.02 (cut at six deviations), norms are one. Each tensor has its own random stream, so
- * none depends on the others.
+ * The values that a parameter starts from, row-major and in pieces, the same bits on every machine: matrices are normal
+ * with deviation 0.02 (cut at six deviations), norms are one. Each tensor has its own random stream, so none depends on
+ * the others. A piece is valid until the next is asked for.
  */
-export function initialParameters(spec: PlanSpec): Map<string, Float32Array> {
-  return new Map(parameterSpecs(spec).map((parameter) => [parameter.name, initialTensor(parameter, spec.seed)]))
+export function* initialValues(parameter: TensorSpec, seed: number): Generator<Float32Array> {
+  const draw = isNorm(parameter) ? () => 1 : normalDraws(`initial ${seed} ${parameter.name}`)
+  const count = elementCount(parameter.shape)
+  const piece = new Float32Array(Math.min(PIECE_ELEMENTS, count))
+  for (let done = 0; done < count; done += piece.length) {
+    const values = piece.subarray(0, count - done)
+    for (let index = 0; index < values.length; index++) values[index] = draw()
+    yield values
+  }
 }
 
-function initialTensor(parameter: TensorSpec, seed: number): Float32Array {
-  const values = new Float32Array(elementCount(parameter.shape))
-  if (isNorm(parameter)) return values.fill(1)
-  const random = randomFrom(`initial ${seed} ${parameter.name}`)
-  for (let index = 0; index < values.length; index++) values[index] = random.normal() * INITIAL_DEVIATION
-  return values
+function normalDraws(seed: string): () => number {
+  const random = randomFrom(seed)
+  return () => random.normal() * INITIAL_DEVIATION
 }

@@ -1,5 +1,12 @@
 import { describe, expect, test } from 'vitest'
-import { activationBytes, MAX_ACTIVATION_BYTES, MAX_PARAMETERS, parameterCount } from './budget.ts'
+import {
+  activationBytes,
+  ensureEngineTakes,
+  MAX_ACTIVATION_BYTES,
+  MAX_ENGINE_PARAMETERS,
+  MAX_PARAMETERS,
+  parameterCount,
+} from './budget.ts'
 import { PRESETS } from './presets.ts'
 import { parsePlanSpec } from './spec.ts'
 
@@ -54,9 +61,18 @@ describe('parsePlanSpec', () => {
   })
 
   test('bounds the parameters though every number is allowed by itself', () => {
-    const large = architecture({ hiddenSize: 1024, intermediateSize: 4096, layers: 16, heads: 16, kvHeads: 16 })
+    const large = architecture({ hiddenSize: 8192, intermediateSize: 32768, layers: 16, heads: 128, kvHeads: 128 })
     expect(parameterCount(large.architecture)).toBeGreaterThan(MAX_PARAMETERS)
     expect(() => parsePlanSpec(large)).toThrow(refused)
+  })
+
+  test('tells what the engine takes from what a plan may describe', () => {
+    const width = { hiddenSize: 1024, intermediateSize: 4096, layers: 16, heads: 16, kvHeads: 16 }
+    const large = { ...architecture(width), training: { ...tiny.training, batchSize: 1 } }
+    expect(parameterCount(large.architecture)).toBeGreaterThan(MAX_ENGINE_PARAMETERS)
+    expect(parsePlanSpec(large)).toEqual(large)
+    expect(() => ensureEngineTakes(large.architecture)).toThrow(refused)
+    ensureEngineTakes(tiny.architecture)
   })
 
   test('bounds the activations though every number is allowed by itself', () => {

@@ -35,6 +35,16 @@ export type TrainingSpec = {
    * classes: Li and Zhan, FedRS, KDD 2021).
    */
   readonly vocabulary: 'all' | { readonly minShare: number }
+  /**
+   * Adds mu / 2 |w - base|^2 to what a node minimises: FedProx (Li et al. 2020, arXiv:1812.06127, equation 2).
+   * Absent: no such term.
+   */
+  readonly proximal?: { readonly mu: number } | undefined
+  /**
+   * A node goes on from its own weights, which after each round move by alpha of their distance to the base:
+   * EASGD (Zhang et al. 2015, arXiv:1412.6651, equation 5). Absent: it starts each round from the base.
+   */
+  readonly elastic?: { readonly alpha: number } | undefined
   readonly optimizer: AdamwSpec
 }
 
@@ -73,6 +83,8 @@ const MAX_BATCH = 1024
 const MAX_STEPS = 100_000
 /** Beyond this a text's commonest bytes would be left out, and nothing could be learnt. */
 const MAX_MIN_SHARE = 0.01
+/** As of the strategy: more would only freeze the model. */
+const MAX_PROXIMAL = 1000
 const MAX_EVALUATION_SEQUENCES = 100_000
 
 const size = (most: number) => z.int().min(1).max(most)
@@ -118,6 +130,8 @@ const specSchema: z.ZodType<PlanSpec> = z
       sequenceLength: size(MAX_SEQUENCE),
       localSteps: size(MAX_STEPS),
       vocabulary: z.union([z.literal('all'), z.strictObject({ minShare: z.number().gt(0).max(MAX_MIN_SHARE) })]),
+      proximal: z.strictObject({ mu: z.number().gt(0).max(MAX_PROXIMAL) }).optional(),
+      elastic: z.strictObject({ alpha: z.number().gt(0).max(1) }).optional(),
       optimizer: optimizerSchema,
     }),
     evaluation: z.strictObject({
@@ -136,8 +150,8 @@ const specSchema: z.ZodType<PlanSpec> = z
   })
 
 /**
- * Reads a plan's spec from parsed JSON. A spec that passes can be trained in a bounded amount of
- * memory (see budget.ts): a coordinator cannot make a node allocate without limit.
+ * Reads a plan's spec from parsed JSON. What it describes is bounded (see budget.ts); the built-in engine takes a part of
+ * that, so that a coordinator cannot make a node allocate without limit.
  * @throws TapestryError INVALID_ARGUMENT naming the first field that is wrong.
  */
 export function parsePlanSpec(json: unknown): PlanSpec {

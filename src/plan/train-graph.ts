@@ -1,4 +1,5 @@
 import { adamw, clipped } from './adamw.ts'
+import { add, scale, sub } from './elementwise.ts'
 import { gradients } from './gradient.ts'
 import { detached, Graph, type Value } from './graph.ts'
 import { declareWeights, llamaLogits, type Weights } from './llama.ts'
@@ -12,12 +13,14 @@ export const firstMoment = (parameter: string) => `first.${parameter}`
 export const secondMoment = (parameter: string) => `second.${parameter}`
 export const nextName = (input: string) => `next.${input}`
 export const gradientName = (parameter: string) => `gradient.${parameter}`
+export const baseName = (parameter: string) => `base.${parameter}`
 
 /**
  * One training step as one graph: forward, loss, backward, clip, AdamW.
  *
  * Inputs: the parameters; `ids` and `labels` int64 [batch, length]; `mask` f32 [batch, length];
  * `vocabulary` f32 [1, vocabulary] unless the plan trains on all, see {@link LEFT_OUT};
+ * `base.*`, the weights that the round starts from, for a plan with a proximal term;
  * scalars `learningRate`, `correction1`, `correction2`; the moments `first.*` and `second.*`.
  * Outputs: `loss` (mean nats per counted token, before the step) and `next.*` for every parameter and
  * moment. Every `next.*` depends on the norm of all gradients, hence on every use of every
@@ -50,7 +53,7 @@ export function trainGraph(spec: PlanSpec): Uint8Array {
   return graph.bytes()
 }
 
-/** Loss and `gradient.*` of every parameter, without a step: how the gradients are checked. */
+/** Loss and `gradient.*` of every parameter, of the proximal term too, without a step: how the gradients are checked. */
 export function gradientGraph(spec: PlanSpec): Uint8Array {
   const graph = new Graph('gradient')
   const { loss, found } = lossAndGradients(graph, spec)
@@ -83,5 +86,21 @@ function lossAndGradients(
   const flat = { labels: reshape(graph, labels, rows), mask: reshape(graph, mask, rows) }
   const loss = meanCrossEntropy(graph, logits, flat.labels, flat.mask, restriction(graph, spec))
   const sources = parameterSpecs(spec).map(({ name }) => weights(name))
-  return { loss, found: gradients(graph, loss, sources), weights }
+  const found = gradients(graph, loss, sources)
+  return { loss, found: withProximalTerm(graph, spec, sources, found), weights }
+}
+
+/** Adds mu (w - base), the gradient of mu / 2 |w - base|^2, parameter by parameter; the loss stays that of the text. */
+function withProximalTerm(
+  graph: Graph,
+  spec: PlanSpec,
+  sources: readonly Value[],
+  found: readonly Value[],
+): readonly Value[] {
+  const { proximal } = spec.training
+  if (proximal === undefined) return found
+  return parameterSpecs(spec).map(({ name, shape }, index) => {
+    const distance = sub(graph, detached(sources[index] as Value), graph.input(baseName(name), shape))
+    return add(graph, detached(found[index] as Value), scale(graph, distance, proximal.mu))
+  })
 }

@@ -1,6 +1,7 @@
 import type { Context } from '../context.ts'
 import { type Digest, ensureDigest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
+import type { Rejection } from '../core/rejection.ts'
 import type {
   AnnounceArtifactRequest,
   DownloadArtifactRequest,
@@ -58,13 +59,17 @@ async function* chunksOf(
 function progressOf(state: UploadState) {
   switch (state.kind) {
     case 'rejected':
-      throw new TapestryError('VERIFICATION_FAILED', `${state.rejection.reason}: ${state.rejection.detail}`)
+      throw refusal(state.rejection)
     case 'wrong-offset':
       throw new TapestryError('FAILED_PRECONDITION', `the upload continues at ${state.offset}`)
     case 'open':
     case 'complete':
       return { offset: BigInt(state.offset), complete: state.kind === 'complete' }
   }
+}
+
+function refusal({ reason, detail }: Rejection): TapestryError {
+  return new TapestryError(reason === 'TOO_LARGE' ? reason : 'VERIFICATION_FAILED', `${reason}: ${detail}`)
 }
 
 /** Streams an artifact from an offset on, to whom it is visible. */

@@ -6,6 +6,7 @@ import { methodPath, type RequestOf } from '../core/grpc-service.ts'
 import { ArtifactService } from '../gen/proto/tapestry/v1/artifact_pb.ts'
 import { ContributionService } from '../gen/proto/tapestry/v1/contribution_pb.ts'
 import { EnrollmentService } from '../gen/proto/tapestry/v1/enrollment_pb.ts'
+import { LedgerService } from '../gen/proto/tapestry/v1/ledger_pb.ts'
 import { ModelService } from '../gen/proto/tapestry/v1/model_pb.ts'
 import { OperatorService } from '../gen/proto/tapestry/v1/operator_pb.ts'
 import { RoundService } from '../gen/proto/tapestry/v1/round_pb.ts'
@@ -18,6 +19,7 @@ export const SERVICES = {
   'tapestry.v1.ArtifactService': ArtifactService,
   'tapestry.v1.ContributionService': ContributionService,
   'tapestry.v1.EnrollmentService': EnrollmentService,
+  'tapestry.v1.LedgerService': LedgerService,
   'tapestry.v1.ModelService': ModelService,
   'tapestry.v1.OperatorService': OperatorService,
   'tapestry.v1.RoundService': RoundService,
@@ -43,9 +45,16 @@ export const METHOD_ACCESS = {
   '/tapestry.v1.EnrollmentService/GetFederation': 'anyone',
   '/tapestry.v1.EnrollmentService/Enroll': 'anyone',
   '/tapestry.v1.EnrollmentService/RenewCertificate': 'node',
+  // The log is public: it holds hashes, ids and declared metadata, nothing else.
+  '/tapestry.v1.LedgerService/GetLogCheckpoint': 'anyone',
+  '/tapestry.v1.LedgerService/GetInclusionProof': 'anyone',
+  '/tapestry.v1.LedgerService/GetConsistencyProof': 'anyone',
+  '/tapestry.v1.LedgerService/ListEntries': 'anyone',
+  '/tapestry.v1.LedgerService/GetReceipt': 'anyone',
   '/tapestry.v1.ModelService/ListChannels': 'anyone',
   '/tapestry.v1.ModelService/ListCheckpoints': 'anyone',
   '/tapestry.v1.ModelService/GetCheckpoint': 'anyone',
+  '/tapestry.v1.ModelService/GetAttestation': 'anyone',
   '/tapestry.v1.ModelService/GetPlan': 'anyone',
   '/tapestry.v1.OperatorService/CreateInvitation': 'operator',
   '/tapestry.v1.OperatorService/CreateRun': 'operator',

@@ -2,9 +2,11 @@ import type { Context, ReleaseSigner } from '../context.ts'
 import { TapestryError } from '../core/error.ts'
 import { ensureChannelName, ensureRunId } from '../core/ids.ts'
 import type { CreateRunRequest } from '../gen/proto/tapestry/v1/operator_pb.ts'
+import { ensureEngineTakes } from '../plan/budget.ts'
 import { makePlan } from '../plan/plan.ts'
 import { parsePlanSpec } from '../plan/spec.ts'
 import { publishInitialCheckpoint } from '../store/publish.ts'
+import { specForStrategy } from './plan-of-strategy.ts'
 import { policyOf } from './run-policy.ts'
 
 const DEFAULT_CHANNEL = 'global'
@@ -18,7 +20,9 @@ export async function createRun(context: Context, signer: ReleaseSigner, request
     policy: policyOf(request.policy),
     channel: ensureChannelName(request.channel || DEFAULT_CHANNEL),
   }
-  const plan = makePlan(parsePlanSpec(parseJson(request.plan)))
+  const plan = makePlan(specForStrategy(parsePlanSpec(parseJson(request.plan)), run.policy.strategy))
+  // The coordinator scores public sets itself: better to hear of it now than when the first round is to be decided.
+  if (context.config.evaluationData !== undefined) ensureEngineTakes(plan.spec.architecture)
   const row = await publishInitialCheckpoint(context, signer, run, plan, context.clock.now())
   return { planDigest: row.planDigest, baseDigest: row.head }
 }

@@ -1,4 +1,5 @@
 import type { Context } from '../context.ts'
+import { digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import type { MemberId } from '../core/ids.ts'
 import type { EnrollRequest } from '../gen/proto/tapestry/v1/enrollment_pb.ts'
@@ -50,5 +51,7 @@ async function admit(tx: Tx, hash: string, now: number, rowFor: (member: MemberI
   if (known !== undefined) throw new TapestryError('ALREADY_EXISTS', `${row.id} has enrolled before`)
   await tx.createNode(row)
   await tx.useInvitation(hash, row.id, now)
+  const { id: node, member } = row
+  await tx.appendToLedger({ type: 'enrolment', node, member, genesis: digestOf(row.genesis) }, now)
   return row
 }

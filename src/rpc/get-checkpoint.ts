@@ -7,7 +7,7 @@ import type { CheckpointRow } from '../store/records.ts'
 import type { Reader } from '../store/store.ts'
 import { signatureMessage } from './message.ts'
 
-/** One checkpoint's signed manifest, by digest, by channel, or as run@version. */
+/** One checkpoint's signed manifest and what else there is to fetch, by digest, by channel, or as run@version. */
 export async function getCheckpoint(context: Context, request: GetCheckpointRequest) {
   const row = await find(context.store.reader, request.ref)
   if (row === undefined) {
@@ -15,10 +15,12 @@ export async function getCheckpoint(context: Context, request: GetCheckpointRequ
       hint: 'tapestry models ls shows channels and checkpoints',
     })
   }
+  const attestations = await context.store.reader.attestations(row.digest)
   return {
     digest: row.digest,
     manifest: Buffer.from(row.manifest, 'utf8'),
     signature: signatureMessage(row.signature),
+    attestations: attestations.map(({ path, digest, size }) => ({ path, digest, size: BigInt(size) })),
   }
 }
 

@@ -1,8 +1,10 @@
 import type { Context } from '../context.ts'
 import { TapestryError } from '../core/error.ts'
+import type { PublicLog } from '../store/public-log.ts'
+import { signatureMessage } from './message.ts'
 
-/** The signed federation record: how a stranger learns who this is. */
-export async function getFederation(context: Context) {
+/** The signed federation record, and the record of its log: how a stranger learns who this is. */
+export async function getFederation(context: Context, { record: log }: PublicLog) {
   const federation = await context.store.reader.federation()
   if (federation === undefined) throw new TapestryError('FAILED_PRECONDITION', 'this coordinator has no federation yet')
   return {
@@ -12,5 +14,7 @@ export async function getFederation(context: Context) {
       keyId: federation.id.slice('sha256:'.length),
       value: Buffer.from(federation.signature, 'base64'),
     },
+    log: log.bytes,
+    logSignature: signatureMessage(log.signature),
   }
 }

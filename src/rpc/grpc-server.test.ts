@@ -31,7 +31,7 @@ async function open(): Promise<ClientHttp2Session> {
 describe('gRPC server', () => {
   it('gives senders wide windows and few streams', async () => {
     const { remoteSettings, state } = await open()
-    expect(remoteSettings.initialWindowSize).toBe(MIB)
+    expect(remoteSettings.initialWindowSize).toBe(8 * MIB)
     expect(remoteSettings.maxConcurrentStreams).toBe(64)
     expect(state.remoteWindowSize).toBe(16 * MIB)
   })

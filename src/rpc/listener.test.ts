@@ -168,11 +168,17 @@ describe('access', () => {
     expect(methodsOf('anyone')).toEqual([
       'DownloadArtifact',
       'Enroll',
+      'GetAttestation',
       'GetCheckpoint',
+      'GetConsistencyProof',
       'GetFederation',
+      'GetInclusionProof',
+      'GetLogCheckpoint',
       'GetPlan',
+      'GetReceipt',
       'ListChannels',
       'ListCheckpoints',
+      'ListEntries',
     ])
     expect(methodsOf('node')).toEqual([
       'AnnounceArtifact',

@@ -79,6 +79,12 @@ export function scoreMessage(score: ScoreRow): MessageInitShape<typeof ScoreSche
   return { mean: score.mean, standardError: score.standardError, tokens: BigInt(score.tokens) }
 }
 
+/** An index or size. @throws TapestryError INVALID_ARGUMENT beyond 2^53-1. */
+export function countOf(value: bigint): number {
+  if (value <= BigInt(Number.MAX_SAFE_INTEGER)) return Number(value)
+  throw new TapestryError('INVALID_ARGUMENT', `not a count: ${value}`)
+}
+
 /** A page size: 0 means `usual`. @throws TapestryError INVALID_ARGUMENT beyond `most`. */
 export function limitOf(asked: number, usual = 100, most = 1000): number {
   if (asked > most) throw new TapestryError('INVALID_ARGUMENT', `limit must be at most ${most}, not ${asked}`)

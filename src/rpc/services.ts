@@ -3,22 +3,30 @@ import type { Context, ReleaseSigner } from '../context.ts'
 import { ArtifactService } from '../gen/proto/tapestry/v1/artifact_pb.ts'
 import { ContributionService } from '../gen/proto/tapestry/v1/contribution_pb.ts'
 import { EnrollmentService } from '../gen/proto/tapestry/v1/enrollment_pb.ts'
+import { LedgerService } from '../gen/proto/tapestry/v1/ledger_pb.ts'
 import { ModelService } from '../gen/proto/tapestry/v1/model_pb.ts'
 import { OperatorService } from '../gen/proto/tapestry/v1/operator_pb.ts'
 import { RoundService } from '../gen/proto/tapestry/v1/round_pb.ts'
+import type { PublicLog } from '../store/public-log.ts'
 import { addService, clientStream, type RpcContext, serverStream, unary } from './adapter.ts'
 import { announceArtifact, downloadArtifact, uploadArtifact } from './artifact.ts'
 import type { CertificateIssuer } from './certificate.ts'
 import { createInvitation } from './create-invitation.ts'
 import { createRun } from './create-run.ts'
 import { enroll } from './enroll.ts'
+import { getAttestation } from './get-attestation.ts'
 import { getCheckpoint } from './get-checkpoint.ts'
+import { getConsistencyProof } from './get-consistency-proof.ts'
 import { getFederation } from './get-federation.ts'
+import { getInclusionProof } from './get-inclusion-proof.ts'
+import { getLogCheckpoint } from './get-log-checkpoint.ts'
 import { getPlan } from './get-plan.ts'
+import { getReceipt } from './get-receipt.ts'
 import { getRound } from './get-round.ts'
 import { joinRound } from './join-round.ts'
 import { listChannels } from './list-channels.ts'
 import { listCheckpoints } from './list-checkpoints.ts'
+import { listEntries } from './list-entries.ts'
 import { listNodes } from './list-nodes.ts'
 import { listRounds } from './list-rounds.ts'
 import { listRuns } from './list-runs.ts'
@@ -37,6 +45,7 @@ export type Services = {
   readonly feed: RoundFeed
   readonly issuer: CertificateIssuer
   readonly signer: ReleaseSigner
+  readonly log: PublicLog
   /** `host:port` that invitations carry, once it is known. */
   readonly address: () => string
 }
@@ -45,10 +54,11 @@ export type Services = {
 export function addServices(server: Server, services: Services): void {
   addParticipantServices(server, services)
   addPublicServices(server, services)
+  addLedgerService(server, services)
   addOperatorService(server, services)
 }
 
-function addParticipantServices(server: Server, { context, rpc, feed }: Services): void {
+function addParticipantServices(server: Server, { context, rpc, feed, log }: Services): void {
   const rounds = RoundService.method
   addService(server, RoundService, {
     watchRounds: serverStream(rpc, rounds.watchRounds, (request, principal, signal) =>
@@ -61,7 +71,7 @@ function addParticipantServices(server: Server, { context, rpc, feed }: Services
   const contributions = ContributionService.method
   addService(server, ContributionService, {
     submitContribution: unary(rpc, contributions.submitContribution, (request, principal) =>
-      submitContribution(context, request, principal),
+      submitContribution(context, log, request, principal),
     ),
     submitEvaluation: unary(rpc, contributions.submitEvaluation, (request, principal) =>
       submitEvaluation(context, request, principal),
@@ -72,7 +82,7 @@ function addParticipantServices(server: Server, { context, rpc, feed }: Services
   })
 }
 
-function addPublicServices(server: Server, { context, rpc, issuer }: Services): void {
+function addPublicServices(server: Server, { context, rpc, issuer, log }: Services): void {
   const artifacts = ArtifactService.method
   addService(server, ArtifactService, {
     announceArtifact: unary(rpc, artifacts.announceArtifact, (request, principal) =>
@@ -87,7 +97,7 @@ function addPublicServices(server: Server, { context, rpc, issuer }: Services): 
   })
   const enrollment = EnrollmentService.method
   addService(server, EnrollmentService, {
-    getFederation: unary(rpc, enrollment.getFederation, () => getFederation(context)),
+    getFederation: unary(rpc, enrollment.getFederation, () => getFederation(context, log)),
     enroll: unary(rpc, enrollment.enroll, (request) => enroll(context, issuer, request)),
     renewCertificate: unary(rpc, enrollment.renewCertificate, (request, principal) =>
       renewCertificate(context, issuer, request, principal),
@@ -98,7 +108,19 @@ function addPublicServices(server: Server, { context, rpc, issuer }: Services): 
     listChannels: unary(rpc, models.listChannels, () => listChannels(context)),
     listCheckpoints: unary(rpc, models.listCheckpoints, (request) => listCheckpoints(context, request)),
     getCheckpoint: unary(rpc, models.getCheckpoint, (request) => getCheckpoint(context, request)),
+    getAttestation: unary(rpc, models.getAttestation, (request) => getAttestation(context, request)),
     getPlan: unary(rpc, models.getPlan, (request) => getPlan(context, request)),
+  })
+}
+
+function addLedgerService(server: Server, { context, rpc, log }: Services): void {
+  const ledger = LedgerService.method
+  addService(server, LedgerService, {
+    getLogCheckpoint: unary(rpc, ledger.getLogCheckpoint, () => getLogCheckpoint(log)),
+    getInclusionProof: unary(rpc, ledger.getInclusionProof, (request) => getInclusionProof(log, request)),
+    getConsistencyProof: unary(rpc, ledger.getConsistencyProof, (request) => getConsistencyProof(log, request)),
+    listEntries: unary(rpc, ledger.listEntries, (request) => listEntries(context, request)),
+    getReceipt: unary(rpc, ledger.getReceipt, (request) => getReceipt(log, request)),
   })
 }
 

@@ -3,14 +3,18 @@ import { type Digest, digestOf } from '../core/digest.ts'
 import { accept, type RejectionReason, reject, type Verdict } from '../core/rejection.ts'
 import { DOMAINS, publicKeyFromPem, type Signature, verifyMessage } from '../core/signature.ts'
 import type { SubmitContributionRequest } from '../gen/proto/tapestry/v1/contribution_pb.ts'
+import type { LedgerEvent } from '../ledger/entry.ts'
 import { type ContributionManifest, parseContributionManifest } from '../model/contribution-manifest.ts'
-import { inspectInWorker } from '../model/inspector.ts'
+import { judgeDelta } from '../model/judge.ts'
 import { parameterSpecs } from '../plan/parameters.ts'
 import { parsePlan } from '../plan/plan.ts'
 import { advanceRound } from '../store/advance.ts'
+import { summaryOf } from '../store/inspections.ts'
+import type { PublicLog } from '../store/public-log.ts'
 import type { ContributionRow, NodeRow, RoundRow } from '../store/records.ts'
 import type { Reader, Tx } from '../store/store.ts'
 import type { NodePrincipal } from './auth.ts'
+import { receiptMessage } from './get-receipt.ts'
 import { signatureOf } from './message.ts'
 import { keyOf, recordRefusal } from './submission.ts'
 
@@ -24,17 +28,22 @@ type Signed = {
 }
 
 /**
- * Confirms an uploaded delta: signature, place in the round, then every value of the payload.
- * A refusal is an answer, stored and counted, and the round goes on.
+ * Confirms an uploaded delta: signature, place in the round, then what its bytes were found to hold while they arrived.
+ * The answer to an accepted one carries the proof that the log records it. A refusal is an answer, stored and counted,
+ * and the round goes on.
  */
 export async function submitContribution(
   context: Context,
+  log: PublicLog,
   request: SubmitContributionRequest,
   { node }: NodePrincipal,
 ) {
   const id = digestOf(request.manifest)
   const verdict = await judge(context, request, node, id)
-  if (verdict.ok) return { contribution: id }
+  if (verdict.ok) {
+    const receipt = await log.receipt(id)
+    return { contribution: id, ...(receipt && { receipt: receiptMessage(receipt) }) }
+  }
   await recordRefusal(context, 'contribution', request.manifest, node.id, verdict.rejection)
   return { contribution: id, rejection: verdict.rejection }
 }
@@ -113,15 +122,15 @@ async function inspectPayload(
   const run = await context.store.reader.run(row.key.run)
   if (run === undefined) return reject('WRONG_ROUND', `there is no run ${row.key.run}`)
   const expected = parameterSpecs(parsePlan(Buffer.from(run.plan, 'utf8')).spec)
-  const path = await context.blobs.localPath(manifest.payloadDigest)
+  const summary = await summaryOf(context, manifest.payloadDigest)
   const { codec, maxNorm } = row.round.policy
-  const verdict = await inspectInWorker(path, expected, codec, { maxNorm })
+  const verdict = judgeDelta(summary, expected, codec, { maxNorm })
   // All announced bytes are here, so a file that ends too early was made that way: sending it again mends nothing.
   if (!verdict.ok && verdict.rejection.reason === 'TRUNCATED') return reject('MALFORMED', verdict.rejection.detail)
   return verdict
 }
 
-/** Everything may have moved while the payload was read, so the place is judged again inside the transaction. */
+/** Everything may have moved while the payload was judged, so the place is judged again inside the transaction. */
 async function store(context: Context, tx: Tx, signed: Signed, node: NodeRow, norm: number): Promise<Verdict<Digest>> {
   const place = await placeOf(tx, signed, node)
   if (!place.ok || place.value === 'stored') return place.ok ? accept(signed.id) : place
@@ -136,9 +145,16 @@ async function store(context: Context, tx: Tx, signed: Signed, node: NodeRow, no
   const now = context.clock.now()
   const entry = await tx.rosterEntry(key, node.id)
   await tx.createContribution(contributionRow(signed, node, norm, now))
+  await tx.appendToLedger(contributionEvent(signed), now)
   await tx.setStanding(key, node.id, 'accepted')
   await advanceRound(tx, key, { type: 'contribution-accepted', from: entry?.standing ?? 'joined' }, now)
   return accept(signed.id)
+}
+
+function contributionEvent({ id, manifest }: Signed): LedgerEvent {
+  const { node, run, round, baseDigest, payloadDigest, payloadBytes } = manifest
+  const what = { base: baseDigest, payload: payloadDigest, bytes: payloadBytes }
+  return { type: 'contribution', contribution: id, node, run, round, ...what }
 }
 
 function contributionRow(

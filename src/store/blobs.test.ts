@@ -1,11 +1,12 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdir, mkdtemp, readdir, rename, rm, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { keepUnchecked } from '../../test/partials.ts'
 import { digestOf, hexOf } from '../core/digest.ts'
 import type { BlobStore } from './blob-store.ts'
 import { openBlobs } from './blobs.ts'
@@ -61,6 +62,24 @@ describe('whole blobs', () => {
     expect((await blobs.put(large)).digest).toBe(digestOf(large))
   })
 
+  it('takes a finished file without copying it, and once', async () => {
+    for (const name of ['first', 'again']) {
+      const path = join(await blobs.scratch(), name)
+      await writeFile(path, BYTES)
+      const { ino } = await stat(path)
+      expect(await blobs.adopt(path)).toEqual({ digest: DIGEST, size: SIZE })
+      if (name === 'first') expect((await stat(await blobs.localPath(DIGEST))).ino).toBe(ino)
+      await expect(stat(path)).rejects.toMatchObject({ code: 'ENOENT' })
+    }
+    expect(await read()).toBe(BYTES.toString())
+  })
+
+  it('says what a blob holds', async () => {
+    await blobs.put(BYTES)
+    expect(await blobs.summarize(DIGEST)).toMatchObject({ kind: 'unreadable', rejection: { reason: 'MALFORMED' } })
+    await expect(blobs.summarize(digestOf('nothing'))).rejects.toMatchObject({ code: 'NOT_FOUND' })
+  })
+
   it('leaves nothing behind when the source fails', async () => {
     await expect(blobs.put(cutAfter(BYTES))).rejects.toThrow('connection cut')
     expect(await readdir(join(directory, 'scratch'))).toEqual([])
@@ -99,8 +118,10 @@ describe('blobs that arrive in parts', () => {
     expect(await blobs.append(DIGEST, 0, SIZE, BYTES.subarray(0, 10))).toEqual({ kind: 'appended', offset: 10 })
     const later = await openBlobs(directory)
     expect(await later.partial(DIGEST)).toBe(10)
-    expect(await later.append(DIGEST, 10, SIZE, BYTES.subarray(10))).toEqual({ kind: 'appended', offset: SIZE })
-    expect(await later.complete(DIGEST, SIZE)).toEqual({ ok: true, value: { digest: DIGEST, size: SIZE } })
+    expect(await later.append(DIGEST, 10, SIZE, BYTES.subarray(10))).toMatchObject({
+      kind: 'whole',
+      blob: { digest: DIGEST, size: SIZE, summary: { kind: 'unreadable' } },
+    })
     expect(await later.complete(DIGEST, SIZE)).toMatchObject({ ok: true })
     expect(await read()).toBe(BYTES.toString())
     expect(await later.partial(DIGEST)).toBe(0)
@@ -118,7 +139,7 @@ describe('blobs that arrive in parts', () => {
   it('keeps what arrived before the connection was cut', async () => {
     await expect(blobs.append(DIGEST, 0, SIZE, cutAfter(BYTES.subarray(0, 12)))).rejects.toThrow('connection cut')
     expect(await blobs.partial(DIGEST)).toBe(12)
-    expect(await blobs.append(DIGEST, 12, SIZE, BYTES.subarray(12))).toMatchObject({ kind: 'appended' })
+    expect(await blobs.append(DIGEST, 12, SIZE, BYTES.subarray(12))).toMatchObject({ kind: 'whole' })
     expect(await blobs.complete(DIGEST, SIZE)).toMatchObject({ ok: true })
   })
 
@@ -140,14 +161,26 @@ describe('blobs that arrive in parts', () => {
     await blobs.append(DIGEST, 0, SIZE, BYTES.subarray(0, 10))
     expect(await blobs.complete(DIGEST, SIZE)).toMatchObject({ ok: false, rejection: { reason: 'TRUNCATED' } })
     expect(await blobs.partial(DIGEST)).toBe(10)
-    await blobs.append(DIGEST, 10, SIZE, Buffer.alloc(SIZE - 10))
-    expect(await blobs.complete(DIGEST, SIZE)).toMatchObject({ ok: false, rejection: { reason: 'DIGEST_MISMATCH' } })
+    expect(await blobs.append(DIGEST, 10, SIZE, Buffer.alloc(SIZE - 10))).toMatchObject({
+      kind: 'refused',
+      rejection: { reason: 'DIGEST_MISMATCH' },
+    })
     expect(await blobs.partial(DIGEST)).toBe(0)
     expect(await blobs.has(DIGEST)).toBe(false)
   })
 
+  it('checks what a process left that ended before it could', async () => {
+    await keepUnchecked(directory, DIGEST, BYTES)
+    expect(await blobs.complete(DIGEST, SIZE)).toMatchObject({ ok: true, value: { digest: DIGEST, size: SIZE } })
+    expect(await read()).toBe(BYTES.toString())
+    const wrong = digestOf('something else')
+    await keepUnchecked(directory, wrong, BYTES)
+    expect(await blobs.complete(wrong, SIZE)).toMatchObject({ ok: false, rejection: { reason: 'DIGEST_MISMATCH' } })
+    expect(await blobs.partial(wrong)).toBe(0)
+  })
+
   it('refuses what is longer than a later, smaller announcement', async () => {
-    await blobs.append(DIGEST, 0, SIZE, BYTES)
+    await keepUnchecked(directory, DIGEST, BYTES)
     expect(await blobs.complete(DIGEST, 10)).toMatchObject({ ok: false, rejection: { reason: 'TOO_LARGE' } })
     expect(await blobs.partial(DIGEST)).toBe(0)
   })
@@ -193,7 +226,7 @@ describe('two writers of one blob', () => {
     await expect(second.complete(DIGEST, SIZE)).rejects.toMatchObject(busy)
     await expect(second.discard(DIGEST)).rejects.toMatchObject(busy)
     release()
-    expect(await first).toEqual({ kind: 'appended', offset: SIZE })
+    expect(await first).toMatchObject({ kind: 'whole', blob: { digest: DIGEST } })
     expect(await second.complete(DIGEST, SIZE)).toMatchObject({ ok: true })
   })
 
@@ -206,7 +239,6 @@ describe('two writers of one blob', () => {
           if (await blobs.has(digest)) return
           const offset = await blobs.partial(digest)
           await blobs.append(digest, offset, bytes.byteLength, bytes.subarray(offset, offset + 7_001))
-          if ((await blobs.partial(digest)) === bytes.byteLength) await blobs.complete(digest, bytes.byteLength)
         } catch (error) {
           expect(error).toMatchObject({ code: expect.stringMatching(/^(UNAVAILABLE|NOT_FOUND)$/) })
           await new Promise((resolve) => setImmediate(resolve))
@@ -227,14 +259,14 @@ describe('two writers of one blob', () => {
     const gone = new Promise((resolve) => sleeper.once('exit', resolve))
     sleeper.kill('SIGKILL')
     await gone
-    expect(await blobs.append(DIGEST, 10, SIZE, BYTES.subarray(10))).toMatchObject({ kind: 'appended' })
+    expect(await blobs.append(DIGEST, 10, SIZE, BYTES.subarray(10))).toMatchObject({ kind: 'whole' })
     expect(await blobs.complete(DIGEST, SIZE)).toMatchObject({ ok: true })
   })
 
   it('is not fooled by a process that has the number of a killed one', async () => {
     await blobs.append(DIGEST, 0, SIZE, BYTES.subarray(0, 10))
     await claimAs(`${ownedName().slice(0, 8)}-${process.pid}-1-0123456789ab`)
-    expect(await blobs.append(DIGEST, 10, SIZE, BYTES.subarray(10))).toMatchObject({ kind: 'appended' })
+    expect(await blobs.append(DIGEST, 10, SIZE, BYTES.subarray(10))).toMatchObject({ kind: 'whole' })
   })
 
   it('leaves a writer on another machine alone until it has been silent for an hour', async () => {
@@ -244,7 +276,7 @@ describe('two writers of one blob', () => {
     await expect(blobs.append(DIGEST, 10, SIZE, BYTES.subarray(10))).rejects.toMatchObject({ code: 'UNAVAILABLE' })
     const old = new Date(Date.now() - 3_700_000)
     await utimes(partialPath(foreign), old, old)
-    expect(await blobs.append(DIGEST, 10, SIZE, BYTES.subarray(10))).toMatchObject({ kind: 'appended' })
+    expect(await blobs.append(DIGEST, 10, SIZE, BYTES.subarray(10))).toMatchObject({ kind: 'whole' })
   })
 })
 

@@ -1,17 +1,22 @@
-import { access, mkdir, open, readdir, rm, stat } from 'node:fs/promises'
+import { access, mkdir, open, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import type { Readable } from 'node:stream'
-import { type Digest, hexOf } from '../core/digest.ts'
+import { type Digest, digestOf, hexOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { accept, reject, type Verdict } from '../core/rejection.ts'
-import type { AppendResult, Blob, BlobStore, ByteRange, ByteSource } from './blob-store.ts'
-import { ifPresent, onDisk, settleFile, writeFrom } from './durable-file.ts'
-import { hashFile } from './file-hash.ts'
+import type { Summary } from '../model/summary.ts'
+import type { AppendResult, Blob, BlobStore, ByteRange, ByteSource, Whole } from './blob-store.ts'
+import { ifPresent, onDisk, settleFile } from './durable-file.ts'
 import { ownedName, ownerIsGone } from './file-owner.ts'
+import { takeIn } from './intake.ts'
 import { PartialBlob } from './partial-blob.ts'
+import { PassThreads } from './pass-threads.ts'
+import type { Reading } from './reading.ts'
 
 /** Read-ahead of a download: larger pieces gain nothing, smaller ones cost a system call each. */
 const READ_BYTES = 256 * 1024
+/** Hashing this much takes less time than telling a thread. */
+const SMALL_BYTES = 256 * 1024
 /** For makers on other machines: no merge takes longer. */
 const LONGEST_MAKING_MS = 24 * 3_600_000
 
@@ -25,6 +30,9 @@ export async function openBlobs(directory: string): Promise<BlobStore> {
   await removeAbandoned(join(root, 'scratch'))
   return new DirectoryBlobs(root)
 }
+
+/** All blobs of a process take turns on them. */
+const threads = new PassThreads()
 
 class DirectoryBlobs implements BlobStore {
   readonly #root: string
@@ -67,14 +75,25 @@ class DirectoryBlobs implements BlobStore {
     const path = join(this.#root, 'scratch', ownedName())
     try {
       return await onDisk(async () => {
-        const size = await writeNew(path, source)
-        const digest = await hashFile(path)
-        if (!(await this.has(digest))) await settleFile(path, this.#whole(digest))
-        return { digest, size }
+        const { digest, bytes } = await writeNew(path, source)
+        await this.#settle(path, digest)
+        return { digest, size: bytes }
       })
     } finally {
       await rm(path, { force: true })
     }
+  }
+
+  async adopt(path: string): Promise<Blob> {
+    const { digest, bytes } = await threads.read(path, false)
+    await onDisk(() => this.#settle(path, digest))
+    return { digest, size: bytes }
+  }
+
+  async summarize(digest: Digest): Promise<Summary> {
+    const { summary } = await threads.read(await this.localPath(digest), true)
+    if (summary === undefined) throw new TapestryError('INTERNAL', `nothing was learned about ${digest}`)
+    return summary
   }
 
   async partial(digest: Digest): Promise<number> {
@@ -84,18 +103,22 @@ class DirectoryBlobs implements BlobStore {
   async append(digest: Digest, offset: number, size: number, source: ByteSource): Promise<AppendResult> {
     ensureExtent(offset, size)
     const result = await onDisk(() =>
-      this.#partial(digest).claim(offset === 0, (path) => appendAt(path, offset, size, source)),
+      this.#partial(digest).claim(offset === 0, async (path) => {
+        const { result: appended, reading } = await appendAt(path, offset, size, source)
+        if (appended.kind !== 'appended' || appended.offset < size) return appended
+        return asAppended(await this.#check(path, digest, reading))
+      }),
     )
     return result ?? { kind: 'wrong-offset', offset: 0 }
   }
 
-  async complete(digest: Digest, size: number): Promise<Verdict<Blob>> {
+  async complete(digest: Digest, size: number): Promise<Verdict<Whole>> {
     const partial = this.#partial(digest)
     const verdict = await onDisk(() => partial.claim(false, (path) => this.#finish(path, digest, size)))
     if (verdict !== undefined) return verdict
     const whole = await this.stat(digest)
     if (whole === undefined) throw notFound(digest)
-    return accept(whole)
+    return accept({ ...whole, summary: undefined })
   }
 
   async discard(digest: Digest): Promise<void> {
@@ -112,20 +135,38 @@ class DirectoryBlobs implements BlobStore {
     return path
   }
 
-  async #finish(path: string, digest: Digest, size: number): Promise<Verdict<Blob>> {
-    const whole = await this.stat(digest)
+  async #finish(path: string, digest: Digest, size: number): Promise<Verdict<Whole>> {
     const kept = (await stat(path)).size
-    if (whole === undefined && kept < size)
-      return reject('TRUNCATED', `${kept} of the ${size} bytes announced have arrived`)
-    const found = whole === undefined && kept === size ? await hashFile(path) : undefined
+    if (kept === size || (await this.has(digest))) return this.#check(path, digest, undefined)
+    if (kept < size) return reject('TRUNCATED', `${kept} of the ${size} bytes announced have arrived`)
+    await rm(path, { force: true })
+    return reject('TOO_LARGE', `${kept} bytes have arrived where ${size} were announced`)
+  }
+
+  /**
+   * Makes a file with all its bytes a whole blob, or removes it: because its bytes are others, or because somebody made
+   * the blob whole meanwhile.
+   * @param reading what is known about the bytes; undefined: they are read.
+   */
+  async #check(path: string, digest: Digest, reading: Reading | undefined): Promise<Verdict<Whole>> {
+    const whole = await this.stat(digest)
+    if (whole !== undefined) {
+      await rm(path, { force: true })
+      return accept({ ...whole, summary: undefined })
+    }
+    const { digest: found, bytes, summary } = reading ?? (await threads.read(path, true))
     if (found === digest) {
       await settleFile(path, this.#whole(digest))
-      return accept({ digest, size })
+      return accept({ digest, size: bytes, summary })
     }
     await rm(path, { force: true })
-    if (whole !== undefined) return accept(whole)
-    if (found === undefined) return reject('TOO_LARGE', `${kept} bytes have arrived where ${size} were announced`)
     return reject('DIGEST_MISMATCH', `the bytes that arrived have the digest ${found}`)
+  }
+
+  /** Gives a file that was made here its address, unless the same bytes have it already. */
+  async #settle(path: string, digest: Digest): Promise<void> {
+    if (await this.has(digest)) await rm(path, { force: true })
+    else await settleFile(path, this.#whole(digest))
   }
 
   #whole(digest: Digest): string {
@@ -138,16 +179,28 @@ class DirectoryBlobs implements BlobStore {
   }
 }
 
-/** Appends where the file ends. What a failing source delivered is as durable as the rest before the failure goes on. */
-async function appendAt(path: string, offset: number, size: number, source: ByteSource): Promise<AppendResult> {
+type Appended = { readonly result: AppendResult; readonly reading?: Reading }
+
+/**
+ * Appends where the file ends. What a failing source delivered is as durable as the rest before the failure goes on.
+ * @returns also what is known about the bytes, when they are all here and came in one go.
+ */
+async function appendAt(path: string, offset: number, size: number, source: ByteSource): Promise<Appended> {
   const file = await open(path, 'r+')
   try {
     const kept = (await file.stat()).size
-    if (kept !== offset) return { kind: 'wrong-offset', offset: kept }
+    if (kept !== offset) return { result: { kind: 'wrong-offset', offset: kept } }
+    const pass = threads.begin({
+      write: { file: file.fd, position: offset },
+      hash: offset === 0,
+      ...(offset === 0 ? { summarize: size } : {}),
+    })
     try {
-      const { written, overflow } = await writeFrom(file, offset, size - offset, source)
-      return { kind: overflow ? 'too-large' : 'appended', offset: offset + written }
+      const { taken, overflow } = await takeIn(pass, size - offset, source)
+      const result: AppendResult = { kind: overflow ? 'too-large' : 'appended', offset: offset + taken }
+      return offset === 0 && taken === size && !overflow ? { result, reading: await pass.finish() } : { result }
     } finally {
+      pass.drop()
       await file.datasync()
     }
   } finally {
@@ -155,12 +208,22 @@ async function appendAt(path: string, offset: number, size: number, source: Byte
   }
 }
 
-async function writeNew(path: string, source: ByteSource): Promise<number> {
+function asAppended(verdict: Verdict<Whole>): AppendResult {
+  return verdict.ok ? { kind: 'whole', blob: verdict.value } : { kind: 'refused', rejection: verdict.rejection }
+}
+
+async function writeNew(path: string, source: ByteSource): Promise<Reading> {
+  if (source instanceof Uint8Array && source.byteLength <= SMALL_BYTES) {
+    await writeFile(path, source, { flag: 'wx' })
+    return { digest: digestOf(source), bytes: source.byteLength, summary: undefined }
+  }
   const file = await open(path, 'wx')
+  const pass = threads.begin({ write: { file: file.fd, position: 0 }, hash: true })
   try {
-    const { written } = await writeFrom(file, 0, Number.MAX_SAFE_INTEGER, source)
-    return written
+    await takeIn(pass, Number.MAX_SAFE_INTEGER, source)
+    return await pass.finish()
   } finally {
+    pass.drop()
     await file.close()
   }
 }

@@ -1,7 +1,6 @@
-import { chmod, type FileHandle, mkdir, open, rename } from 'node:fs/promises'
+import { chmod, mkdir, open, rename } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { TapestryError } from '../core/error.ts'
-import type { ByteSource } from './blob-store.ts'
 
 /** What is asked of the disk; names the failures that callers tell apart. @throws TapestryError DISK_FULL. */
 export async function onDisk<T>(work: () => Promise<T>): Promise<T> {
@@ -13,34 +12,6 @@ export async function onDisk<T>(work: () => Promise<T>): Promise<T> {
       cause: error,
       hint: 'Free space on the disk of the blob directory; nothing that was acknowledged is lost.',
     })
-  }
-}
-
-/**
- * Writes a source at a position, at most `most` bytes, one piece after the other.
- * @returns bytes written, and whether the source held more than `most`.
- */
-export async function writeFrom(
-  file: FileHandle,
-  position: number,
-  most: number,
-  source: ByteSource,
-): Promise<{ readonly written: number; readonly overflow: boolean }> {
-  let written = 0
-  for await (const piece of source instanceof Uint8Array ? [source] : source) {
-    const fitting = piece.subarray(0, most - written)
-    await writeAll(file, position + written, fitting)
-    written += fitting.byteLength
-    if (fitting.byteLength < piece.byteLength) return { written, overflow: true }
-  }
-  return { written, overflow: false }
-}
-
-/** A write may be short, for example just before the disk is full. */
-async function writeAll(file: FileHandle, position: number, bytes: Uint8Array): Promise<void> {
-  for (let done = 0; done < bytes.byteLength; ) {
-    const { bytesWritten } = await file.write(bytes, done, bytes.byteLength - done, position + done)
-    done += bytesWritten
   }
 }
 

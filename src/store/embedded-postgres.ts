@@ -41,8 +41,26 @@ const LOG_FILE = 'server.log'
 /** Crash recovery of a large write-ahead log is the slowest honest start. */
 const START_TIMEOUT_MS = 120_000
 const RETRY_MS = 200
-/** A coordinator, its workers and the queue, each with a pool, and room for an operator. */
+/** A coordinator and up to 64 workers of a few connections each, and room for an operator. */
 const MAX_CONNECTIONS = 200
+/**
+ * The database holds rows about rounds, never weights: a few megabytes. It gives its memory and its helper processes back
+ * to the merge, and keeps everything that makes it durable.
+ */
+const SMALL = {
+  shared_buffers: '16MB',
+  work_mem: '1MB',
+  maintenance_work_mem: '16MB',
+  autovacuum_max_workers: '1',
+  // Nobody replicates it, so nobody is kept to do so.
+  max_logical_replication_workers: '0',
+  max_wal_senders: '0',
+  wal_level: 'minimal',
+  max_parallel_workers: '0',
+  max_worker_processes: '0',
+  io_method: 'sync',
+  jit: 'off',
+} as const
 /** An aside directory this old belongs to a starter that was killed. */
 const ABANDONED_AFTER_MS = 3_600_000
 
@@ -174,6 +192,7 @@ function serverSettings(port: number, durable: boolean): string {
     max_connections: String(MAX_CONNECTIONS),
     // Conflicts of serializable transactions are normal here and would fill the log.
     log_min_messages: 'log',
+    ...SMALL,
     ...(durable ? {} : { fsync: 'off', full_page_writes: 'off' }),
   }
   const flags = Object.entries(settings).map(([name, value]) => `-c ${name}=${value}`)

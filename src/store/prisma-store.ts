@@ -1,9 +1,13 @@
+import { attestationReads, attestationWrites } from './attestations.ts'
 import { type Database, openClient } from './database.ts'
 import { diagnosticsReads, diagnosticsWrites } from './diagnostics.ts'
 import { faultOf } from './fault.ts'
+import { inspectionReads, inspectionWrites } from './inspections.ts'
 import { jobReads, jobWrites } from './jobs.ts'
+import { ledgerReads, ledgerWrites } from './ledger.ts'
 import { memberReads, memberWrites } from './members.ts'
 import { NoticeBoard, publishNotices } from './notices.ts'
+import { Numberer } from './numberer.ts'
 import { releaseReads, releaseWrites } from './releases.ts'
 import { roundReads, roundWrites } from './rounds.ts'
 import type { Notice, Reader, Store, Tx } from './store.ts'
@@ -19,6 +23,7 @@ export async function openStore({ url }: { readonly url: string }): Promise<Stor
   const client = openClient(url)
   const board = new NoticeBoard(url)
   const transactor = new Transactor(client)
+  const numberer = new Numberer(client)
   try {
     await client.$queryRaw`SELECT 1`
   } catch (thrown) {
@@ -28,6 +33,7 @@ export async function openStore({ url }: { readonly url: string }): Promise<Stor
   return {
     reader: withFaults(readerOf(client)),
     transact: (name, work) => transactor.run(name, (database) => inTransaction(database, work)),
+    numberEntries: () => numberer.run(),
     listen: (onNotice) => board.listen(onNotice),
     ready: () =>
       client.$queryRaw`SELECT 1`.then(
@@ -54,10 +60,13 @@ function readerOf(database: Database): Reader {
     ...memberReads(database),
     ...roundReads(database),
     ...submissionReads(database),
+    ...inspectionReads(database),
     ...diagnosticsReads(database),
     ...releaseReads(database),
+    ...attestationReads(database),
     ...jobReads(database),
     ...summaryReads(database),
+    ...ledgerReads(database),
   }
 }
 
@@ -67,9 +76,12 @@ function txOf(database: Database, notify: (notice: Notice) => void): Tx {
     ...memberWrites(database),
     ...roundWrites(database, notify),
     ...submissionWrites(database),
+    ...inspectionWrites(database),
     ...diagnosticsWrites(database),
     ...releaseWrites(database),
+    ...attestationWrites(database),
     ...jobWrites(database, notify),
+    ...ledgerWrites(database),
   }
 }
 

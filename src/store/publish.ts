@@ -1,4 +1,5 @@
 import type { Context, ReleaseSigner } from '../context.ts'
+import { canonicalBytes } from '../core/canonical-json.ts'
 import type { Millis } from '../core/clock.ts'
 import type { Codec } from '../core/codec.ts'
 import { type Digest, digestOf } from '../core/digest.ts'
@@ -6,17 +7,27 @@ import { TapestryError } from '../core/error.ts'
 import type { ChannelName, RunId } from '../core/ids.ts'
 import { DOMAINS, signMessage } from '../core/signature.ts'
 import type { Strategy } from '../core/strategy.ts'
+import type { LedgerEvent } from '../ledger/entry.ts'
+import { makeAttestations } from '../model/attestations.ts'
 import { modelCard } from '../model/card.ts'
 import { llamaConfigJson } from '../model/llama-config.ts'
-import { type Manifest, manifestBytes } from '../model/manifest.ts'
+import { type Manifest, manifestBytes, parseManifest } from '../model/manifest.ts'
 import type { ModelFile } from '../model/model-file.ts'
+import type { RoundRules } from '../model/provenance.ts'
 import { encodeHeader, inNameOrder } from '../model/safetensors.ts'
 import { tokenizerFiles } from '../model/tokenizer.ts'
-import { initialParameters, parameterSpecs } from '../plan/parameters.ts'
+import {
+  type DeclaredDataset,
+  NOT_DECLARED,
+  type TrainingContent,
+  type TrainingShare,
+  trainingContent,
+} from '../model/training-content.ts'
+import { initialValues, parameterSpecs } from '../plan/parameters.ts'
 import { type Plan, planBytes, planDigest } from '../plan/plan.ts'
 import { ensureRunPolicy, type RunPolicy } from '../round/policy.ts'
 import type { Blob } from './blob-store.ts'
-import type { CheckpointFileRow, CheckpointRow, RunRow } from './records.ts'
+import type { AttestationRow, CheckpointFileRow, CheckpointRow, RunRow } from './records.ts'
 import type { Tx } from './store.ts'
 
 /** Where every checkpoint keeps its weights: what rounds train from and merge. */
@@ -26,10 +37,28 @@ export const WEIGHTS_FILE = 'model.safetensors'
 export const OPTIMIZER_FILE = 'optimizer.safetensors'
 
 /** Merged from contributions to an open base, so released under the project's own terms. */
-const LICENSE = 'apache-2.0'
+const LICENSE = 'Apache-2.0'
 
 /** What a checkpoint says about itself besides its files. Holds no time: see Manifest. */
 export type CheckpointFacts = Omit<Manifest, 'files' | 'format' | 'federation' | 'plan'>
+
+/** Where a checkpoint comes from, beyond its manifest: what its card and its attestations tell. */
+export type CheckpointOrigin = {
+  readonly rules: RoundRules
+  readonly shares: readonly TrainingShare[]
+  readonly datasets: readonly DeclaredDataset[]
+}
+
+/** All that a checkpoint is made of. */
+export type CheckpointParts = {
+  readonly facts: CheckpointFacts
+  readonly origin: CheckpointOrigin
+  readonly plan: Plan
+  readonly tensors: CheckpointTensors
+}
+
+/** A checkpoint that nothing refers to yet, with the documents that are recorded with it. */
+export type BuiltCheckpoint = { readonly row: CheckpointRow; readonly attestations: readonly AttestationRow[] }
 
 /** A run as its operator asks for it. */
 export type NewRun = { readonly id: RunId; readonly policy: RunPolicy; readonly channel: ChannelName }
@@ -40,43 +69,68 @@ export type CheckpointTensors = { readonly weights: Blob; readonly optimizerStat
 type Publisher = Pick<Context, 'blobs' | 'store' | 'federation'>
 
 /**
- * Makes a checkpoint out of tensors that are already stored: stores its other files and signs its
- * manifest. Nothing refers to it until {@link recordCheckpoint}; repeating it gives the same digest
- * and leaves nothing twice.
- * @param now only says when the row was made: no byte of the checkpoint depends on it.
+ * Makes a checkpoint out of tensors that are already stored: stores its other files, signs its
+ * manifest and what attests it. Nothing refers to it until {@link recordCheckpoint}; repeating it
+ * gives the same digest and leaves nothing twice: signatures, which differ, are stored with the row alone.
+ * @param now says when the row was made, and the day of the training summary: no byte of the checkpoint depends on it.
  * @throws TapestryError DISK_FULL; INVALID_ARGUMENT for facts that make no valid manifest.
  */
 export async function buildCheckpoint(
-  { blobs, federation }: Pick<Publisher, 'blobs' | 'federation'>,
+  { blobs, store, federation }: Publisher,
   signer: ReleaseSigner,
-  facts: CheckpointFacts,
-  plan: Plan,
-  { weights, optimizerState }: CheckpointTensors,
+  { facts, origin, plan, tensors }: CheckpointParts,
   now: Millis,
-): Promise<CheckpointRow> {
+): Promise<BuiltCheckpoint> {
+  const provider = (await store.reader.federation())?.name ?? NOT_DECLARED
   const source = { ...facts, format: 'tapestry-manifest/1', federation, plan: planDigest(plan) } as const
-  const files: CheckpointFileRow[] = [{ path: WEIGHTS_FILE, ...weights }]
-  if (optimizerState !== undefined) files.push({ path: OPTIMIZER_FILE, ...optimizerState })
-  for (const { path, bytes } of smallFiles(source, plan)) files.push({ path, ...(await blobs.put(bytes)) })
-  const manifest = manifestBytes({ ...source, files })
-  return {
-    digest: digestOf(manifest),
+  const training = trainingContent({ ...facts, ...origin, federation, provider })
+  const files = tensorFiles(tensors)
+  for (const { path, bytes } of smallFiles(source, training, plan)) files.push({ path, ...(await blobs.put(bytes)) })
+  const bytes = manifestBytes({ ...source, files })
+  const signature = signMessage(signer.key, DOMAINS.manifest, bytes)
+  const row: CheckpointRow = {
+    digest: digestOf(bytes),
     run: facts.run,
     version: facts.version,
     round: facts.round,
     parent: facts.base,
-    manifest: Buffer.from(manifest).toString('utf8'),
-    signature: signMessage(signer.key, DOMAINS.manifest, manifest),
+    manifest: Buffer.from(bytes).toString('utf8'),
+    signature,
     files,
     createdAt: now,
   }
+  const signed = { manifest: parseManifest(bytes), bytes, signature: canonicalBytes(signature) }
+  const { architecture } = plan.spec
+  const day = new Date(now).toISOString().slice(0, 'YYYY-MM-DD'.length)
+  const documents = makeAttestations(signed, { ...origin, architecture, license: LICENSE, training, day }, signer.key)
+  return { row, attestations: documents.map(attestationRow) }
+}
+
+function tensorFiles({ weights, optimizerState }: CheckpointTensors): CheckpointFileRow[] {
+  const files: CheckpointFileRow[] = [{ path: WEIGHTS_FILE, ...weights }]
+  if (optimizerState !== undefined) files.push({ path: OPTIMIZER_FILE, ...optimizerState })
+  return files
+}
+
+function attestationRow({ path, bytes }: ModelFile): AttestationRow {
+  return { path, digest: digestOf(bytes), size: bytes.byteLength, content: Buffer.from(bytes).toString('utf8') }
 }
 
 /** Makes a built checkpoint the run's head and lets the run's channel point to it. */
-export async function recordCheckpoint(tx: Tx, run: RunRow, checkpoint: CheckpointRow, now: Millis): Promise<void> {
-  await tx.createCheckpoint(checkpoint)
-  await tx.setRunHead(run.id, checkpoint.digest)
-  await tx.moveChannel(run.channel, checkpoint.digest, now)
+export async function recordCheckpoint(tx: Tx, run: RunRow, built: BuiltCheckpoint, now: Millis): Promise<void> {
+  await createCheckpoint(tx, built, now)
+  await tx.setRunHead(run.id, built.row.digest)
+  await tx.moveChannel(run.channel, built.row.digest, now)
+}
+
+async function createCheckpoint(tx: Tx, { row, attestations }: BuiltCheckpoint, now: Millis): Promise<void> {
+  await tx.createCheckpoint(row)
+  await tx.createAttestations(row.digest, attestations)
+  await tx.appendToLedger(releaseEvent(row), now)
+}
+
+function releaseEvent({ digest: checkpoint, run, version, round, parent }: CheckpointRow): LedgerEvent {
+  return { type: 'release', checkpoint, run, version, round, parent }
 }
 
 /**
@@ -97,14 +151,15 @@ export async function publishInitialCheckpoint(
   refuseExisting(run, await context.store.reader.run(run.id))
   const weights = await context.blobs.put(initialWeights(plan))
   const facts = initialFacts(run.id, policy.strategy)
-  const checkpoint = await buildCheckpoint(context, signer, facts, plan, { weights, optimizerState: undefined }, now)
+  const parts = { facts, origin: UNTRAINED, plan, tensors: { weights, optimizerState: undefined } }
+  const checkpoint = await buildCheckpoint(context, signer, parts, now)
   const row: RunRow = {
     id: run.id,
     policy,
     channel: run.channel,
     plan: Buffer.from(planBytes(plan)).toString('utf8'),
     planDigest: planDigest(plan),
-    head: checkpoint.digest,
+    head: checkpoint.row.digest,
     roundsStarted: 0,
     createdAt: now,
   }
@@ -112,11 +167,14 @@ export async function publishInitialCheckpoint(
   return row
 }
 
-async function createRun(tx: Tx, run: RunRow, checkpoint: CheckpointRow, now: Millis): Promise<void> {
+async function createRun(tx: Tx, run: RunRow, checkpoint: BuiltCheckpoint, now: Millis): Promise<void> {
   refuseExisting(run, await tx.run(run.id))
   await tx.createRun(run)
-  await tx.createCheckpoint(checkpoint)
-  if ((await tx.channel(run.channel)) === undefined) await tx.moveChannel(run.channel, checkpoint.digest, now)
+  const { id, planDigest: plan, channel } = run
+  const policy = digestOf(canonicalBytes(run.policy))
+  await tx.appendToLedger({ type: 'run-created', run: id, plan, policy, channel }, now)
+  await createCheckpoint(tx, checkpoint, now)
+  if ((await tx.channel(run.channel)) === undefined) await tx.moveChannel(run.channel, run.head, now)
 }
 
 function refuseExisting(run: { readonly id: RunId }, found: RunRow | undefined): void {
@@ -127,6 +185,8 @@ function refuseExisting(run: { readonly id: RunId }, found: RunRow | undefined):
 export function codecMember(codec: Codec): Pick<Manifest, 'codec'> {
   return codec.name === 'f32' ? {} : { codec }
 }
+/** No round and no data made version 0. */
+const UNTRAINED: CheckpointOrigin = { rules: null, shares: [], datasets: [] }
 
 function initialFacts(run: RunId, strategy: Strategy): CheckpointFacts {
   const nothing: readonly Digest[] = []
@@ -134,10 +194,10 @@ function initialFacts(run: RunId, strategy: Strategy): CheckpointFacts {
 }
 
 /** Everything but the weights. Small: held in memory. */
-function smallFiles(source: Omit<Manifest, 'files'>, plan: Plan): ModelFile[] {
+function smallFiles(source: Omit<Manifest, 'files'>, training: TrainingContent, plan: Plan): ModelFile[] {
   const { architecture } = plan.spec
   const name = `${source.run} v${source.version}`
-  const card = modelCard(source, { name, license: LICENSE, architecture })
+  const card = modelCard(source, { name, license: LICENSE, architecture, training })
   return [
     { path: 'config.json', bytes: llamaConfigJson(architecture, { dtype: 'float32' }) },
     ...tokenizerFiles(),
@@ -147,14 +207,13 @@ function smallFiles(source: Omit<Manifest, 'files'>, plan: Plan): ModelFile[] {
 }
 
 /** The safetensors file of the plan's initial parameters, piece by piece. */
-async function* initialWeights(plan: Plan): AsyncGenerator<Uint8Array> {
-  const specs = inNameOrder(parameterSpecs(plan.spec))
-  const values = initialParameters(plan.spec)
+async function* initialWeights({ spec }: Plan): AsyncGenerator<Uint8Array> {
+  const specs = inNameOrder(parameterSpecs(spec))
   // transformers refuses a file that does not name the framework of its layouts.
   yield encodeHeader(specs, { format: 'pt' })
-  for (const { name } of specs) {
-    const data = values.get(name)
-    if (data === undefined) throw new TapestryError('INTERNAL', `the plan has no initial values for ${name}`)
-    yield new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+  for (const parameter of specs) {
+    for (const values of initialValues(parameter, spec.seed)) {
+      yield new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+    }
   }
 }

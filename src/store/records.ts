@@ -122,6 +122,9 @@ export type EvaluationRow = {
 
 export type CheckpointFileRow = { readonly path: string; readonly digest: Digest; readonly size: number }
 
+/** A document about a checkpoint; `content` is JSON. */
+export type AttestationRow = CheckpointFileRow & { readonly content: string }
+
 export type CheckpointRow = {
   readonly digest: Digest
   readonly run: RunId

@@ -2,10 +2,17 @@ import type { Diagnostics } from '../aggregation/diagnostics.ts'
 import type { Millis } from '../core/clock.ts'
 import type { Digest } from '../core/digest.ts'
 import type { ChannelName, MemberId, NodeId, RoundKey, RunId } from '../core/ids.ts'
+import type { LedgerEvent } from '../ledger/entry.ts'
+import type { TreeHead } from '../ledger/proof.ts'
+import type { Tile } from '../ledger/tile.ts'
+import type { Summary } from '../model/summary.ts'
+import type { TrainingShare } from '../model/training-content.ts'
 import type { Round } from '../round/round.ts'
 import type { Standing, Work } from '../round/step.ts'
 import type {
+  AttestationRow,
   ChannelRow,
+  CheckpointFileRow,
   CheckpointRow,
   ContributionRow,
   EvaluationRow,
@@ -53,6 +60,12 @@ export type Reader = {
   checkpointByVersion(run: RunId, version: number): Promise<CheckpointRow | undefined>
   /** Newest first. */
   checkpoints(filter: { readonly run?: RunId; readonly limit: number }): Promise<readonly CheckpointRow[]>
+  /** What there is besides a checkpoint's files, by path; nothing for checkpoints from before attestations. */
+  attestations(checkpoint: Digest): Promise<readonly CheckpointFileRow[]>
+  /** JSON, as text. */
+  attestation(checkpoint: Digest, path: string): Promise<string | undefined>
+  /** What trained a candidate of this round, and the base and all before it; ordered by member, language, community. */
+  trainingShares(key: RoundKey, base: Digest): Promise<readonly TrainingShare[]>
   channel(name: ChannelName): Promise<ChannelRow | undefined>
   channels(): Promise<readonly ChannelRow[]>
   /** True when some published checkpoint lists a file with this digest. */
@@ -62,6 +75,8 @@ export type Reader = {
   /** Nodes with an accepted contribution of this payload. */
   payloadOwners(payload: Digest): Promise<readonly NodeId[]>
   upload(digest: Digest): Promise<UploadRow | undefined>
+  /** Undefined when nothing was kept, or by a build that said other things. */
+  inspection(digest: Digest): Promise<Summary | undefined>
   /** Announced and unfinished, newest first. */
   uploadsOf(node: NodeId): Promise<readonly UploadRow[]>
   jobs(filter: { readonly states?: readonly JobRow['state'][]; readonly limit: number }): Promise<readonly JobRow[]>
@@ -69,6 +84,14 @@ export type Reader = {
   summary(by: SummaryBy, filter: { readonly run?: RunId; readonly node?: NodeId }): Promise<readonly SummaryRow[]>
   /** Accepted and refused submissions by reason, for counters. */
   rejectionCounts(): Promise<ReadonlyMap<string, number>>
+  /** The log as far as its entries have numbers; see {@link Store.numberEntries}. */
+  ledgerHead(): Promise<TreeHead>
+  /** Hashes of a tile, concatenated; fewer than its width where the log does not reach so far. */
+  ledgerHashes(tile: Tile & { readonly level: number }): Promise<Uint8Array>
+  /** At most `limit` entries from an index on, as they were written. */
+  ledgerEntries(start: number, limit: number): Promise<readonly Uint8Array[]>
+  /** The first entry about a contribution, a checkpoint or a node. */
+  ledgerEntryAbout(subject: string): Promise<{ readonly index: number; readonly entry: Uint8Array } | undefined>
 }
 
 /** One transaction's hands. Every method takes the time from its caller. */
@@ -102,9 +125,19 @@ export type Tx = Reader & {
   /** Inserts or replaces. */
   putDiagnostics(key: RoundKey, report: Diagnostics, now: Millis): Promise<void>
   createCheckpoint(row: CheckpointRow): Promise<void>
+  createAttestations(checkpoint: Digest, rows: readonly AttestationRow[]): Promise<void>
   moveChannel(name: ChannelName, checkpoint: Digest, now: Millis): Promise<void>
   putUpload(row: UploadRow): Promise<void>
   removeUpload(digest: Digest): Promise<void>
+  /** Inserts or replaces. */
+  putInspection(digest: Digest, summary: Summary, now: Millis): Promise<void>
+  /**
+   * Writes an entry into the log, for ever once the transaction commits. Its number follows the commit, so that
+   * transactions do not wait for each other. @throws TapestryError INVALID_ARGUMENT for one over 65,535 bytes.
+   */
+  appendToLedger(event: LedgerEvent, now: Millis): Promise<void>
+  /** Binds the log to the key that signs it. @returns whether it was bound to none before. @throws TapestryError FAILED_PRECONDITION for another key. */
+  bindLedgerKey(keyId: string): Promise<boolean>
   /** Leases the oldest job that is ready, or whose lease has ended; undefined when there is none. */
   leaseJob(kinds: readonly JobKind[], now: Millis, leaseMs: number): Promise<LeasedJob | undefined>
   /** False when the lease was lost. */
@@ -127,6 +160,11 @@ export type Store = {
    * @throws TapestryError UNAVAILABLE when the database cannot be reached or conflicts do not end.
    */
   transact<T>(name: string, work: (tx: Tx) => Promise<T>): Promise<T>
+  /**
+   * Numbers the entries that were committed before the call, in the order of their arrival, and grows the tree by them.
+   * Any number of processes may call it at once, and any number of times.
+   */
+  numberEntries(): Promise<void>
   /** Calls back for every notice until the returned function is called. Reconnects by itself. */
   listen(onNotice: (notice: Notice) => void): Promise<() => Promise<void>>
   /** True when the database answers. */

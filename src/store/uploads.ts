@@ -1,10 +1,11 @@
 import { statfs } from 'node:fs/promises'
+import { assertNever } from '../core/assert.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Digest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import type { NodeId } from '../core/ids.ts'
 import type { Rejection } from '../core/rejection.ts'
-import type { BlobStore, ByteSource } from './blob-store.ts'
+import type { BlobStore, ByteSource, Whole } from './blob-store.ts'
 import type { UploadRow } from './records.ts'
 import type { Store } from './store.ts'
 
@@ -49,8 +50,8 @@ const STALE_MS = 3_600_000
  * Reserves room for an artifact and says how much of it is here already. Repeating it is how a sender resumes.
  * @param size whole size in bytes.
  * @throws TapestryError INVALID_ARGUMENT for a size below 1, or another size than announced before;
- *   RESOURCE_EXHAUSTED for one above the limit or too many open uploads; DISK_FULL; FAILED_PRECONDITION while
- *   another node sends the same artifact.
+ *   TOO_LARGE for one above the limit; RESOURCE_EXHAUSTED for too many open uploads; DISK_FULL; FAILED_PRECONDITION
+ *   while another node sends the same artifact.
  */
 export async function announceUpload(
   ctx: UploadContext,
@@ -88,11 +89,20 @@ export async function appendUpload(
   if (whole) return whole
   const { size } = await announcedUpload(ctx, node, digest)
   const result = await ctx.blobs.append(digest, offset, size, source)
-  if (result.kind === 'wrong-offset') return { ...result, size }
-  if (result.kind === 'too-large') {
-    return refuse(ctx, node, digest, { reason: 'TOO_LARGE', detail: `more than the ${size} bytes announced` })
+  switch (result.kind) {
+    case 'wrong-offset':
+      return { ...result, size }
+    case 'too-large':
+      return refuse(ctx, node, digest, { reason: 'TOO_LARGE', detail: `more than the ${size} bytes announced` })
+    case 'appended':
+      return { kind: 'open', offset: result.offset, size }
+    case 'whole':
+      return record(ctx, result.blob)
+    case 'refused':
+      return refuse(ctx, node, digest, result.rejection)
+    default:
+      return assertNever(result)
   }
-  return result.offset === size ? finish(ctx, node, digest, size) : { kind: 'open', offset: result.offset, size }
 }
 
 /** The open upload of a node. @throws TapestryError FAILED_PRECONDITION when this node has not announced it. */
@@ -106,14 +116,16 @@ async function announcedUpload(ctx: Pick<UploadContext, 'store'>, node: NodeId, 
 
 /**
  * Checks that an upload is of the size that its node announced.
- * @throws TapestryError FAILED_PRECONDITION without an announcement; INVALID_ARGUMENT for another size, counted as TOO_LARGE when it is more.
+ * @throws TapestryError FAILED_PRECONDITION without an announcement; TOO_LARGE, which is counted, for a larger size,
+ *   INVALID_ARGUMENT for a smaller one.
  */
 export async function ensureAnnounced(ctx: UploadContext, node: NodeId, digest: Digest, size: number): Promise<void> {
   const announced = await announcedUpload(ctx, node, digest)
   if (announced.size === size) return
   const detail = `${announced.size} bytes were announced, not ${size}`
-  if (size > announced.size) await countRefusal(ctx, node, { reason: 'TOO_LARGE', detail })
-  throw new TapestryError('INVALID_ARGUMENT', detail)
+  if (size < announced.size) throw new TapestryError('INVALID_ARGUMENT', detail)
+  await countRefusal(ctx, node, { reason: 'TOO_LARGE', detail })
+  throw new TapestryError('TOO_LARGE', detail)
 }
 
 /** A whole blob's state; an announcement that outlived it is dropped. */
@@ -126,11 +138,20 @@ async function finished(ctx: UploadContext, digest: Digest): Promise<(UploadStat
   return { kind: 'complete', offset: blob.size, size: blob.size }
 }
 
-/** Checks the hash of an upload whose bytes are all here. */
+/** Checks the hash of an upload whose bytes were all here before. */
 async function finish(ctx: UploadContext, node: NodeId, digest: Digest, size: number): Promise<UploadState> {
   const verdict = await ctx.blobs.complete(digest, size)
   if (!verdict.ok) return refuse(ctx, node, digest, verdict.rejection)
-  await ctx.store.transact('finish-upload', (tx) => tx.removeUpload(digest))
+  return record(ctx, verdict.value)
+}
+
+/** The announcement ends, and what was learned about the bytes is kept. */
+async function record(ctx: UploadContext, { digest, size, summary }: Whole): Promise<UploadState> {
+  const now = ctx.clock.now()
+  await ctx.store.transact('finish-upload', async (tx) => {
+    await tx.removeUpload(digest)
+    if (summary !== undefined) await tx.putInspection(digest, summary, now)
+  })
   return { kind: 'complete', offset: size, size }
 }
 
@@ -206,7 +227,7 @@ async function ensureSize(ctx: UploadContext, node: NodeId, size: number): Promi
   if (size <= maxArtifactBytes) return
   const detail = `an artifact may have ${maxArtifactBytes} bytes, not ${size}`
   await countRefusal(ctx, node, { reason: 'TOO_LARGE', detail })
-  throw new TapestryError('RESOURCE_EXHAUSTED', detail, { hint: 'the operator can raise maxArtifactBytes' })
+  throw new TapestryError('TOO_LARGE', detail, { hint: 'the operator can raise maxArtifactBytes' })
 }
 
 function sameSize<T>(announced: number, size: number, value: T): T {

@@ -13,6 +13,7 @@ import {
   testNode,
   testNodeId,
 } from '../../test/federation.ts'
+import { keepUnchecked } from '../../test/partials.ts'
 import { type TestDatabase, testDatabase } from '../../test/postgres.ts'
 import { type Digest, digestOf } from '../core/digest.ts'
 import { ensureMemberId, type NodeId } from '../core/ids.ts'
@@ -92,7 +93,7 @@ beforeEach(async () => {
     },
     blobs,
     clock: { now: () => now },
-    config: { maxArtifactBytes: 1_000_000, maxOpenUploads: 2, minFreeBytes: 1000 },
+    config: { maxArtifactBytes: 4_000_000, maxOpenUploads: 2, minFreeBytes: 1000 },
     freeBytes: async () => free,
     log,
   }
@@ -183,22 +184,54 @@ describe('upload', () => {
   })
 
   it('keeps what arrived before the connection was cut', async () => {
-    await announce()
-    const cut = request(optionsOf('node', { method: 'PUT', headers: { 'Content-Length': BYTES.length } }))
+    const bytes = Buffer.alloc(3_000_000, BYTES)
+    const digest = digestOf(bytes)
+    await announce(NODE, digest, bytes.length)
+    const path = `/v1/artifacts/${digest}`
+    const cut = request(optionsOf('node', { method: 'PUT', path, headers: { 'Content-Length': bytes.length } }))
     cut.on('error', () => undefined)
-    cut.write(BYTES.subarray(0, 300_000))
-    while ((await blobs.partial(DIGEST)) === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+    cut.write(bytes.subarray(0, 2_000_000))
+    while ((await blobs.partial(digest)) === 0) await new Promise((resolve) => setTimeout(resolve, 5))
     cut.destroy()
+    const rest = (start: number) => ({
+      method: 'PUT',
+      path,
+      headers: { 'Content-Range': `bytes ${start}-${bytes.length - 1}/${bytes.length}` },
+      body: bytes.subarray(start),
+    })
     // The writer lets go of the partial when it has noticed; an append in the wrong place writes nothing.
     const noticed = async () => {
-      const answer = await send('node', part(700_000, BYTES.length))
+      const answer = await send('node', rest(bytes.length - 1))
       return answer.status === 409 ? Number(answer.headers['tapestry-offset']) : undefined
     }
     let kept: number | undefined
     while (kept === undefined) kept = await noticed()
     expect(kept).toBeGreaterThan(0)
-    expect(kept).toBeLessThanOrEqual(300_000)
-    expect((await send('node', part(kept, BYTES.length))).status).toBe(201)
+    expect(kept).toBeLessThanOrEqual(2_000_000)
+    expect((await send('node', rest(kept))).status).toBe(201)
+  })
+
+  it('leaves behind what its bytes hold, in one go or in parts', async () => {
+    const header = Buffer.alloc(64, ' ')
+    header.writeBigUInt64LE(56n)
+    header.write('{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}', 8)
+    const tensors = [{ name: 'a', dtype: 'F32', shape: [2], squares: 25, nonFinite: null }]
+    for (const [start, cuts] of [
+      [3, [72]],
+      [4, [1, 9, 63, 66, 72]],
+    ] as const) {
+      const bytes = Buffer.concat([header, Buffer.from(Float32Array.of(start, start === 3 ? 4 : -3).buffer)])
+      const digest = digestOf(bytes)
+      await announce(NODE, digest, bytes.length)
+      let from = 0
+      for (const to of cuts) {
+        const headers = { 'Content-Range': `bytes ${from}-${to - 1}/${bytes.length}`, 'Content-Length': to - from }
+        const path = `/v1/artifacts/${digest}`
+        await send('node', { method: 'PUT', path, headers, body: bytes.subarray(from, to) })
+        from = to
+      }
+      expect(await store.reader.inspection(digest)).toEqual({ kind: 'tensors', bytes: 72, headerBytes: 64, tensors })
+    }
   })
 
   it('is refused when its bytes have another digest, and recorded', async () => {
@@ -239,7 +272,7 @@ describe('upload', () => {
 
   it('checks bytes that were all here when the process ended', async () => {
     await announce()
-    await blobs.append(DIGEST, 0, BYTES.length, BYTES)
+    await keepUnchecked(directory, DIGEST, BYTES)
     expect(await announce()).toMatchObject({ kind: 'complete', offset: BYTES.length })
   })
 
@@ -282,7 +315,6 @@ describe('upload', () => {
     ['bytes 0-9/5', undefined],
     ['bytes 9-0/700001', undefined],
     ['bytes 0-5/700001', 1000],
-    ['bytes 0-999/700002', 1000],
     ['bytes 0-99999999999999999/700001', undefined],
     ['bytes */700001', undefined],
     ['bytes -5-9/700001', undefined],
@@ -292,6 +324,17 @@ describe('upload', () => {
     const headers = { 'Content-Range': range, ...(length && { 'Content-Length': length }) }
     const sent = { method: 'PUT', headers, body: BYTES.subarray(0, length ?? 10) }
     expect(await send('node', sent)).toMatchObject({ status: 400, code: 'INVALID_ARGUMENT' })
+    expect(await blobs.partial(DIGEST)).toBe(0)
+  })
+
+  it.each([
+    ['less than was announced', -1, 400, 'INVALID_ARGUMENT'],
+    ['more than was announced', 1, 413, 'TOO_LARGE'],
+  ])('refuses, before a byte is taken, %s', async (_, more, status, code) => {
+    await announce()
+    const headers = { 'Content-Range': `bytes 0-999/${BYTES.length + more}`, 'Content-Length': 1000 }
+    const sent = { method: 'PUT', headers, body: BYTES.subarray(0, 1000) }
+    expect(await send('node', sent)).toMatchObject({ status, code })
     expect(await blobs.partial(DIGEST)).toBe(0)
   })
 
@@ -313,7 +356,7 @@ describe('announcement', () => {
   })
 
   it('refuses what is too large, another size, and a full disk', async () => {
-    await expect(announce(NODE, DIGEST, 1_000_001)).rejects.toMatchObject({ code: 'RESOURCE_EXHAUSTED' })
+    await expect(announce(NODE, DIGEST, 4_000_001)).rejects.toMatchObject({ code: 'TOO_LARGE' })
     await announce()
     await expect(announce(NODE, DIGEST, 5)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
     free = BYTES.length + 999

@@ -1,5 +1,5 @@
+import { open } from 'node:fs/promises'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { pipeline } from 'node:stream/promises'
 import { type Digest, hexOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import type { BlobStore } from '../store/blob-store.ts'
@@ -11,8 +11,11 @@ import { chooseRange, type Span } from './range.ts'
 
 export type DownloadContext = {
   readonly store: { readonly reader: Pick<Reader, 'isReleased' | 'isCandidate' | 'payloadOwners'> }
-  readonly blobs: Pick<BlobStore, 'stat' | 'open'>
+  readonly blobs: Pick<BlobStore, 'stat' | 'localPath'>
 }
+
+/** Read and sent at once. */
+const BLOCK_BYTES = 512 * 1024
 
 /**
  * Sends an artifact, or the range of it that was asked for, to whom it is visible; others do not learn that it exists.
@@ -49,9 +52,45 @@ export async function sendArtifact(
   await sendBytes(ctx, digest, span, response)
 }
 
-/** Reads only as fast as the receiver takes it, and stops when it goes away. */
+/**
+ * Reads only as fast as the receiver takes it, and stops when it goes away. Two blocks take turns: while one is sent the
+ * next is read, and none is left to the garbage collector.
+ */
 async function sendBytes(ctx: DownloadContext, digest: Digest, span: Span, response: ServerResponse): Promise<void> {
-  await pipeline(await ctx.blobs.open(digest, span), response)
+  const file = await open(await ctx.blobs.localPath(digest))
+  try {
+    const size = Math.min(BLOCK_BYTES, span.end - span.start + 1)
+    let [filling, sending] = [Buffer.allocUnsafeSlow(size), Buffer.allocUnsafeSlow(size)]
+    let sent = Promise.resolve()
+    for (let at = span.start; at <= span.end; ) {
+      const { bytesRead } = await file.read(filling, 0, Math.min(size, span.end + 1 - at), at)
+      if (bytesRead === 0) throw new TapestryError('INTERNAL', `${digest} has become shorter`)
+      at += bytesRead
+      await sent
+      sent = write(response, filling.subarray(0, bytesRead))
+      // Whoever comes next hears of a failure.
+      sent.catch(() => undefined)
+      ;[filling, sending] = [sending, filling]
+    }
+    await sent
+    response.end()
+  } finally {
+    await file.close()
+  }
+}
+
+/** Resolves when the connection has taken the bytes, which may then be used again; rejects when it is gone. */
+function write(response: ServerResponse, bytes: Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const gone = () => reject(new TapestryError('UNAVAILABLE', 'the receiver went away'))
+    if (response.destroyed) return gone()
+    response.once('close', gone)
+    response.write(bytes, (error) => {
+      response.off('close', gone)
+      if (error) reject(error)
+      else resolve()
+    })
+  })
 }
 
 function headersOf(digest: Digest, released: boolean) {

@@ -3,7 +3,6 @@ import type { Digest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import type { NodeId } from '../core/ids.ts'
 import { appendUpload, ensureAnnounced, type UploadContext, type UploadState } from '../store/uploads.ts'
-import { inBlocks } from './body.ts'
 import { problemOfRejection, sendProblem } from './problem.ts'
 import { partOf } from './range.ts'
 
@@ -30,7 +29,7 @@ export async function receiveArtifact(
   // Nothing was taken yet: who asks first sends nothing for an artifact that is here, or not wanted.
   if (!whole && request.headers.expect?.toLowerCase() === '100-continue') response.writeContinue()
   // A refusal is still to be sent when the rest of the body is not wanted: the request must outlive its reading.
-  const body = inBlocks(request.iterator({ destroyOnReturn: false }))
+  const body = request.iterator({ destroyOnReturn: false })
   const state = await appendUpload(ctx, node, digest, part.start, body)
   sendState(response, state)
 }

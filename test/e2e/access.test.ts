@@ -53,6 +53,7 @@ const EXPECTED: Readonly<Record<string, Doors>> = {
   '/tapestry.v1.EnrollmentService/Enroll': ANYONE,
   '/tapestry.v1.EnrollmentService/GetFederation': ANYONE,
   '/tapestry.v1.EnrollmentService/RenewCertificate': NODE,
+  '/tapestry.v1.ModelService/GetAttestation': ANYONE,
   '/tapestry.v1.ModelService/GetCheckpoint': ANYONE,
   '/tapestry.v1.ModelService/GetPlan': ANYONE,
   '/tapestry.v1.ModelService/ListChannels': ANYONE,

@@ -1,7 +1,7 @@
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { MICRO_SPEC } from '../network.ts'
@@ -179,7 +179,10 @@ describe('from nothing to a released model', () => {
     const models = await answer(listed, ['models', 'ls', ...stranger()])
     expect(models.map(({ version }) => version)).toEqual([2, 1, 0])
     expect(models[0]?.channels).toEqual(['global'])
-    const shown = z.looseObject({ digest: z.string(), manifest: z.looseObject({ version: z.number() }) })
+    const shown = z.looseObject({
+      manifest: z.looseObject({ version: z.number() }),
+      attestations: z.array(z.strictObject({ path: z.string(), size: z.number(), digest: z.string() })).length(4),
+    })
     expect((await answer(shown, ['models', 'show', 'first@1', ...stranger()])).manifest.version).toBe(1)
     expect((await answer(shown, ['models', 'show', ...stranger()])).manifest.version).toBe(2)
   })
@@ -189,7 +192,7 @@ describe('from nothing to a released model', () => {
     const pull = ['pull', 'global', ...stranger(), '--output', at('model')]
     expect(await tapestryJson(pulled, pull, { home })).toMatchObject({ version: 2, downloaded: true })
     expect(await answer(pulled, pull)).toMatchObject({ downloaded: false })
-    const verified = z.looseObject({ verified: z.literal(true), digest: z.string() })
+    const verified = z.looseObject({ verified: z.literal(true), attestations: z.array(z.string()).length(4) })
     await answer(verified, ['verify', at('model'), '--trust', federation])
     await cp(at('coordinator', 'keys', 'release.pub'), at('release.pub'))
     await answer(verified, ['verify', at('model'), '--key', at('release.pub')])
@@ -214,9 +217,11 @@ describe('a checkpoint that was tampered with', () => {
   }
 
   test('exits with 5 for one flipped byte in any file', async () => {
-    const files = (await readdir(at('model'), { recursive: true, withFileTypes: true })).filter((file) => file.isFile())
+    const entries = await readdir(at('model'), { recursive: true, withFileTypes: true })
+    const files = entries.filter((entry) => entry.isFile())
     expect(files.length).toBeGreaterThan(8)
-    for (const { name } of files) {
+    for (const { name: base, parentPath } of files) {
+      const name = relative(at('model'), join(parentPath, base))
       const outcome = await changed(async (copy) => {
         const bytes = await readFile(join(copy, name))
         const middle = bytes.length >> 1

@@ -29,6 +29,7 @@ export function homeEnvironment(home: string): NodeJS.ProcessEnv {
 export async function tapestry(
   args: readonly string[],
   options: { readonly home: string; readonly input?: string; readonly env?: NodeJS.ProcessEnv; readonly cwd?: string },
+  patienceMs = 2 * PATIENCE_MS,
 ): Promise<Finished> {
   const child = spawn(process.execPath, [BIN, ...args], {
     env: { ...homeEnvironment(options.home), ...options.env },
@@ -37,7 +38,7 @@ export async function tapestry(
   })
   child.stdin.on('error', () => undefined)
   child.stdin.end(options.input ?? '')
-  const hang = setTimeout(() => child.kill('SIGKILL'), 2 * PATIENCE_MS)
+  const hang = setTimeout(() => child.kill('SIGKILL'), patienceMs)
   child.once('exit', () => clearTimeout(hang))
   const [stdout, stderr, code] = await Promise.all([textOf(child.stdout), textOf(child.stderr), exitOf(child)])
   return { code, stdout, stderr }
@@ -66,12 +67,12 @@ export class Service {
   constructor(
     name: string,
     args: readonly string[],
-    options: { readonly home: string; readonly onLine?: (line: Line) => void },
+    options: { readonly home: string; readonly env?: NodeJS.ProcessEnv; readonly onLine?: (line: Line) => void },
   ) {
     this.name = name
     this.#onLine = options.onLine ?? (() => undefined)
     this.#child = spawn(process.execPath, [BIN, ...args, '--json'], {
-      env: homeEnvironment(options.home),
+      env: { ...homeEnvironment(options.home), ...options.env },
       cwd: options.home,
       stdio: ['ignore', 'pipe', 'pipe'],
     })

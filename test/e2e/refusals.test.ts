@@ -311,7 +311,7 @@ const UPLOADS: readonly Case[] = [
   })),
   {
     name: 'more than was announced, as a stream',
-    code: 'VERIFICATION_FAILED',
+    code: 'TOO_LARGE',
     counted: 'TOO_LARGE',
     act: async () => {
       const { digest, bytes } = fresh(5e-5)
@@ -328,7 +328,7 @@ const UPLOADS: readonly Case[] = [
   },
   {
     name: 'more than was announced, in one request',
-    code: 'INVALID_ARGUMENT',
+    code: 'TOO_LARGE',
     counted: 'TOO_LARGE',
     act: async () => {
       const { digest, bytes } = fresh(6e-5)
@@ -346,7 +346,7 @@ const UPLOADS: readonly Case[] = [
   },
   {
     name: 'more than the cap',
-    code: 'RESOURCE_EXHAUSTED',
+    code: 'TOO_LARGE',
     counted: 'TOO_LARGE',
     act: () => codeOf(hostile.announce(fresh(8e-5).digest, MOST_BYTES + 1)),
   },

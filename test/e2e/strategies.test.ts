@@ -11,6 +11,7 @@ import { parseManifest } from '../../src/model/manifest.ts'
 import { digestOfFile } from '../../src/participant/file-digest.ts'
 import { TestNetwork } from '../network.ts'
 import { documentBytes, payloadOf, safetensorsBytes, tensorsOf } from './payload.ts'
+import { tapestry as runProcess } from './processes.ts'
 import type { Place, TestNode } from './test-node.ts'
 
 /** Fits into the few minutes by which a test may move the clock. */
@@ -116,8 +117,56 @@ test('a replay finds a damaged blob, and another merge than the one that was rel
   damaged[damaged.length - 1]! ^= 1
   await writeFile(path, damaged)
   await expect(tapestry('replay', `${id}@2`, ...here())).rejects.toMatchObject({ code: 'VERIFICATION_FAILED' })
+  const replayed = await runProcess(['replay', `${id}@2`, ...here(), '--json'], { home: network.directory })
+  expect(replayed).toMatchObject({ code: 5, stdout: '' })
+  expect(JSON.parse(replayed.stderr)).toMatchObject({ error: { code: 'VERIFICATION_FAILED' } })
   await writeFile(path, bytes)
   await expect(tapestry('replay', `${id}@0`, ...here())).rejects.toMatchObject({ code: 'FAILED_PRECONDITION' })
+})
+
+describe('as processes', () => {
+  const run = (...words: string[]) => runProcess(words, { home: network.directory })
+
+  test.each([...FAMILIES, 'mean', 'fedprox:mu=0.01', 'easgd:alpha=0.1'])('run create --strategy %s', async (text) => {
+    const strategy = parseStrategyText(text)
+    const id = `process-${strategy.name}`
+    const created = await run('run', 'create', id, '--preset', 'tiny', '--strategy', text, ...here(), '--json')
+    expect(created, created.stderr).toMatchObject({ code: 0 })
+    expect(JSON.parse(created.stdout)).toMatchObject({ run: id })
+    expect((await network.store.reader.run(ensureRunId(id)))?.policy.strategy).toEqual(strategy)
+  })
+
+  test.each([
+    'krum:byzantine=1 --quorum 4',
+    'trimmed-mean:trim=3 --quorum 6',
+    'krum:byzantine=1 --target 4',
+    'easgd:alpha=0.5 --target 3',
+    'krum',
+    'fedprox:mu=0',
+    'average',
+  ])('run create refuses --strategy %s', async (words) => {
+    const created = await run(
+      'run',
+      'create',
+      'never',
+      '--preset',
+      'tiny',
+      '--strategy',
+      ...words.split(' '),
+      ...here(),
+    )
+    expect(created).toMatchObject({ code: 2, stdout: '' })
+  })
+
+  test('round inspect shows weights, factors and the map of cosines, without colour', async () => {
+    const { code, stdout } = await run('round', 'inspect', 'krum-micro/1', ...here())
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/WEIGHT +FACTOR/)
+    expect(stdout).toMatch(/20\.0% +1\.0000/)
+    expect(stdout).toMatch(/cosines between contributions.*░ 0\.25/)
+    expect(stdout).toMatch(/^ {3}1 █ {2}1\.00 /m)
+    expect(stdout).not.toContain('\u001b')
+  })
 })
 
 test('too few contributions for the strategy are not merged, and the round says why', async () => {

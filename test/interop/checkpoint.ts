@@ -12,6 +12,7 @@ import { type Manifest, manifestBytes } from '../../src/model/manifest.ts'
 import { type TensorData, writeSafetensors } from '../../src/model/safetensors.ts'
 import { writeCheckpointSidecars } from '../../src/model/sidecars.ts'
 import { tokenizerFiles, VOCABULARY_SIZE } from '../../src/model/tokenizer.ts'
+import { type TrainingFacts, trainingContent } from '../../src/model/training-content.ts'
 import type { TestFederation } from './federation.ts'
 
 export const ARCHITECTURE: LlamaArchitecture = {
@@ -61,6 +62,26 @@ export function sampleManifest(federation: TestFederation): Omit<Manifest, 'file
   }
 }
 
+/** What trained the sample manifest's checkpoint: two members, one of them with a community and a declared dataset. */
+export function sampleTraining({ federation, run, version, base }: Omit<Manifest, 'files'>): TrainingFacts {
+  const [a, b] = [ensureMemberId('member-aa'), ensureMemberId('member-bb')]
+  return {
+    federation,
+    provider: 'Test federation',
+    run,
+    version,
+    base,
+    shares: [
+      { member: a, language: 'quz', community: 'runasimi', tokens: 20, documents: 2 },
+      { member: a, language: 'sw', community: '', tokens: 1000, documents: 10 },
+      { member: b, language: 'sw', community: '', tokens: 500, documents: 5 },
+    ],
+    datasets: [
+      { member: a, title: 'Village library', steward: 'Council', licence: 'CC-BY-4.0', source: 'publicDatasets' },
+    ],
+  }
+}
+
 /** Writes a whole signed checkpoint with the given weights into `directory`, as a download leaves it. */
 export async function writeCheckpoint(
   directory: string,
@@ -73,7 +94,8 @@ export async function writeCheckpoint(
   await writeSafetensors(join(directory, 'model.safetensors'), weights, { format: 'pt' })
   await writeFile(join(directory, 'config.json'), llamaConfigJson(architecture, { dtype: 'float32' }))
   for (const { path, bytes } of tokenizerFiles()) await writeFile(join(directory, path), bytes)
-  const card = modelCard(source, { name: 'Demo', license: 'Apache-2.0', architecture })
+  const training = trainingContent(sampleTraining(source))
+  const card = modelCard(source, { name: 'Demo', license: 'Apache-2.0', architecture, training })
   await writeFile(join(directory, 'README.md'), card)
   const manifest: Manifest = { ...source, files: await listFiles(directory) }
   const bytes = manifestBytes(manifest)

@@ -6,6 +6,7 @@ import type { LlamaArchitecture } from '../../src/model/llama-config.ts'
 import { encodeText } from '../../src/model/tokenizer.ts'
 import { verifyCheckpoint } from '../../src/model/verify.ts'
 import { PRESETS } from '../../src/plan/presets.ts'
+import { attest } from './attested.ts'
 import { ARCHITECTURE, randomLlama, writeCheckpoint } from './checkpoint.ts'
 import { engineLoss } from './engine-loss.ts'
 import { makeFederation } from './federation.ts'
@@ -28,6 +29,7 @@ describe.skipIf(missingReference !== undefined)(suite, () => {
     const directory = join(root, name)
     const federation = await makeFederation()
     await writeCheckpoint(directory, federation, randomLlama(architecture, 7), architecture)
+    await attest(directory, federation)
     await verifyCheckpoint(directory, { federation: federation.record.id })
     const report = await transformersLoss(directory, text)
     expect(report).toMatchObject({

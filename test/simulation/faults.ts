@@ -43,6 +43,8 @@ function blobsFor(activity: Activity, blobs: BlobStore, weather: Weather): BlobS
   }
   const methods: Partial<BlobStore> = {
     put: (source: ByteSource) => writing('before put', () => blobs.put(source)),
+    adopt: (path: string) => writing('before adopt', () => blobs.adopt(path)),
+    append: (...what) => writing('before append', () => blobs.append(...what)),
     complete: (digest, size) => writing('before complete', () => blobs.complete(digest, size)),
     discard: (digest) => writing('before discard', () => blobs.discard(digest)),
   }

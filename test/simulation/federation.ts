@@ -133,7 +133,9 @@ export class SimulatedFederation {
   /** A worker takes jobs until there are none. */
   work(): void {
     const options = { concurrency: 1, signal: never, leaseMs: LEASE_MS, retryMs: 0 }
-    this.#begin('worker', (context) => workUntilIdle(context, this.#coordinator.signer, options))
+    this.#begin('worker', async (context) => {
+      await workUntilIdle(context, this.#coordinator.signer, options)
+    })
   }
 
   /** A sweep; nobody is woken, so that no job depends on a wake. */

@@ -3,6 +3,7 @@ import type { Digest } from '../../src/core/digest.ts'
 import { WEIGHTS_FILE } from '../../src/store/publish.ts'
 import type { CheckpointRow, ContributionRow, RoundRow } from '../../src/store/records.ts'
 import type { SimulatedFederation } from './federation.ts'
+import { ledgerViolations } from './ledger.ts'
 import { valuesOf } from './one-hot.ts'
 
 /** Everything that does not hold of a federation whose run has ended, in sentences. */
@@ -11,6 +12,7 @@ export async function violations(federation: SimulatedFederation): Promise<strin
   const rounds = await context.store.reader.rounds({ run: run.id, limit: 1000 })
   const found = [...federation.surprises, ...federation.nodes.flatMap(({ surprises }) => surprises)]
   for (const round of rounds) found.push(...(await ofRound(federation, round)))
+  found.push(...(await ledgerViolations(context, rounds)))
   return [...found, ...(await ofRun(federation, rounds)), ...(await ofJobs(federation))]
 }
 

@@ -21,6 +21,7 @@ import { testNode } from '../rounds.ts'
 import type { Activity } from './activity.ts'
 import type { Dice } from './dice.ts'
 import { arriving } from './faults.ts'
+import { publicLog } from './ledger.ts'
 import { oneHot } from './one-hot.ts'
 
 /** What a node keeps on its disk about one round. */
@@ -135,7 +136,7 @@ export class SimulatedNode {
           manifest,
           signature: this.#sign(DOMAINS.contribution, manifest),
         })
-        const answer = await submitContribution(context, request, this.#principal())
+        const answer = await submitContribution(context, publicLog(context), request, this.#principal())
         const reason = 'rejection' in answer ? answer.rejection?.reason : undefined
         return () => this.#answered(work, base, federation, reason)
       },

@@ -76,7 +76,7 @@ describe('Dockerfile', () => {
   test('runs as an ordinary user, by the entry point that the package declares', () => {
     const lines = read('Dockerfile').split('\n')
     const bin = z.object({ bin: z.object({ tapestry: z.string() }) }).parse(JSON.parse(read('package.json'))).bin
-    expect(lines).toContain(`ENTRYPOINT ["node", "${bin.tapestry}"]`)
+    expect(lines).toContain(`ENTRYPOINT ["./${bin.tapestry}"]`)
     expect(lines.findLastIndex((line) => line.startsWith('USER '))).toBeGreaterThan(
       lines.findLastIndex((line) => line.startsWith('FROM ')),
     )

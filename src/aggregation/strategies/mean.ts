@@ -49,3 +49,13 @@ function clip(delta: Float32Array, limit: number): Float32Array {
   const norm = normOf(delta)
   return norm <= limit ? delta : delta.map((value) => value * (limit / norm))
 }
+
+/**
+ * What the center of elastic averaging moves by: beta = n alpha of its distance to the mean. Zhang, Choromanska and
+ * LeCun 2015 (arXiv:1412.6651), equation 6.
+ * @param alpha above 0, to 1 / n
+ */
+export function elasticMean(alpha: number): Combine {
+  ensureWithin('alpha', alpha, Number.MIN_VALUE, 1)
+  return (contributions) => weightedMean(contributions).map((value) => contributions.length * alpha * value)
+}

@@ -13,7 +13,7 @@ export function ties(density: number, strength: number): Combine {
   return (contributions) => {
     const length = ensureContributions(contributions)
     const kept = contributions.map(({ delta, weight }) => ({ delta: largest(delta, density), weight }))
-    return Float32Array.from({ length }, (_, j) => strength * disjointMean(kept, j))
+    return disjointMean(kept, length, strength)
   }
 }
 
@@ -29,16 +29,29 @@ function largest(delta: Float32Array, density: number): Float32Array {
   })
 }
 
-function disjointMean(contributions: readonly Contribution[], j: number): number {
-  const sign = Math.sign(contributions.reduce((sum, { delta, weight }) => sum + weight * delta[j]!, 0))
-  let sum = 0
-  let total = 0
-  for (const { delta, weight } of contributions) {
-    if (sign === 0 || Math.sign(delta[j]!) !== sign) continue
-    sum += weight * delta[j]!
-    total += weight
+/**
+ * Elects the sign of each element by the weighted sum, and averages those that agree with it, times `strength`: the
+ * second and third step of TIES. Where the sum is 0 nothing is elected.
+ */
+export function disjointMean(kept: readonly Contribution[], length: number, strength: number): Float32Array {
+  const merged = new Float32Array(length)
+  const votes = new Float64Array(length)
+  const totals = new Float64Array(length)
+  const sums = new Float64Array(length)
+  for (const { delta, weight } of kept) {
+    for (let j = 0; j < length; j += 1) votes[j]! += weight * delta[j]!
   }
-  return total === 0 ? 0 : sum / total
+  for (const { delta, weight } of kept) {
+    for (let j = 0; j < length; j += 1) {
+      // Not by their product, which may underflow.
+      const agrees = votes[j]! > 0 ? delta[j]! > 0 : votes[j]! < 0 && delta[j]! < 0
+      if (!agrees) continue
+      sums[j]! += weight * delta[j]!
+      totals[j]! += weight
+    }
+  }
+  for (let j = 0; j < length; j += 1) merged[j] = totals[j] === 0 ? 0 : strength * (sums[j]! / totals[j]!)
+  return merged
 }
 
 /**
@@ -53,11 +66,28 @@ export function dare(rate: number, seed: number): Combine {
   ensureWithin('seed', seed, 0, 0xffffffff)
   return (contributions) => {
     ensureContributions(contributions)
-    const dropped = contributions.map(({ delta, weight }, i) => {
-      const key = mix(mix(seed) ^ i)
-      return { delta: delta.map((value, j) => (mix(key ^ mix(j)) / 2 ** 32 < rate ? 0 : value / (1 - rate))), weight }
+    const dropped = contributions.map(({ delta, weight }, place) => {
+      const kept = delta.slice()
+      dropElements(kept, 0, { rate, seed, place })
+      return { delta: kept, weight }
     })
     return weightedMean(dropped)
+  }
+}
+
+/** What decides which elements of a delta are dropped. */
+export type Drop = { readonly rate: number; readonly seed: number; readonly place: number }
+
+/**
+ * Drops elements of a stretch of a delta, in place, and rescales the others: the first two steps of DARE.
+ * @param first number of the stretch's first element in the delta
+ */
+export function dropElements(stretch: Float32Array, first: number, { rate, seed, place }: Drop): void {
+  const key = mix(mix(seed) ^ place)
+  for (let i = 0; i < stretch.length; i += 1) {
+    const high = Math.floor((first + i) / 2 ** 32)
+    const own = high === 0 ? key : mix(key ^ mix(high))
+    stretch[i] = mix(own ^ mix((first + i) >>> 0)) / 2 ** 32 < rate ? 0 : stretch[i]! / (1 - rate)
   }
 }
 
@@ -81,17 +111,15 @@ export const slerp: Combine = (contributions) => {
   const length = ensureContributions(contributions)
   const [a, b, ...more] = contributions
   if (a === undefined || b === undefined || more.length > 0) throw invalid('an arc is between exactly two deltas')
-  const t = b.weight / (a.weight + b.weight)
-  const angle = angleOf(a.delta, b.delta)
-  const flat = angle < FLAT || angle > Math.PI - FLAT
-  const from = flat ? 1 - t : Math.sin((1 - t) * angle) / Math.sin(angle)
-  const to = flat ? t : Math.sin(t * angle) / Math.sin(angle)
+  const dot = a.delta.reduce((sum, value, j) => sum + value * b.delta[j]!, 0)
+  const [from, to] = arcWeights(normOf(a.delta), normOf(b.delta), dot, b.weight / (a.weight + b.weight))
   return Float32Array.from({ length }, (_, j) => from * a.delta[j]! + to * b.delta[j]!)
 }
 
-function angleOf(a: Float32Array, b: Float32Array): number {
-  const scale = normOf(a) * normOf(b)
-  if (scale === 0) return 0
-  const dot = a.reduce((sum, value, j) => sum + value * b[j]!, 0)
-  return Math.acos(Math.max(-1, Math.min(1, dot / scale)))
+/** What SLERP multiplies two vectors by, from their norms and their dot product. */
+export function arcWeights(normA: number, normB: number, dot: number, t: number): [number, number] {
+  const scale = normA * normB
+  const angle = scale === 0 ? 0 : Math.acos(Math.max(-1, Math.min(1, dot / scale)))
+  if (angle < FLAT || angle > Math.PI - FLAT) return [1 - t, t]
+  return [Math.sin((1 - t) * angle) / Math.sin(angle), Math.sin(t * angle) / Math.sin(angle)]
 }

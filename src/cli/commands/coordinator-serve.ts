@@ -15,7 +15,7 @@ export const coordinatorServe = defineCommand({
     flag('--port <port>', 'port for gRPC and HTTPS, 0 for a free one (7400)'),
     flag('--public-address <host:port>', 'what invitations carry and nodes connect to'),
     flag('--hostname <name...>', 'further names and addresses for the server certificate'),
-    flag('--workers <n>', 'worker processes to start, 0 when they run elsewhere (1)'),
+    flag('--workers <n>', 'most worker processes to start when there is work, 0 when they run elsewhere (1)'),
     flag('--evaluation-data <directory>', 'folder of <BCP-47>.txt public evaluation sets'),
     flag('--max-artifact-bytes <n>', 'largest single upload'),
     flag('--reflection', 'serve gRPC reflection'),

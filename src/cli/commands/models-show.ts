@@ -1,7 +1,9 @@
 import { z } from 'zod'
 import { codecText, F32 } from '../../core/codec.ts'
+import { digestOf } from '../../core/digest.ts'
 import { strategyText } from '../../core/strategy.ts'
-import type { Manifest } from '../../model/manifest.ts'
+import type { Manifest, ReleasedFile } from '../../model/manifest.ts'
+import { fetchAttestations } from '../../participant/attestations.ts'
 import { openPublicClient } from '../../participant/public-client.ts'
 import { fetchRelease } from '../../participant/release.ts'
 import { defineCommand } from '../command.ts'
@@ -18,8 +20,12 @@ export const modelsShow = defineCommand({
   async run({ from, ref, ...trust }, { env }) {
     const client = await openPublicClient(from, strangerTrust(trust, env))
     try {
-      const { digest, manifest } = await fetchRelease(client, ref, client.federation.record)
-      return { json: { digest, manifest: { ...manifest } }, text: manifestText(digest, manifest) }
+      const release = await fetchRelease(client, ref, client.federation.record)
+      const { digest, manifest } = release
+      const files = await fetchAttestations(client, release, client.federation.record)
+      const attestations = files.map(({ path, bytes }) => ({ path, size: bytes.length, digest: digestOf(bytes) }))
+      const text = [manifestText(digest, manifest), attestationsTable(attestations)].filter((part) => part !== '')
+      return { json: { digest, manifest: { ...manifest }, attestations }, text: text.join('\n\n') }
     } finally {
       client.close()
     }
@@ -78,6 +84,15 @@ function contributionsTable({ contributions }: Manifest): string {
 }
 
 function filesTable({ files }: Manifest): string {
+  return fileRows('FILE', files)
+}
+
+/** They are proven before they are shown. */
+function attestationsTable(attestations: readonly ReleasedFile[]): string {
+  return attestations.length === 0 ? '' : fileRows('ATTESTATION', attestations)
+}
+
+function fileRows(title: string, files: readonly ReleasedFile[]): string {
   const rows = files.map(({ path, size, digest }) => [printable(path), formatBytes(size), digest])
-  return table([{ title: 'FILE' }, { title: 'SIZE', align: 'right' }, { title: 'DIGEST' }], rows)
+  return table([{ title }, { title: 'SIZE', align: 'right' }, { title: 'DIGEST' }], rows)
 }

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { LogMemory } from '../../participant/log-memory.ts'
 import { openNodeDirectory } from '../../participant/node-directory.ts'
 import { parseTlsPem, validityOf } from '../../participant/tls-credential.ts'
 import { defineCommand, setting } from '../command.ts'
@@ -17,6 +18,7 @@ export const nodeStatus = defineCommand({
     const credential = await directory.readKey('tls.pem')
     const until = credential === undefined ? null : validityOf(parseTlsPem(credential).certificate).to
     const certificate = until === null ? null : { untilMs: until, valid: until > clock.now() }
+    const log = await new LogMemory(directory).read()
     const rows = [
       ['name', name],
       ['directory', root],
@@ -28,13 +30,21 @@ export const nodeStatus = defineCommand({
         'certificate',
         certificate === null ? '-' : `${certificate.valid ? 'until' : 'ended'} ${formatTime(certificate.untilMs)}`,
       ],
+      ['log', log === undefined ? '-' : `${log.size} entries when last seen`],
       ...sources.map(({ language, community, path }) => [
         'text',
         `${language}${community && ` (${community})`}: ${path}`,
       ]),
     ]
     return {
-      json: { name, directory: root, membership: membership ?? null, certificate, sources },
+      json: {
+        name,
+        directory: root,
+        membership: membership ?? null,
+        certificate,
+        log: log === undefined ? null : { size: log.size },
+        sources,
+      },
       text: table([{ title: '' }, { title: '' }], rows).trimStart(),
     }
   },

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { pullCheckpoint } from '../../participant/pull.ts'
 import { byteProgress } from '../byte-progress.ts'
 import { defineCommand, setting } from '../command.ts'
+import { pullDirectory } from '../pull-directory.ts'
 import { formatBytes } from '../terminal.ts'
 import { STRANGER_INPUT, STRANGER_OPTIONS, strangerTrust } from '../trust-input.ts'
 
@@ -14,7 +15,7 @@ export const pull = defineCommand({
   input: z.object({ ...STRANGER_INPUT, ref: z.string().default('global'), output: z.string().optional() }),
   notes: 'Interrupted, it goes on where it was. No certificate is needed.',
   async run({ ref, from, output: directory, ...trust }, { env, output, clock }) {
-    const target = resolve(directory ?? ref.replace(/[^\w.@-]+/g, '-'))
+    const target = directory === undefined ? pullDirectory(ref) : resolve(directory)
     const progress = byteProgress(output, 'pulling', () => clock.now())
     const pulled = await pullCheckpoint({
       address: from,
@@ -23,7 +24,7 @@ export const pull = defineCommand({
       trust: strangerTrust(trust, env),
       onProgress: progress.report,
     }).finally(progress.close)
-    const { manifest, digest, federation, downloaded, firstContact } = pulled
+    const { manifest, digest, federation, attestations, downloaded, firstContact } = pulled
     if (firstContact)
       output.note(`first contact: ${from} is federation ${federation.id}; compare it with what its operator tells you`)
     const bytes = manifest.files.reduce((sum, { size }) => sum + size, 0)
@@ -40,6 +41,7 @@ export const pull = defineCommand({
         bytes,
         downloaded,
         verified: true,
+        attestations,
       },
       text: [
         `${run}@${version}, ${formatBytes(bytes)}, ${downloaded ? 'verified' : 'was there already, and is sound'}`,

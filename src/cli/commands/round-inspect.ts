@@ -2,7 +2,8 @@ import { z } from 'zod'
 import { RoundService } from '../../gen/proto/tapestry/v1/round_pb.ts'
 import { choiceWord } from '../choice-view.ts'
 import { defineCommand } from '../command.ts'
-import { diagnosticsTable, heatMap } from '../diagnostics-view.ts'
+import { diagnosticsTable } from '../diagnostics-view.ts'
+import { heatMap } from '../heat-map.ts'
 import { roundKey } from '../input.ts'
 import { OPERATOR_INPUT, OPERATOR_OPTIONS, withOperator } from '../operator-client.ts'
 import { codecText, contributionsTable, inspectionJson, languagesTable, roundsTable } from '../round-view.ts'
@@ -25,7 +26,7 @@ export const roundInspect = defineCommand({
       ...(round?.strategy ? [`strategy: ${choiceWord(round.strategy)}`] : []),
       ...(codec === undefined ? [] : [codec]),
       ...(round?.reason ? [`reason: ${printable(round.reason)}`] : []),
-      ...(contributions.length > 0 ? [contributionsTable(contributions)] : []),
+      ...(contributions.length > 0 ? [contributionsTable(contributions, diagnostics)] : []),
       ...(diagnostics ? [diagnosticsTable(diagnostics, names)] : []),
       ...(map ? [map] : []),
       ...(languages.length > 0 ? [languagesTable(languages)] : []),

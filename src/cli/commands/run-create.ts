@@ -12,6 +12,9 @@ import { shortDigest } from '../terminal.ts'
 /** What the wire can carry; the coordinator checks the policy itself. */
 const count = wholeNumber(1, 0xffffffff)
 
+/** The initial weights are drawn, written and hashed before the answer: some 10 s for a gigabyte. */
+const CREATE_MS = 3_600_000
+
 export const runCreate = defineCommand({
   path: 'run create',
   summary: 'create a training programme and its first checkpoint',
@@ -62,7 +65,7 @@ export const runCreate = defineCommand({
     const plan = await planSpecBytes(input)
     const request = { run: input.id, plan, policy: policyOf(input), channel: input.channel ?? '' }
     const { planDigest, baseDigest } = await withOperator(input, env, (client) =>
-      client.call(OperatorService.method.createRun, request),
+      client.call(OperatorService.method.createRun, request, { deadlineMs: CREATE_MS }),
     )
     return {
       json: { run: input.id, planDigest, baseDigest },

@@ -19,7 +19,8 @@ export const worker = defineCommand({
   }),
   notes: 'Environment: DATABASE_URL, REDIS_URL and TAPESTRY_LOG_LEVEL, as for the coordinator.',
   async run({ dir, check, logLevel }, { env, clock, output, stopSignal }) {
-    const stopping = [aborted(stopSignal()), ...(env['TAPESTRY_PARENT_PIPE'] === '1' ? [closed(process.stdin)] : [])]
+    const parent = env['TAPESTRY_PARENT_PIPE'] === '1' ? process.stdin : undefined
+    const stopping = [aborted(stopSignal()), ...(parent ? [closed(parent)] : [])]
     const log = createLog({ flag: logLevel, env, quiet: output.quiet, stderr: output.stderr })
     const root = dir ?? defaultCoordinatorDirectory(env)
     // Loaded here because most commands end sooner than a database client loads.
@@ -29,7 +30,7 @@ export const worker = defineCommand({
       await checkWorker(options)
       return { json: { status: 'ready' }, text: 'ready' }
     }
-    const running = await startWorkerProcess(options)
+    const running = await startWorkerProcess(options, parent)
     await Promise.race([...stopping, running.stopped])
     await running.stop()
     return undefined

@@ -5,6 +5,7 @@ import { basename } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { TapestryError } from '../../core/error.ts'
+import { LEAN_ENVIRONMENT, LEAN_FLAGS } from '../lean-process.ts'
 import { readProcesses, treeOf } from './process-table.ts'
 
 /** This very program. */
@@ -50,10 +51,10 @@ export class Child {
     this.log = log
     const sink = createWriteStream(log, { flags: 'a' })
     sink.on('error', () => undefined)
-    this.#process = spawn(process.execPath, [BIN, ...args], {
+    this.#process = spawn(process.execPath, [...LEAN_FLAGS, BIN, ...args], {
       stdio: ['pipe', 'pipe', 'pipe', 'ipc'],
       detached: true,
-      env: { ...env },
+      env: { ...LEAN_ENVIRONMENT, ...env },
     })
     this.exited = this.#end(sink)
     this.#process.stdin?.on('error', () => undefined)

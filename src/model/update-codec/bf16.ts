@@ -4,7 +4,7 @@ const MOST = 0x7f7f
 /**
  * Rounds to bfloat16, the upper half of an f32: to nearest, ties to even (IEEE 754-2019, section
  * 4.3.1); Kalamkar et al. 2019 (arXiv:1905.12322) train in it. For normal values the error is at most
- * 2^-9 of the value. A finite value stays finite: those beyond the largest bfloat16 become it.
+ * 2^-8 of the value. A finite value stays finite: those beyond the largest bfloat16 become it.
  * @param values f32[n], finite @returns u16[n]
  */
 export function toBf16(values: Float32Array): Uint16Array {

@@ -1,11 +1,11 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { inspectDelta } from '../../../test/inspect-delta.ts'
 import { type Floats, generator, type Shapes, TensorFiles, tensors } from '../../../test/tensor-files.ts'
 import { parseCodecText } from '../../core/codec.ts'
 import { readSafetensors } from '../safetensors.ts'
 import { encodeTensor } from './encode-tensor.ts'
 import { encodeUpdate } from './encode-update.ts'
-import { inspectUpdate } from './inspect-update.ts'
 
 let files: TensorFiles
 beforeAll(async () => {
@@ -32,11 +32,11 @@ describe.each(['bf16', 'int8:block=64', 'topk:fraction=0.01'])('%s', (text) => {
     for (const { name, data } of model) {
       for (const value of encodeTensor(codec, name, data).decode()) sum += value * value
     }
-    const verdict = await inspectUpdate(out, model, codec, { maxNorm: 0 })
+    const verdict = await inspectDelta(out, model, { maxNorm: 0 }, codec)
     if (!verdict.ok) throw new Error(verdict.rejection.detail)
     expect(verdict.value.norm).toBeCloseTo(Math.sqrt(sum), 10)
     expect(verdict.value.bytes).toBe((await readFile(out)).byteLength)
-    expect((await inspectUpdate(out, model, codec, { maxNorm: 1e-9 })).ok).toBe(false)
+    expect((await inspectDelta(out, model, { maxNorm: 1e-9 }, codec)).ok).toBe(false)
   })
 
   it('sends everything in the end: what is sent and what is left add up to what was trained', async () => {

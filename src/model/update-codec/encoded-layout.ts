@@ -2,14 +2,14 @@ import { assertNever } from '../../core/assert.ts'
 import { type Codec, codecText } from '../../core/codec.ts'
 import { accept, reject, type Verdict } from '../../core/rejection.ts'
 import { quoted } from '../header-text.ts'
-import { inNameOrder, type SafetensorsHeader } from '../safetensors-header.ts'
+import { inNameOrder } from '../safetensors-header.ts'
 import { checkTensors } from '../schema.ts'
 import { type Dtype, elementCount, type TensorSpec } from '../tensor.ts'
 import { blockCount } from './int8.ts'
 import { keptCount } from './top-k.ts'
 
 /** Names the codec and its parameters in an encoded file's metadata. */
-const CODEC_KEY = 'codec'
+export const CODEC_KEY = 'codec'
 
 /** Prefixes of the tensors that an encoded tensor becomes. In order of name, what is needed to read comes first. */
 export const INDICES = 'indices.'
@@ -54,24 +54,23 @@ export function encodedMetadata(codec: Codec): Record<string, string> {
   return codec.name === 'f32' ? {} : { [CODEC_KEY]: codecText(codec) }
 }
 
+/** What is checked of a file: its tensors in file order, and the codec that its metadata names. */
+export type EncodedFile = { readonly tensors: ReadonlyMap<string, TensorSpec>; readonly codec: string | undefined }
+
 /**
- * Checks that a file is an update of this model in this codec, by its header alone.
+ * Checks that a file is an update of this model in this codec, by what its header says.
  * @returns rejection CODEC_MISMATCH, MISSING_TENSOR, EXTRA_TENSOR, DTYPE_MISMATCH, SHAPE_MISMATCH, or MALFORMED
  *   when an encoded file is not in order of name
  */
-export function checkEncodedHeader(
-  header: SafetensorsHeader,
-  codec: Codec,
-  model: readonly TensorSpec[],
-): Verdict<void> {
+export function checkEncoded(file: EncodedFile, codec: Codec, model: readonly TensorSpec[]): Verdict<void> {
   const wanted = codecText(codec)
-  const named = header.metadata.get(CODEC_KEY) ?? 'f32'
+  const named = file.codec ?? 'f32'
   if (named !== wanted) {
     return reject('CODEC_MISMATCH', `the update is encoded as ${quoted(named)}, the run takes ${wanted}`)
   }
-  const tensors = checkTensors(header, encodedSpecs(codec, model))
+  const tensors = checkTensors(file, encodedSpecs(codec, model))
   if (!tensors.ok || codec.name === 'f32') return tensors
-  const found = [...header.tensors.values()]
+  const found = [...file.tensors.values()]
   const ordered = inNameOrder(found).every(({ name }, index) => name === found[index]?.name)
   return ordered ? accept(undefined) : reject('MALFORMED', 'an encoded update keeps its tensors in order of name')
 }

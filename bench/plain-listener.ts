@@ -1,0 +1,31 @@
+// The coordinator's own way of taking an upload, on a plain socket: what a round costs without TLS, which the product
+// never does without. A process beside the coordinator, on its database and blobs. Started by round.ts over IPC.
+import { createServer } from 'node:http'
+import { pino } from 'pino'
+import { z } from 'zod'
+import { openCoordinator } from '../src/cli/coordinator-parts.ts'
+import { systemClock } from '../src/core/clock.ts'
+import { ensureDigest } from '../src/core/digest.ts'
+import { ensureNodeId } from '../src/core/ids.ts'
+import { receiveArtifact } from '../src/transfer/upload.ts'
+
+const { context } = await openCoordinator({
+  dir: process.argv[2] ?? '',
+  flags: {},
+  env: {},
+  clock: systemClock,
+  log: pino({ level: 'silent' }),
+})
+
+const server = createServer((request, response) => {
+  const [, node = '', digest = ''] = (request.url ?? '').split('/')
+  receiveArtifact(context, ensureNodeId(node), ensureDigest(digest), request, response).catch((error) => {
+    process.stderr.write(`${error}\n`)
+    process.exit(1)
+  })
+})
+server.listen(0, '127.0.0.1', () => {
+  const { port } = z.object({ port: z.number() }).parse(server.address())
+  process.send?.({ type: 'listening', port })
+})
+process.once('disconnect', () => process.exit(0))

@@ -1,0 +1,62 @@
+import { z } from 'zod'
+import { ensureDigest } from '../core/digest.ts'
+import { ensureMemberId } from '../core/ids.ts'
+import { branded } from '../model/parsing.ts'
+import type { TrainingShare } from '../model/training-content.ts'
+import { compareText, parseStored, toCount } from './column.ts'
+import type { Database } from './database.ts'
+import type { Reader, Tx } from './store.ts'
+
+const Shares = z.array(
+  z.object({
+    member: branded(ensureMemberId),
+    language: z.string(),
+    community: z.string(),
+    tokens: z.number(),
+    documents: z.number(),
+  }),
+)
+
+/** Documents about checkpoints, and what they are filled from: questions. */
+export function attestationReads(database: Database): Pick<Reader, 'attestations' | 'attestation' | 'trainingShares'> {
+  return {
+    attestations: async (checkpoint) => {
+      const where = { checkpointDigest: checkpoint }
+      const rows = await database.attestation.findMany({ where, select: { path: true, digest: true, size: true } })
+      const files = rows.map(({ path, digest, size }) => ({ path, digest: ensureDigest(digest), size: Number(size) }))
+      return files.sort((a, b) => compareText(a.path, b.path))
+    },
+    attestation: async (checkpoint, path) => {
+      const where = { checkpointDigest_path: { checkpointDigest: checkpoint, path } }
+      return (await database.attestation.findUnique({ where, select: { content: true } }))?.content
+    },
+    // Along the parents, not the run: a run that goes back to an older checkpoint leaves rounds behind.
+    trainingShares: async (key, base) => {
+      const found: unknown = await database.$queryRaw`
+        WITH RECURSIVE lineage AS (
+          SELECT ${key.run}::text AS run_id, ${key.number}::int AS round, ${base}::text AS parent
+          UNION ALL
+          SELECT p.run_id, p.round, p.parent_digest FROM checkpoint p JOIN lineage l ON p.digest = l.parent
+        )
+        SELECT n.member_id AS member, t.language, t.community,
+          sum(t.tokens)::float8 AS tokens, sum(t.documents)::float8 AS documents
+        FROM lineage l
+        JOIN contribution c ON c.run_id = l.run_id AND c.round = l.round AND c.weight > 0
+        JOIN contribution_language t ON t.contribution_id = c.id
+        JOIN node n ON n.id = c.node_id
+        GROUP BY 1, 2, 3
+        ORDER BY n.member_id COLLATE "C", t.language COLLATE "C", t.community COLLATE "C"`
+      return parseStored(Shares, found, 'account of training data') satisfies TrainingShare[]
+    },
+  }
+}
+
+/** Documents about checkpoints: changes. */
+export function attestationWrites(database: Database): Pick<Tx, 'createAttestations'> {
+  return {
+    createAttestations: async (checkpoint, rows) => {
+      const data = rows.map((row) => ({ ...row, size: toCount(row.size), checkpointDigest: checkpoint }))
+      if (data.length > 0) await database.attestation.createMany({ data })
+    },
+  }
+}

@@ -1,0 +1,63 @@
+/** One block: large enough that handing it to a thread costs nothing beside what the thread does with it. */
+export const BLOCK_BYTES = 2 ** 20
+
+/** Memory that several threads see. */
+export type Block = Uint8Array<SharedArrayBuffer>
+
+/**
+ * A fixed number of blocks for all bytes on their way from sockets to threads: what a process buffers is bounded by
+ * them, however many senders there are. Blocks are made when they are first needed and forgotten when nobody holds one.
+ *
+ * A sender that has filled a part of a block and falls silent must not keep the block from others. So who takes a block
+ * says how to hand it in early, and is asked to when another one has to wait.
+ */
+export class BlockPool {
+  readonly #most: number
+  #made = 0
+  #free: Block[] = []
+  readonly #waiting: ((block: Block) => void)[] = []
+  readonly #handIn = new Set<() => void>()
+
+  /** @param most blocks in all. */
+  constructor(most: number) {
+    this.#most = most
+  }
+
+  /** True while somebody waits: blocks should then be handed in as they are. */
+  get isShort(): boolean {
+    return this.#waiting.length > 0
+  }
+
+  /** A block, in the order of asking. */
+  take(): Promise<Block> {
+    const free = this.#free.pop() ?? this.#make()
+    if (free !== undefined) return Promise.resolve(free)
+    const promise = new Promise<Block>((resolve) => this.#waiting.push(resolve))
+    for (const handIn of [...this.#handIn]) handIn()
+    return promise
+  }
+
+  give(block: Block): void {
+    const next = this.#waiting.shift()
+    if (next !== undefined) {
+      next(block)
+      return
+    }
+    this.#free.push(block)
+    if (this.#free.length < this.#made) return
+    this.#free = []
+    this.#made = 0
+  }
+
+  /** Registers what hands in a block that is filled in part. @returns what ends the registration. */
+  whenShort(handIn: () => void): () => void {
+    this.#handIn.add(handIn)
+    return () => this.#handIn.delete(handIn)
+  }
+
+  #make(): Block | undefined {
+    if (this.#made === this.#most) return undefined
+    this.#made += 1
+    return new Uint8Array(new SharedArrayBuffer(BLOCK_BYTES))
+  }
+}

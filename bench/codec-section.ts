@@ -11,8 +11,8 @@ export function codecSection(machine: string, figures: readonly CodecFigure[]): 
     machine,
     `The demonstration's federation, ${plain.nodes} nodes and ${plain.rounds} rounds from noise, once for each codec, on the same text and plan.
 Losses are those of the model that stands at the end, in nats per token on held-out text; lower is better. They do not depend on
-what else the machine did, but the nodes are new each time and with them the order of their batches: differences of tenths
-of a percent are noise. What top-k leaves out is sent in later rounds, so few rounds show it at its worst.\n`,
+what else the machine did, but the nodes are new each time and with them the order of their batches: small
+differences may be noise. What top-k leaves out is sent in later rounds, so few rounds show it at its worst.\n`,
     codecTable(plain, figures),
   ].join('\n')
 }

@@ -9,6 +9,7 @@ import { type RunningCoordinator, startCoordinator } from '../src/cli/start-coor
 import { type RunningWorker, startWorkerProcess } from '../src/cli/start-worker.ts'
 import { canonicalBytes } from '../src/core/canonical-json.ts'
 import type { Clock, Millis } from '../src/core/clock.ts'
+import { F32 } from '../src/core/codec.ts'
 import { DEFAULT_DEMANDS } from '../src/core/demands.ts'
 import { ensureRunId, type FederationId, type RoundKey, type RunId } from '../src/core/ids.ts'
 import { DEFAULT_INFLUENCE } from '../src/core/influence-choice.ts'
@@ -302,6 +303,7 @@ function usualPolicy(participants: number): RunPolicy {
     influence: DEFAULT_INFLUENCE,
     gate: SMALL_GATE,
     demands: DEFAULT_DEMANDS,
+    codec: F32,
   }
 }
 

@@ -7,6 +7,7 @@ import { pino } from 'pino'
 import { serverConfig } from '../src/config.ts'
 import type { Context, ReleaseSigner } from '../src/context.ts'
 import type { Clock } from '../src/core/clock.ts'
+import { F32 } from '../src/core/codec.ts'
 import { type Digest, digestOf } from '../src/core/digest.ts'
 import {
   ensureChannelName,
@@ -100,6 +101,7 @@ export const TEST_POLICY: RunPolicy = {
   influence: DEFAULT_INFLUENCE,
   gate: { evidence: 'paired', minTokens: 50 },
   demands: null,
+  codec: F32,
 }
 
 /** The n-th node's id. */

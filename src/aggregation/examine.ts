@@ -1,3 +1,4 @@
+import type { Codec } from '../core/codec.ts'
 import { compareDeltas, measureNorms, sampling } from './compare.ts'
 import { cosineMatrix } from './diagnostics.ts'
 import { openSources } from './merge-sources.ts'
@@ -16,11 +17,13 @@ export type Examination = { readonly norms: readonly number[]; readonly cosines:
 export async function examineDeltas(
   base: string,
   paths: readonly string[],
+  codec: Codec,
   signal: AbortSignal | undefined,
 ): Promise<Examination> {
   const { deltas, elements } = await openSources(
     base,
     paths.map((path) => ({ path })),
+    codec,
   )
   const norms = await measureNorms(deltas, elements, { signal })
   if (deltas.length > MOST_COMPARED) return { norms, cosines: null }

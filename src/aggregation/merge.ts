@@ -1,3 +1,4 @@
+import { F32 } from '../core/codec.ts'
 import { TapestryError } from '../core/error.ts'
 import { type BlockShape, TILE } from './block-layout.ts'
 import { openSources } from './merge-sources.ts'
@@ -67,7 +68,7 @@ export async function mergeMean(request: MergeRequest): Promise<MergeResult> {
 /** {@link mergeMean} for factors that need not be those of a mean. @throws as it does, without a check of the request */
 export async function writeDeltas(request: MergeRequest): Promise<MergeResult> {
   const { out, threads, onProgress, signal, shape } = request
-  const sources = await openSources(request.base, request.deltas)
+  const sources = await openSources(request.base, request.deltas, F32)
   const coefficients = request.deltas.map(({ weight }) => weight)
   const rule = { kind: 'weighted', coefficients } as const
   return writeMerge(sources, { out, rule, optimizer: undefined, threads, onProgress, signal, shape })

@@ -62,6 +62,7 @@ export async function replayMerge(request: ReplayRequest): Promise<Replayed[]> {
     deltas,
     out: made(WEIGHTS_FILE),
     strategy: manifest.strategy,
+    codec: manifest.codec,
     optimizer: keepsState(manifest.strategy) ? { before, out: made(STATE_FILE) } : undefined,
     threads,
     onProgress,

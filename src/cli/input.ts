@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { parseCodecText } from '../core/codec.ts'
 import { ensureDigest } from '../core/digest.ts'
 import { toTapestryError } from '../core/error.ts'
 import {
@@ -46,6 +47,7 @@ export const releaseLicence = parsedBy(ensureReleaseLicence)
 export const duration = parsedBy(parseDuration)
 /** `name` or `name:parameter=number,...`. */
 export const strategy = parsedBy(parseStrategyText)
+export const codec = parsedBy(parseCodecText)
 export const merging = parsedBy(parseMergingText)
 export const weighting = parsedBy(parseWeightingText)
 /** `kind=share,...`. */

@@ -1,5 +1,6 @@
 import { assertNever } from '../core/assert.ts'
 import type { Json } from '../core/canonical-json.ts'
+import { codecText } from '../core/codec.ts'
 import type { TapestryError } from '../core/error.ts'
 import type { RoundKey } from '../core/ids.ts'
 import type { NodeEvent } from '../participant/node-event.ts'
@@ -47,7 +48,7 @@ function detailsOf(event: NodeEvent): JsonMembers {
     case 'uploading':
       return { done: event.done, total: event.total }
     case 'uploaded':
-      return { bytes: event.bytes }
+      return { bytes: event.bytes, codec: codecText(event.codec), f32Bytes: event.f32Bytes }
     case 'accepted':
       return { contribution: event.contribution, index: event.index }
     case 'dataset-excluded':
@@ -101,7 +102,7 @@ function sentenceOf(event: NodeEvent): string | undefined {
       return `${how}; held-out loss ${losses.join(', ')}${kept}`
     }
     case 'uploaded':
-      return `uploaded ${formatBytes(event.bytes)}`
+      return uploadText(event)
     case 'accepted':
       return event.index === undefined
         ? 'contribution accepted, without a receipt'
@@ -134,6 +135,11 @@ function sentenceOf(event: NodeEvent): string | undefined {
     default:
       return assertNever(event)
   }
+}
+
+function uploadText({ bytes, codec, f32Bytes }: Extract<NodeEvent, { type: 'uploaded' }>): string {
+  const share = codec.name === 'f32' ? '' : ` (${codecText(codec)}, ${((bytes / f32Bytes) * 100).toFixed(1)}% of F32)`
+  return `uploaded ${formatBytes(bytes)}${share}`
 }
 
 /** A line that is redrawn while something moves; undefined for other events. */

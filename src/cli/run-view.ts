@@ -1,6 +1,6 @@
 import type { Demands, Influence, Run } from '../gen/proto/tapestry/v1/operator_pb.ts'
+import { choiceJson } from './choice-view.ts'
 import { formatDuration } from './duration.ts'
-import { strategyJson } from './strategy-view.ts'
 import { formatTime, printable, table } from './terminal.ts'
 
 /** A run as JSON: windows in milliseconds. */
@@ -21,7 +21,8 @@ export function runJson(run: Run) {
       evaluateWindowMs: Number(policy?.evaluateWindowMs ?? 0n),
       continuous: policy?.continuous ?? false,
       maxNorm: policy?.maxNorm ?? 0,
-      strategy: strategyJson(policy?.strategy),
+      strategy: choiceJson(policy?.strategy),
+      codec: choiceJson(policy?.codec),
       influence: influenceJson(policy?.influence),
       gate: policy?.gate ? { evidence: policy.gate.evidence, minTokens: policy.gate.minTokens } : null,
       demands: demandsJson(policy?.demands),
@@ -60,6 +61,7 @@ export function runsTable(runs: readonly Run[]): string {
       { title: 'QUORUM', align: 'right' },
       { title: 'STRATEGY' },
       { title: 'LICENCE' },
+      { title: 'CODEC' },
       { title: 'COLLECTS FOR', align: 'right' },
       { title: 'CREATED' },
     ],
@@ -71,6 +73,7 @@ export function runsTable(runs: readonly Run[]): string {
       String(run.policy?.quorum ?? 0),
       printable(run.policy?.strategy?.name ?? '-'),
       printable(run.policy?.demands?.licence || '-'),
+      printable(run.policy?.codec?.name ?? '-'),
       formatDuration(Number(run.policy?.collectWindowMs ?? 0n)),
       formatTime(Number(run.createdMs)),
     ]),

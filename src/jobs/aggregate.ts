@@ -129,10 +129,10 @@ async function merge(task: Task, round: AggregatingRound, weighed: readonly Weig
   )
   const scratch = await blobs.scratch()
   try {
-    const { strategy } = round.policy
+    const { strategy, codec } = round.policy
     const out = join(scratch, 'candidate.safetensors')
     const optimizer = await optimizerFiles(task, round, scratch)
-    const merged = await mergeRound({ base, deltas, out, strategy, optimizer, compare: true, signal })
+    const merged = await mergeRound({ base, deltas, out, strategy, codec, optimizer, compare: true, signal })
     const weights = await blobs.adopt(out)
     const state = optimizer && (await blobs.adopt(optimizer.out))
     log.info({ job: job.id, candidate: weights.digest, norm: merged.deltaNorm, deltas: deltas.length }, 'merged')

@@ -15,6 +15,7 @@ import {
   type BuiltCheckpoint,
   buildCheckpoint,
   type CheckpointFacts,
+  codecMember,
   recordCheckpoint,
   releaseLicence,
 } from '../store/publish.ts'
@@ -124,6 +125,7 @@ async function build(
     parents: [round.base],
     base: round.base,
     strategy: round.policy.strategy,
+    ...codecMember(round.policy.codec),
     contributions: await mergedContributions(task),
     scores: Object.fromEntries(record.languages.flatMap(scoresEntry)),
     gate: gateResult(record),

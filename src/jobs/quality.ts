@@ -1,8 +1,10 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { examineDeltas } from '../aggregation/examine.ts'
-import { mergeMean } from '../aggregation/merge.ts'
+import { mergeRound } from '../aggregation/merge-round.ts'
+import type { Codec } from '../core/codec.ts'
 import { TapestryError } from '../core/error.ts'
+import { MEAN } from '../core/strategy.ts'
 import type { ScoredLanguage } from '../engine/messages.ts'
 import type { Plan } from '../plan/plan.ts'
 import { randomFrom } from '../plan/random.ts'
@@ -28,25 +30,28 @@ export async function judgeQuality(
   round: AggregatingRound,
   rows: readonly ContributionRow[],
 ): Promise<readonly PublicVerdict[]> {
-  const { floor } = round.policy.influence
+  const { codec, influence } = round.policy
+  const { floor } = influence
   if (floor === 'none') return rows.map(() => PASSED)
   const { blobs, store } = task.context
   const base = await blobs.localPath(await weightsOf(store.reader, round.base))
   const paths = await Promise.all(rows.map(({ payload }) => blobs.localPath(payload)))
-  const { norms, cosines } = await examineDeltas(base, paths, task.signal)
+  const { norms, cosines } = await examineDeltas(base, paths, codec, task.signal)
   const judged = rows.map(({ node, acceptedAt }, i) => ({ node, acceptedAt, norm: norms[i] ?? 0 }))
   const byNorms = judgeNorms(judged, cosines).map((below) => ({ quality: null, below }))
-  return floor === 'norms' ? byNorms : judgeOnPublicSets(task, plan, { base, paths, rows, byNorms })
+  return floor === 'norms' ? byNorms : judgeOnPublicSets(task, plan, { base, paths, codec, rows, byNorms })
 }
 
 type Pending = {
   readonly base: string
   readonly paths: readonly string[]
+  readonly codec: Codec
   readonly rows: readonly ContributionRow[]
   readonly byNorms: readonly PublicVerdict[]
 }
 
-async function judgeOnPublicSets(task: Task, plan: Plan, { base, paths, rows, byNorms }: Pending) {
+async function judgeOnPublicSets(task: Task, plan: Plan, pending: Pending) {
+  const { base, paths, rows, byNorms } = pending
   const sources = await publicSets(task.context.config)
   if (sources === undefined) {
     throw new TapestryError('FAILED_PRECONDITION', 'the quality floor "public" needs public evaluation sets', {
@@ -57,7 +62,7 @@ async function judgeOnPublicSets(task: Task, plan: Plan, { base, paths, rows, by
   const verdicts: PublicVerdict[] = []
   for (const [i, row] of rows.entries()) {
     const verdict = byNorms[i] ?? PASSED
-    const after = verdict.below === null ? await scoreAlone(task, plan, base, paths[i] ?? '', sources) : undefined
+    const after = verdict.below === null ? await scoreAlone(task, plan, pending, paths[i] ?? '', sources) : undefined
     verdicts.push(after === undefined ? verdict : judgePublic(ownTexts(row, before ?? [], after), draws(task, row)))
   }
   return verdicts
@@ -67,14 +72,14 @@ async function judgeOnPublicSets(task: Task, plan: Plan, { base, paths, rows, by
 async function scoreAlone(
   task: Task,
   plan: Plan,
-  base: string,
+  { base, codec }: Pending,
   path: string,
   sources: Parameters<typeof scorePublicSets>[3],
 ): Promise<readonly ScoredLanguage[]> {
   const scratch = await task.context.blobs.scratch()
   try {
     const out = join(scratch, 'alone.safetensors')
-    await mergeMean({ base, deltas: [{ path, weight: 1 }], out, signal: task.signal })
+    await mergeRound({ base, deltas: [{ path, weight: 1 }], out, strategy: MEAN, codec, signal: task.signal })
     const [after] = await scorePublicSets(task, plan, [out], sources)
     return after ?? []
   } finally {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { canonicalBytes } from '../core/canonical-json.ts'
+import { type Codec, codecSchema } from '../core/codec.ts'
 import { type Digest, digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import {
@@ -84,6 +85,8 @@ export type Manifest = {
   readonly base: Digest | null
   /** How the round merged: with it, the base and the payloads anyone can repeat the merge. */
   readonly strategy: Strategy
+  /** What the payloads are encoded in; left out for F32. */
+  readonly codec?: Codec | undefined
   /** In order of node: the order in which they were merged. Each node once. */
   readonly contributions: readonly MergedContribution[]
   /** By language tag. */
@@ -147,6 +150,7 @@ const manifestSchema = z
     plan: digestSchema,
     base: digestSchema.nullable(),
     strategy: strategySchema,
+    codec: codecSchema.refine(({ name }) => name !== 'f32', 'F32 is left out').optional(),
     contributions: z.array(contributionSchema),
     scores: z.record(
       languageTag,

@@ -1,4 +1,5 @@
 import { createHmac } from 'node:crypto'
+import { stat } from 'node:fs/promises'
 import { canonicalJson } from '../core/canonical-json.ts'
 import { type Digest, digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
@@ -7,14 +8,17 @@ import { DOMAINS, signMessage } from '../core/signature.ts'
 import { ContributionService, type SubmitContributionResponse } from '../gen/proto/tapestry/v1/contribution_pb.ts'
 import type { Receipt } from '../gen/proto/tapestry/v1/ledger_pb.ts'
 import { contributionManifestBytes, parseContributionManifest, type RecordUse } from '../model/contribution-manifest.ts'
+import { parameterSpecs } from '../plan/parameters.ts'
 import type { Plan } from '../plan/plan.ts'
 import { objectionToSending } from '../policy/node-policy.ts'
 import type { Admission } from './admission.ts'
 import { deltaNorm } from './delta-norm.ts'
+import { encodeTrained, residualOf, settleResidual } from './encode.ts'
 import { digestOfFile } from './file-digest.ts'
 import type { NodeContext, WorkSignals } from './node-context.ts'
+import type { Pending } from './residual-memory.ts'
 import { latestOwnWeights, type Report, type RoundFolder, type Submission } from './round-folder.ts'
-import { fetchBase, fetchPlan, mostWeightBytes } from './round-inputs.ts'
+import { f32Bytes, fetchBase, fetchPlan, mostWeightBytes } from './round-inputs.ts'
 import type { RoundView } from './round-view.ts'
 import { printable } from './rpc-error.ts'
 import { decline, takePart } from './take-part.ts'
@@ -49,10 +53,10 @@ export async function contribute(
   if (!(await mayLeave(node, work, report))) return 'declined'
   const submission = await ensureSubmission(node, view, report, folder)
   for (let uploads = 1; ; uploads++) {
-    await upload(node, view, report, folder, signal)
+    await upload(node, view, plan, report, folder, signal)
     const response = await submit(node, submission, stop)
     if (response.rejection?.reason !== 'TRUNCATED' || uploads >= MAX_UPLOADS) {
-      return conclude(node, view, folder, submission, response, stop)
+      return conclude(node, view, folder, report, submission, response, stop)
     }
   }
 }
@@ -62,7 +66,9 @@ async function usableReport(node: NodeContext, view: RoundView, folder: RoundFol
   const report = await folder.readReport()
   if (report === undefined) return undefined
   const found = await digestOfFile(folder.deltaPath).catch(() => undefined)
-  const whole = found?.digest === report.payload.digest && found.size === report.payload.size
+  const memory = residualOf(node, view)
+  const known = memory === undefined || (await memory.has(pendingOf(view, report)))
+  const whole = known && found?.digest === report.payload.digest && found.size === report.payload.size
   if (whole && report.base === view.base && report.plan === view.plan) {
     tellTrained(node, view, report, true)
     return report
@@ -85,10 +91,13 @@ async function train(
   signal: AbortSignal,
   onWeights: (digest: Digest) => void,
 ): Promise<Report> {
-  const { key } = view
+  const { key, codec } = view
+  const encoded = codec.name !== 'f32'
   const onProgress = (done: number, total: number) => node.emit({ type: 'downloading', key, done, total })
+  await settleResidual(node, view, signal)
   const base = await fetchBase(node, view, plan, { signal, onProgress, backoff: node.backoff })
   onWeights(base.digest)
+  const outDelta = encoded ? folder.trainedPath : folder.deltaPath
   const trained = await node.trainer.train(
     {
       plan,
@@ -96,7 +105,7 @@ async function train(
       sources: admission.sources,
       exclusions: node.policy.exclusions,
       seed: trainingSeed(node, view, plan),
-      outDelta: folder.deltaPath,
+      outDelta,
       elastic: plan.spec.training.elastic && {
         start: await latestOwnWeights(node.directory, key),
         out: folder.elasticPath,
@@ -106,13 +115,14 @@ async function train(
     (progress) => node.emit({ type: 'training', key, progress }),
   )
   signal.throwIfAborted()
-  const payload = await digestOfFile(folder.deltaPath)
-  if (payload.size > mostWeightBytes(plan)) {
-    throw new TapestryError('ENGINE_FAILED', `the trainer wrote ${payload.size} bytes, more than the plan's tensors`)
+  const { size } = await stat(outDelta)
+  if (size > mostWeightBytes(plan)) {
+    throw new TapestryError('ENGINE_FAILED', `the trainer wrote ${size} bytes, more than the plan's tensors`)
   }
+  const payload = encoded ? await encodeTrained(node, view, plan, folder) : await digestOfFile(outDelta)
   const { languages, excluded, steps, wallMs } = trained
   const records = recordUses(trained, admission)
-  const report = { base: view.base, plan: view.plan, payload, languages, records, excluded, steps, wallMs }
+  const report: Report = { base: view.base, plan: view.plan, payload, languages, records, excluded, steps, wallMs }
   await folder.writeReport(report)
   tellTrained(node, view, report, false)
   return report
@@ -133,9 +143,9 @@ function recordUses({ records }: Trained, { digests }: Admission): RecordUse[] |
 }
 
 /** Whether the node's own limits let the delta out. */
-async function mayLeave(node: NodeContext, { view, folder }: Work, { payload }: Report): Promise<boolean> {
+async function mayLeave(node: NodeContext, { view, plan, folder }: Work, { payload }: Report): Promise<boolean> {
   const { maxNorm } = node.policy.rules
-  const norm = maxNorm === undefined ? 0 : await deltaNorm(folder.deltaPath)
+  const norm = maxNorm === undefined ? 0 : await deltaNorm(folder.deltaPath, parameterSpecs(plan.spec), view.codec)
   const refusal = objectionToSending(node.policy.rules, { bytes: payload.size, norm })
   if (refusal !== undefined) await decline(node, view.key, refusal)
   return refusal === undefined
@@ -191,14 +201,15 @@ function describes({ manifest }: Submission, report: Report): boolean {
 
 async function upload(
   node: NodeContext,
-  { key }: RoundView,
+  { key, codec }: RoundView,
+  plan: Plan,
   { payload }: Report,
   folder: RoundFolder,
   signal: AbortSignal,
 ): Promise<void> {
   const onProgress = (done: number, total: number) => node.emit({ type: 'uploading', key, done, total })
   await uploadArtifact(node.client, payload, folder.deltaPath, { signal, onProgress, backoff: node.backoff })
-  node.emit({ type: 'uploaded', key, bytes: payload.size })
+  node.emit({ type: 'uploaded', key, bytes: payload.size, codec, f32Bytes: f32Bytes(plan) })
 }
 
 function submit(node: NodeContext, { manifest, signature }: Submission, signal: AbortSignal) {
@@ -208,24 +219,39 @@ function submit(node: NodeContext, { manifest, signature }: Submission, signal: 
 
 async function conclude(
   node: NodeContext,
-  { key, base }: RoundView,
+  view: RoundView,
   folder: RoundFolder,
+  report: Report,
   { manifest }: Submission,
   { rejection, receipt }: SubmitContributionResponse,
   signal: AbortSignal,
 ): Promise<Answer> {
-  if (rejection?.reason === 'ROUND_CLOSED') return 'too-late'
+  const { key, base } = view
+  const memory = residualOf(node, view)
+  const pending = pendingOf(view, report)
+  if (rejection?.reason === 'ROUND_CLOSED') {
+    await memory?.settle(pending, false)
+    return 'too-late'
+  }
   // A duplicate: the coordinator already has a contribution of this node, from before this node lost its records.
   if (rejection === undefined || rejection.reason === 'DUPLICATE') {
     const index = await keepReceipt(node, manifest, receipt, signal)
     await folder.writeOutcome({ base, contribution: 'accepted' })
+    // What a contribution left out that this node has no record of is not known.
+    if (rejection === undefined) await memory?.settle(pending, true)
+    else await memory?.forget()
     node.emit({ type: 'accepted', key, contribution: digestOf(manifest), index })
     return 'accepted'
   }
   await folder.writeOutcome({ base, contribution: 'refused' })
+  await memory?.settle(pending, false)
   const { reason, detail } = rejection
   node.emit({ type: 'refused', key, what: 'contribution', reason: printable(reason), detail: printable(detail) })
   return 'refused'
+}
+
+function pendingOf({ key }: RoundView, { payload }: Report): Pending {
+  return { number: key.number, payload: payload.digest }
 }
 
 /** @returns where the log records the contribution; undefined when the coordinator sent no receipt. */

@@ -1,34 +1,37 @@
 import { open } from 'node:fs/promises'
-import { readFully, readHeader } from '../model/safetensors.ts'
-import { DTYPE_BYTES } from '../model/tensor.ts'
+import { blockSquares } from '../aggregation/block-squares.ts'
+import type { Codec } from '../core/codec.ts'
+import { denseScans } from '../model/dense-scan.ts'
+import { judgeDelta } from '../model/judge.ts'
+import { SafetensorsScan } from '../model/safetensors-scan.ts'
+import type { TensorSpec } from '../model/tensor.ts'
+import { encodedScans } from '../model/update-codec/encoded-scans.ts'
 import { fileError } from '../model/whole-file.ts'
 
 /** All that measuring takes besides the header, whatever the size of the model. */
 const BLOCK_BYTES = 2 ** 20
 
 /**
- * The L2 norm over all values of a file of F32 tensors, added in 64-bit floats in file order.
- * @returns NaN, which no limit admits, for a file that is not of such tensors
+ * The L2 norm over all decoded values of an update, as its coordinator will measure it.
+ * @param model the F32 tensors that it is an update of
+ * @returns NaN, which no limit admits, for a file that is no such update
  * @throws TapestryError NOT_FOUND
  */
-export async function deltaNorm(path: string): Promise<number> {
+export async function deltaNorm(path: string, model: readonly TensorSpec[], codec: Codec): Promise<number> {
   const file = await open(path, 'r').catch((cause: unknown) => {
     throw fileError(path, cause)
   })
   try {
-    const header = await readHeader(file)
-    if (!header.ok) return Number.NaN
-    const { tensors, dataBegin, fileSize } = header.value
-    if ([...tensors.values()].some(({ dtype }) => dtype !== 'F32')) return Number.NaN
+    const scan = new SafetensorsScan((await file.stat()).size, encodedScans(denseScans(blockSquares())))
     const block = new Uint8Array(BLOCK_BYTES)
-    let squares = 0
-    for (let position = dataBegin; position < fileSize; position += BLOCK_BYTES) {
-      const bytes = block.subarray(0, Math.min(BLOCK_BYTES, fileSize - position))
-      if (!(await readFully(file, bytes, position))) return Number.NaN
-      const values = new Float32Array(block.buffer, 0, bytes.byteLength / DTYPE_BYTES.F32)
-      for (const value of values) squares += value * value
+    for (let at = 0; ; ) {
+      const { bytesRead } = await file.read(block, 0, BLOCK_BYTES, at)
+      if (bytesRead === 0) break
+      scan.push(block.subarray(0, bytesRead))
+      at += bytesRead
     }
-    return Math.sqrt(squares)
+    const verdict = judgeDelta(scan.finish(), model, codec, { maxNorm: 0 })
+    return verdict.ok ? verdict.value.norm : Number.NaN
   } finally {
     await file.close()
   }

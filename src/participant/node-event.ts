@@ -1,3 +1,4 @@
+import type { Codec } from '../core/codec.ts'
 import type { Digest } from '../core/digest.ts'
 import type { TapestryError } from '../core/error.ts'
 import type { RoundKey } from '../core/ids.ts'
@@ -32,7 +33,13 @@ export type NodeEvent =
       /** What the node's own policy kept from training. */
       readonly excluded: { readonly files: number; readonly documents: number }
     })
-  | (OfRound & { readonly type: 'uploaded'; readonly bytes: number })
+  /** `f32Bytes`: what the update would take as F32. */
+  | (OfRound & {
+      readonly type: 'uploaded'
+      readonly bytes: number
+      readonly codec: Codec
+      readonly f32Bytes: number
+    })
   /** `index`: where the federation's log records it, as its receipt proves; undefined without a receipt. */
   | (OfRound & { readonly type: 'accepted'; readonly contribution: Digest; readonly index: number | undefined })
   /** A dataset that the round may not use; the node takes part with the others. */

@@ -78,13 +78,17 @@ const ELASTIC_FILE = 'elastic.safetensors'
 /** A node's work on one round: everything needed to go on after a crash at any point. */
 export class RoundFolder {
   readonly path: string
+  /** What is sent. */
   readonly deltaPath: string
+  /** What was trained, until it is encoded. */
+  readonly trainedPath: string
   /** The node's own weights after the round, for runs with an elastic force. */
   readonly elasticPath: string
 
   constructor(directory: NodeDirectory, key: RoundKey) {
     this.path = directory.roundPath(key)
     this.deltaPath = join(this.path, 'delta.safetensors')
+    this.trainedPath = join(this.path, 'trained.safetensors')
     this.elasticPath = join(this.path, ELASTIC_FILE)
   }
 
@@ -118,7 +122,8 @@ export class RoundFolder {
 
   /** Begins anew: what is here belongs to other work. */
   async clear(): Promise<void> {
-    for (const name of ['submission.json', 'report.json', 'outcome.json', 'delta.safetensors', ELASTIC_FILE]) {
+    const files = ['delta.safetensors', 'trained.safetensors', ELASTIC_FILE]
+    for (const name of ['submission.json', 'report.json', 'outcome.json', ...files]) {
       await rm(join(this.path, name), { force: true })
     }
   }

@@ -1,7 +1,8 @@
+import { type Codec, ensureCodec, F32 } from '../core/codec.ts'
 import { type Digest, ensureDigest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { ensureRoundNumber, ensureRunId, type RoundKey } from '../core/ids.ts'
-import { type Round, RoundPhase } from '../gen/proto/tapestry/v1/round_pb.ts'
+import { type Codec as CodecMessage, type Round, RoundPhase } from '../gen/proto/tapestry/v1/round_pb.ts'
 import type { Phase } from '../round/round.ts'
 import { printable } from './rpc-error.ts'
 import { received } from './wire.ts'
@@ -14,6 +15,8 @@ export type RoundView = {
   readonly phase: Phase
   readonly base: Digest
   readonly plan: Digest
+  /** How its updates travel. */
+  readonly codec: Codec
   /** Digest of the candidate's weights file; from evaluating on. */
   readonly candidate: Digest | undefined
   /** Manifest digest of what was published. */
@@ -57,6 +60,7 @@ export function parseRoundView(round: Round | undefined, standing: string): Roun
     phase,
     base: received(ensureDigest, round.baseDigest),
     plan: received(ensureDigest, round.planDigest),
+    codec: round.codec === undefined ? F32 : received(codecOf, round.codec),
     candidate: optionalDigest(round.candidateDigest),
     checkpoint: optionalDigest(round.checkpointDigest),
     standing: known,
@@ -67,6 +71,10 @@ export function parseRoundView(round: Round | undefined, standing: string): Roun
     counts: { roster: round.roster, accepted: round.accepted, refused: round.refused },
   }
   return complete(view)
+}
+
+function codecOf({ name, parameters }: CodecMessage): Codec {
+  return ensureCodec(name, parameters)
 }
 
 function complete(view: RoundView): RoundView {

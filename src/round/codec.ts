@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { codecSchema, F32 } from '../core/codec.ts'
 import { demandsSchema } from '../core/demands.ts'
 import { type Digest, ensureDigest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
@@ -27,6 +28,8 @@ const POLICY = z.strictObject({
   gate: gateSchema.default(DEFAULT_GATE),
   // Runs that are older than records go on without them.
   demands: demandsSchema.nullable().default(null),
+  // And take updates as they are.
+  codec: codecSchema.default(F32),
 })
 
 const always = { base: digest, plan: digest, policy: POLICY }

@@ -1,3 +1,4 @@
+import { type Codec, F32 } from '../core/codec.ts'
 import { DEFAULT_DEMANDS, type Demands } from '../core/demands.ts'
 import { TapestryError } from '../core/error.ts'
 import { DEFAULT_INFLUENCE, ensureInfluence, type Influence } from '../core/influence-choice.ts'
@@ -30,6 +31,8 @@ export type RunPolicy = {
   readonly gate: ReleaseGate
   /** What the dataset records behind a contribution must allow; null: contributions need none. */
   readonly demands: Demands | null
+  /** How contributions travel. */
+  readonly codec: Codec
 }
 
 /** A roster is one row a node; beyond this many a region of its own is the answer. */
@@ -51,6 +54,7 @@ export const DEFAULT_RUN_POLICY: RunPolicy = {
   influence: DEFAULT_INFLUENCE,
   gate: DEFAULT_GATE,
   demands: DEFAULT_DEMANDS,
+  codec: F32,
 }
 
 /** Checks a policy. @throws TapestryError INVALID_ARGUMENT naming the first field that is out of range. */

@@ -1,4 +1,5 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
+import { ensureCodec, F32 } from '../core/codec.ts'
 import { DEFAULT_DEMANDS, type Demands, demandsSchema } from '../core/demands.ts'
 import { TapestryError } from '../core/error.ts'
 import { DEFAULT_INFLUENCE, ensureInfluence, type Influence } from '../core/influence-choice.ts'
@@ -16,7 +17,7 @@ import type {
 import type { Strategy as StrategyMessage } from '../gen/proto/tapestry/v1/round_pb.ts'
 import { ensureReleaseLicence } from '../policy/licence.ts'
 import { DEFAULT_RUN_POLICY, ensureRunPolicy, type RunPolicy } from '../round/policy.ts'
-import { strategyMessage } from './message.ts'
+import { codecMessage, strategyMessage } from './message.ts'
 
 /** Reads a policy; fields that are 0 take their defaults. @throws TapestryError INVALID_ARGUMENT out of range. */
 export function policyOf(message: RunPolicyMessage | undefined): RunPolicy {
@@ -38,6 +39,7 @@ export function policyOf(message: RunPolicyMessage | undefined): RunPolicy {
     influence: influenceOf(message.influence),
     gate: gateOf(message.gate),
     demands: demandsOf(message.demands),
+    codec: message.codec === undefined ? F32 : ensureCodec(message.codec.name, message.codec.parameters),
   })
 }
 
@@ -110,5 +112,6 @@ export function policyMessage(policy: RunPolicy): MessageInitShape<typeof RunPol
     strategy: strategyMessage(policy.strategy),
     influence: { weighting: choiceOf(weighting), caps, qualityFloor: floor },
     demands: demandsMessage(policy.demands),
+    codec: codecMessage(policy.codec),
   }
 }

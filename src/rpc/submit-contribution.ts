@@ -132,7 +132,8 @@ async function inspectPayload(
   if (run === undefined) return reject('WRONG_ROUND', `there is no run ${row.key.run}`)
   const expected = parameterSpecs(parsePlan(Buffer.from(run.plan, 'utf8')).spec)
   const summary = await summaryOf(context, manifest.payloadDigest)
-  const verdict = judgeDelta(summary, expected, { maxNorm: row.round.policy.maxNorm })
+  const { codec, maxNorm } = row.round.policy
+  const verdict = judgeDelta(summary, expected, codec, { maxNorm })
   // All announced bytes are here, so a file that ends too early was made that way: sending it again mends nothing.
   if (!verdict.ok && verdict.rejection.reason === 'TRUNCATED') return reject('MALFORMED', verdict.rejection.detail)
   return verdict

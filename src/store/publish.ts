@@ -1,6 +1,7 @@
 import type { Context, ReleaseSigner } from '../context.ts'
 import { canonicalBytes } from '../core/canonical-json.ts'
 import type { Millis } from '../core/clock.ts'
+import type { Codec } from '../core/codec.ts'
 import { DEFAULT_DEMANDS } from '../core/demands.ts'
 import { type Digest, digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
@@ -202,6 +203,11 @@ function refuseOtherLicence(run: RunRow, runs: readonly RunRow[]): void {
   throw new TapestryError('FAILED_PRECONDITION', `${there}: it cannot carry ${licence} too`, {
     hint: 'name another channel for this run',
   })
+}
+
+/** A manifest names a codec only where updates were encoded. */
+export function codecMember(codec: Codec): Pick<Manifest, 'codec'> {
+  return codec.name === 'f32' ? {} : { codec }
 }
 
 /** No round and no data made version 0. */

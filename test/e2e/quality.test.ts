@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { examineDeltas } from '../../src/aggregation/examine.ts'
 import { mergeMean } from '../../src/aggregation/merge.ts'
+import { F32 } from '../../src/core/codec.ts'
 import { ensureLanguageTag } from '../../src/core/language-tag.ts'
 import { runEngine } from '../../src/engine/engine.ts'
 import type { ScoredLanguage } from '../../src/engine/messages.ts'
@@ -175,7 +176,7 @@ it('catches at each floor what docs/QUALITY.md says, and nobody who is honest', 
   const [before = [], ...after] = await publicScores(base, cases)
   const rows: string[] = []
   for (const [i, one] of cases.entries()) {
-    const { norms, cosines } = await examineDeltas(base, [...honest, one.path], undefined)
+    const { norms, cosines } = await examineDeltas(base, [...honest, one.path], F32, undefined)
     const judged = norms.map((norm, k) => ({ node: `node-${k}`, norm, acceptedAt: k }))
     const byNorms = judgeNorms(judged, cosines)
     // Whatever the attack, none of the others pays for it.

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { codecText, F32 } from '../../core/codec.ts'
 import { digestOf } from '../../core/digest.ts'
 import { strategyText } from '../../core/strategy.ts'
 import type { Manifest, ReleasedFile } from '../../model/manifest.ts'
@@ -40,6 +41,7 @@ function manifestText(digest: string, manifest: Manifest): string {
     ['base', base ?? '-'],
     ['plan', plan],
     ['strategy', strategyText(strategy)],
+    ['codec', codecText(manifest.codec ?? F32)],
   ]
   const parts = [
     `${run}@${version}`,

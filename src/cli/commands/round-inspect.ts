@@ -1,13 +1,13 @@
 import { z } from 'zod'
 import { RoundService } from '../../gen/proto/tapestry/v1/round_pb.ts'
+import { choiceWord } from '../choice-view.ts'
 import { defineCommand } from '../command.ts'
 import { diagnosticsTable } from '../diagnostics-view.ts'
 import { heatMap } from '../heat-map.ts'
 import { verdictsTable, weightsTable } from '../influence-view.ts'
 import { roundKey } from '../input.ts'
 import { OPERATOR_INPUT, OPERATOR_OPTIONS, withOperator } from '../operator-client.ts'
-import { contributionsTable, inspectionJson, languagesTable, roundsTable } from '../round-view.ts'
-import { strategyWord } from '../strategy-view.ts'
+import { codecText, contributionsTable, inspectionJson, languagesTable, roundsTable } from '../round-view.ts'
 import { printable } from '../terminal.ts'
 
 export const roundInspect = defineCommand({
@@ -22,10 +22,12 @@ export const roundInspect = defineCommand({
     const weighed = contributions.filter(({ weightReason }) => weightReason !== '')
     const judged = [...languages, ...communities].filter(({ verdict }) => verdict !== '')
     const names = new Map(contributions.map(({ node, nodeName }) => [node, nodeName]))
+    const codec = codecText(response)
     const map = diagnostics && heatMap(diagnostics, names, output.dataTerminal)
     const parts = [
       ...(round === undefined ? [] : [roundsTable([round])]),
-      ...(round?.strategy ? [`strategy: ${strategyWord(round.strategy)}`] : []),
+      ...(round?.strategy ? [`strategy: ${choiceWord(round.strategy)}`] : []),
+      ...(codec === undefined ? [] : [codec]),
       ...(round?.reason ? [`reason: ${printable(round.reason)}`] : []),
       ...(contributions.length > 0 ? [contributionsTable(contributions, diagnostics)] : []),
       ...(weighed.length > 0 ? [weightsTable(weighed)] : []),

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { CODEC_NAMES, type Codec, F32 } from '../../core/codec.ts'
 import { DEFAULT_DEMANDS, STAGES, type Stage, USES, type Use } from '../../core/demands.ts'
 import { TapestryError } from '../../core/error.ts'
 import {
@@ -19,6 +20,7 @@ import { defineCommand, flag, setting } from '../command.ts'
 import {
   caps,
   channelName,
+  codec,
   duration,
   jurisdiction,
   measure,
@@ -73,6 +75,7 @@ export const runCreate = defineCommand({
     setting('--stage <stage>', `how far its models reach: ${STAGES.join(', ')} (${DEFAULT_DEMANDS.stage})`),
     setting('--coordinated-in <place>', 'where the run is coordinated, as ISO 3166 (not said)'),
     flag('--without-records', 'take contributions that name no dataset records'),
+    setting('--codec <name:parameter=n,...>', `how updates travel: ${CODEC_NAMES.join(', ')} (f32)`),
     setting('--channel <name>', 'channel that published checkpoints move (global)'),
   ],
   input: z.object({
@@ -103,6 +106,7 @@ export const runCreate = defineCommand({
     stage: z.enum(STAGES).optional(),
     coordinatedIn: jurisdiction.optional(),
     withoutRecords: z.boolean().default(false),
+    codec: codec.optional(),
     channel: channelName.optional(),
   }),
   async run(input, { env }) {
@@ -138,6 +142,7 @@ type PolicyInput = {
   readonly stage?: Stage | undefined
   readonly coordinatedIn?: Jurisdiction | undefined
   readonly withoutRecords: boolean
+  readonly codec?: Codec | undefined
 }
 
 /** A smaller target than the default quorum means: all of them. A strategy that needs more than the default gets it. */
@@ -161,6 +166,7 @@ function policyOf(input: PolicyInput) {
       minTokens: input.minEvaluation ?? DEFAULT_RUN_POLICY.gate.minTokens,
     },
     demands: demandsOf(input),
+    codec: wireCodec(input.codec ?? F32),
   }
 }
 
@@ -185,4 +191,8 @@ function demandsOf({ licence, use, stage, coordinatedIn, withoutRecords }: Polic
     stage: stage ?? '',
     coordinatedIn: coordinatedIn ?? '',
   }
+}
+
+function wireCodec({ name, parameters }: Codec) {
+  return { name, parameters: { ...parameters } }
 }

@@ -19,6 +19,7 @@ function round(number: number, base: number, candidate: number, phase = RoundPha
         status: 'accepted',
         weight: 0.5,
         weightReason: 'influence/2: half',
+        bytes: 1000n,
         languages: [
           { language: 'vi', community: 'x', tokens: 10n, before: score(4, 300n), after: score(2, 300n) },
           { language: 'vi', community: 'y', tokens: 20n, before: score(8), after: score(6) },
@@ -49,6 +50,7 @@ describe('reportJson', () => {
               node: 'node-a',
               status: 'accepted',
               weight: 0.5,
+              bytes: 1000,
               weightReason: 'influence/2: half',
               weightDecision: null,
               languages: { vi: { tokens: 30, lossBefore: 5, lossAfter: 3 } },
@@ -57,6 +59,7 @@ describe('reportJson', () => {
               node: 'node-b',
               status: 'rejected',
               weight: 0,
+              bytes: 0,
               weightReason: null,
               weightDecision: null,
               reason: 'NON_FINITE',

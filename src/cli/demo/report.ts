@@ -45,7 +45,7 @@ function roundReport({ round, contributions, languages }: GetRoundResponse) {
 }
 
 function contributionReport(contribution: ContributionSummary) {
-  const { node, status, weight, weightReason, weightDecision, rejection, languages } = contribution
+  const { node, status, weight, bytes, weightReason, weightDecision, rejection, languages } = contribution
   const tags = [...new Set(languages.map((report) => report.language))]
   return {
     node,
@@ -53,6 +53,7 @@ function contributionReport(contribution: ContributionSummary) {
     weight,
     weightReason: weightReason || null,
     weightDecision: weightDecisionJson(weightDecision),
+    bytes: Number(bytes),
     ...(rejection === undefined ? {} : { reason: rejection.reason }),
     languages: Object.fromEntries(
       tags.map((tag) => [tag, languageReport(languages.filter((report) => report.language === tag))]),

@@ -11,6 +11,8 @@ import { canonicalBytes } from '../src/core/canonical-json.ts'
 import type { Clock, Millis } from '../src/core/clock.ts'
 import { F32 } from '../src/core/codec.ts'
 import { ensureRunId, type FederationId, type RoundKey, type RunId } from '../src/core/ids.ts'
+import { DEFAULT_INFLUENCE } from '../src/core/influence-choice.ts'
+import type { ReleaseGate } from '../src/core/release-gate.ts'
 import { MEAN } from '../src/core/strategy.ts'
 import { OperatorService } from '../src/gen/proto/tapestry/v1/operator_pb.ts'
 import { type GetRoundResponse, RoundPhase, RoundService } from '../src/gen/proto/tapestry/v1/round_pb.ts'
@@ -272,10 +274,24 @@ export class TestNetwork {
 
 const ENDED: ReadonlySet<RoundPhase> = new Set([RoundPhase.PUBLISHED, RoundPhase.REJECTED, RoundPhase.FAILED])
 
+/** The test texts are a few lines. */
+const SMALL_GATE: ReleaseGate = { evidence: 'paired', minTokens: 1 }
+
 function usualPolicy(participants: number): RunPolicy {
   const target = Math.max(1, participants)
   const windows = { joinWindowMs: WINDOW_MS, collectWindowMs: WINDOW_MS, evaluateWindowMs: WINDOW_MS }
-  return { target, quorum: target, ...windows, rounds: 1000, continuous: false, maxNorm: 0, strategy: MEAN, codec: F32 }
+  return {
+    target,
+    quorum: target,
+    ...windows,
+    rounds: 1000,
+    continuous: false,
+    maxNorm: 0,
+    strategy: MEAN,
+    codec: F32,
+    influence: DEFAULT_INFLUENCE,
+    gate: SMALL_GATE,
+  }
 }
 
 function languageFor(index: number): string {

@@ -10,6 +10,7 @@ import {
   ensureRoundNumber,
   ensureRunId,
 } from '../core/ids.ts'
+import { parseCapsText, parseWeightingText } from '../core/influence-choice.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
 import { parseMergingText } from '../core/model-merging.ts'
 import { parseStrategyText } from '../core/strategy.ts'
@@ -39,6 +40,9 @@ export const duration = parsedBy(parseDuration)
 export const strategy = parsedBy(parseStrategyText)
 export const codec = parsedBy(parseCodecText)
 export const merging = parsedBy(parseMergingText)
+export const weighting = parsedBy(parseWeightingText)
+/** `kind=share,...`. */
+export const caps = parsedBy(parseCapsText)
 
 /** A whole number within bounds, written in decimal digits. */
 export function wholeNumber(least: number, most: number) {

@@ -10,6 +10,7 @@ import {
 } from '../gen/proto/tapestry/v1/round_pb.ts'
 import { choiceJson, choiceWord } from './choice-view.ts'
 import { diagnosticsJson } from './diagnostics-view.ts'
+import { verdictJson, weightDecisionJson } from './influence-view.ts'
 import { type Column, formatBytes, formatTime, printable, shortDigest, table } from './terminal.ts'
 
 const PHASE_NAMES = {
@@ -68,6 +69,7 @@ function contributionJson(contribution: ContributionSummary) {
     status,
     weight,
     weightReason: orNull(contribution.weightReason),
+    weightDecision: weightDecisionJson(contribution.weightDecision),
     rejection: rejection === undefined ? null : { reason: rejection.reason, detail: rejection.detail },
     bytes: Number(contribution.bytes),
     norm: contribution.norm,
@@ -84,8 +86,9 @@ function contributionJson(contribution: ContributionSummary) {
 }
 
 function languageJson(score: LanguageScore) {
-  const { language, base, candidate, measuredBy } = score
-  return { language, base: scoreJson(base), candidate: scoreJson(candidate), measuredBy }
+  const { language, community, base, candidate, measuredBy } = score
+  const group = { language, ...(community !== '' && { community }) }
+  return { ...group, base: scoreJson(base), candidate: scoreJson(candidate), measuredBy, ...verdictJson(score) }
 }
 
 /** One round with its contributions and scores as JSON. */
@@ -95,6 +98,7 @@ export function inspectionJson(response: GetRoundResponse) {
     contributions: response.contributions.map(contributionJson),
     updates: updatesOf(response),
     languages: response.languages.map(languageJson),
+    communities: response.communities.map(languageJson),
     diagnostics: diagnosticsJson(response.diagnostics),
   } satisfies Json
 }

@@ -1,4 +1,4 @@
-import type { Run } from '../gen/proto/tapestry/v1/operator_pb.ts'
+import type { Influence, Run } from '../gen/proto/tapestry/v1/operator_pb.ts'
 import { choiceJson } from './choice-view.ts'
 import { formatDuration } from './duration.ts'
 import { formatTime, printable, table } from './terminal.ts'
@@ -23,7 +23,22 @@ export function runJson(run: Run) {
       maxNorm: policy?.maxNorm ?? 0,
       strategy: choiceJson(policy?.strategy),
       codec: choiceJson(policy?.codec),
+      influence: influenceJson(policy?.influence),
+      gate: policy?.gate ? { evidence: policy.gate.evidence, minTokens: policy.gate.minTokens } : null,
     },
+  }
+}
+
+/** Null when the coordinator is older than the choice. */
+function influenceJson(influence: Influence | undefined) {
+  if (influence === undefined) return null
+  const { weighting, caps, qualityFloor } = influence
+  return {
+    weighting: weighting ? { name: weighting.name, parameters: { ...weighting.parameters } } : null,
+    caps: caps
+      ? { node: caps.node, member: caps.member, jurisdiction: caps.jurisdiction, language: caps.language }
+      : null,
+    qualityFloor,
   }
 }
 

@@ -48,6 +48,8 @@ export type TrainedLanguage = {
   readonly heldOutTokens: number
   readonly before: Score
   readonly after: Score
+  /** Mean loss of each scored sequence before training, nats per token: for comparing with other weights later. */
+  readonly beforeSequences: readonly number[]
 }
 
 export type TrainResult = Usage & {
@@ -58,7 +60,12 @@ export type TrainResult = Usage & {
   readonly lossLast: number
 }
 
-export type ScoredLanguage = Score & { readonly language: LanguageTag; readonly community: string }
+export type ScoredLanguage = Score & {
+  readonly language: LanguageTag
+  readonly community: string
+  /** Mean loss of each scored sequence, nats per token; the same text in the same order for every set of weights. */
+  readonly sequences: readonly number[]
+}
 
 export type ScoreResult = Usage & {
   readonly kind: 'score'
@@ -114,6 +121,7 @@ const trainResult: z.ZodType<TrainResult> = z.strictObject({
       heldOutTokens: number,
       before: z.strictObject(score),
       after: z.strictObject(score),
+      beforeSequences: z.array(number),
     }),
   ),
   steps: number,
@@ -124,7 +132,12 @@ const trainResult: z.ZodType<TrainResult> = z.strictObject({
 
 const scoreResult: z.ZodType<ScoreResult> = z.strictObject({
   kind: z.literal('score'),
-  weights: z.array(z.strictObject({ name: z.string(), languages: z.array(z.strictObject({ ...corpus, ...score })) })),
+  weights: z.array(
+    z.strictObject({
+      name: z.string(),
+      languages: z.array(z.strictObject({ ...corpus, ...score, sequences: z.array(number) })),
+    }),
+  ),
   ...usage,
 })
 

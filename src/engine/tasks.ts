@@ -7,9 +7,9 @@ import { randomFrom } from '../plan/random.ts'
 import type { PlanSpec } from '../plan/spec.ts'
 import { type Corpus, loadDataset } from './dataset.ts'
 import { ownWeights, writeOwnWeights } from './elastic.ts'
-import type { Progress, Score, ScoreResult, ScoreTask, TrainedLanguage, TrainResult, TrainTask } from './messages.ts'
+import type { Progress, ScoreResult, ScoreTask, TrainedLanguage, TrainResult, TrainTask } from './messages.ts'
 import { ProgressMeter } from './progress-meter.ts'
-import { openScorer, type Scorer } from './scoring.ts'
+import { type DetailedScore, openScorer, type Scorer } from './scoring.ts'
 import { countedTokens } from './sequences.ts'
 import { floatsOf, readWeights, requireFinite, type Tensors } from './session.ts'
 import { competingVocabulary, proximalBase, trainSteps } from './training.ts'
@@ -66,7 +66,8 @@ export async function runScore(task: ScoreTask): Promise<ScoreResult> {
     const languages = corpora.map((corpus) => ({
       language: corpus.language,
       community: corpus.community,
-      ...scoreOf(scores, corpus),
+      ...scoreOf(scores, corpus).score,
+      sequences: scoreOf(scores, corpus).sequences,
     }))
     weights.push({ name, languages })
   }
@@ -78,13 +79,17 @@ function splitOf({ seed, evaluation }: PlanSpec) {
   return { seed, heldOutFraction: evaluation.heldOutFraction }
 }
 
-async function scoreAll(scorer: Scorer, weights: Tensors, corpora: readonly Corpus[]): Promise<Map<Corpus, Score>> {
-  const scores = new Map<Corpus, Score>()
+async function scoreAll(
+  scorer: Scorer,
+  weights: Tensors,
+  corpora: readonly Corpus[],
+): Promise<Map<Corpus, DetailedScore>> {
+  const scores = new Map<Corpus, DetailedScore>()
   for (const corpus of corpora) scores.set(corpus, await scorer.score(weights, corpus))
   return scores
 }
 
-function scoreOf(scores: ReadonlyMap<Corpus, Score>, corpus: Corpus): Score {
+function scoreOf(scores: ReadonlyMap<Corpus, DetailedScore>, corpus: Corpus): DetailedScore {
   const score = scores.get(corpus)
   if (!score) throw new Error(`${corpus.language} was not scored`)
   return score
@@ -93,8 +98,8 @@ function scoreOf(scores: ReadonlyMap<Corpus, Score>, corpus: Corpus): Score {
 function trainedLanguage(
   corpus: Corpus,
   mix: TrainingMix,
-  before: ReadonlyMap<Corpus, Score>,
-  after: ReadonlyMap<Corpus, Score>,
+  before: ReadonlyMap<Corpus, DetailedScore>,
+  after: ReadonlyMap<Corpus, DetailedScore>,
 ): TrainedLanguage {
   const { tokens, begun } = mix.drawn(corpus)
   return {
@@ -103,8 +108,9 @@ function trainedLanguage(
     tokens,
     documents: Math.min(begun, corpus.train.length),
     heldOutTokens: countedTokens(corpus.heldOut),
-    before: scoreOf(before, corpus),
-    after: scoreOf(after, corpus),
+    before: scoreOf(before, corpus).score,
+    after: scoreOf(after, corpus).score,
+    beforeSequences: scoreOf(before, corpus).sequences,
   }
 }
 

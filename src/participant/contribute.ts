@@ -143,7 +143,7 @@ async function ensureSubmission(
     payloadDigest: report.payload.digest,
     payloadBytes: report.payload.size,
     nonce: nonceOf(node, view, report),
-    languages: report.languages,
+    languages: report.languages.map(({ beforeSequences: _, ...language }) => language),
   })
   const signature = signMessage(node.nodeKey, DOMAINS.contribution, bytes)
   const submission = { manifest: Buffer.from(bytes).toString('utf8'), signature }

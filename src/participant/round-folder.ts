@@ -5,18 +5,18 @@ import { type Digest, ensureDigest } from '../core/digest.ts'
 import type { RoundKey, RunId } from '../core/ids.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
 import type { Signature } from '../core/signature.ts'
-import type { LanguageReport } from '../model/contribution-manifest.ts'
 import { branded, signatureSchema } from '../model/parsing.ts'
 import { fileError } from '../model/whole-file.ts'
 import type { NodeDirectory } from './node-directory.ts'
 import { readRecord, syncDirectory, writeRecord } from './private-file.ts'
+import type { TrainedLanguage } from './trainer.ts'
 
 /** What training left: `report.json` beside `delta.safetensors`. */
 export type Report = {
   readonly base: Digest
   readonly plan: Digest
   readonly payload: { readonly digest: Digest; readonly size: number }
-  readonly languages: readonly LanguageReport[]
+  readonly languages: readonly TrainedLanguage[]
   readonly steps: number
   readonly wallMs: number
 }
@@ -42,6 +42,8 @@ const reportSchema: z.ZodType<Report> = z.strictObject({
       documents: z.number(),
       before: score,
       after: score,
+      // Reports that are older than paired evidence have none.
+      beforeSequences: z.array(z.number()).optional(),
     }),
   ),
   steps: z.number(),

@@ -28,6 +28,8 @@ export type RoundView = {
   readonly last: boolean
   /** When the phase times out, milliseconds since the epoch; 0 when it does not. */
   readonly deadlineMs: number
+  /** The round takes paired evidence with evaluation reports. */
+  readonly pairedEvidence: boolean
   readonly counts: { readonly roster: number; readonly accepted: number; readonly refused: number }
 }
 
@@ -65,6 +67,7 @@ export function parseRoundView(round: Round | undefined, standing: string): Roun
     reason: printable(round.reason),
     last: round.last,
     deadlineMs: Number(round.deadlineMs),
+    pairedEvidence: round.pairedEvidence,
     counts: { roster: round.roster, accepted: round.accepted, refused: round.refused },
   }
   return complete(view)

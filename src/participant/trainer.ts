@@ -1,18 +1,27 @@
 import { type EngineLimits, runEngine } from '../engine/engine.ts'
-import type { Progress, ScoredLanguage, ScoreTask, TrainTask } from '../engine/messages.ts'
+import type { ScoredLanguage as EngineScore, Progress, ScoreTask, TrainTask } from '../engine/messages.ts'
 import type { LanguageReport } from '../model/contribution-manifest.ts'
 import { ensureEngineTakes } from '../plan/budget.ts'
 import type { Plan } from '../plan/plan.ts'
 
 export type { Progress } from '../engine/messages.ts'
 
+/**
+ * A language as a trainer reports it. `beforeSequences`: mean loss of each held-out sequence of the base, which
+ * never leaves the node; without it the node tells means only.
+ */
+export type TrainedLanguage = LanguageReport & { readonly beforeSequences?: readonly number[] | undefined }
+
 /** What a trainer reports about its own work; the delta itself is at the task's `outDelta`. */
 export type Trained = {
   /** One entry per language and community of the sources. */
-  readonly languages: readonly LanguageReport[]
+  readonly languages: readonly TrainedLanguage[]
   readonly steps: number
   readonly wallMs: number
 }
+
+/** Held-out losses of one language. `sequences` as the engine tells them; a trainer of one's own may leave them out. */
+export type ScoredLanguage = Omit<EngineScore, 'sequences'> & Partial<Pick<EngineScore, 'sequences'>>
 
 /** Held-out losses of one set of weights. */
 export type Scored = { readonly name: string; readonly languages: readonly ScoredLanguage[] }

@@ -2,6 +2,8 @@ import { z } from 'zod'
 import { codecSchema, F32 } from '../core/codec.ts'
 import { type Digest, ensureDigest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
+import { DEFAULT_INFLUENCE, influenceSchema } from '../core/influence-choice.ts'
+import { DEFAULT_GATE, gateSchema } from '../core/release-gate.ts'
 import { MEAN, strategySchema } from '../core/strategy.ts'
 import { ensureRunPolicy, type RunPolicy } from './policy.ts'
 import type { Round } from './round.ts'
@@ -23,6 +25,8 @@ const POLICY = z.strictObject({
   strategy: strategySchema.default(MEAN),
   // And take updates as they are.
   codec: codecSchema.default(F32),
+  influence: influenceSchema.default(DEFAULT_INFLUENCE),
+  gate: gateSchema.default(DEFAULT_GATE),
 })
 
 const always = { base: digest, plan: digest, policy: POLICY }

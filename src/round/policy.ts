@@ -1,5 +1,7 @@
 import { type Codec, F32 } from '../core/codec.ts'
 import { TapestryError } from '../core/error.ts'
+import { DEFAULT_INFLUENCE, ensureInfluence, type Influence } from '../core/influence-choice.ts'
+import { DEFAULT_GATE, ensureGate, type ReleaseGate } from '../core/release-gate.ts'
 import { fewestContributions, MEAN, mostContributions, type Strategy, strategyText } from '../core/strategy.ts'
 
 /** How rounds of a run open, close and follow each other. All times in milliseconds. */
@@ -24,6 +26,10 @@ export type RunPolicy = {
   readonly strategy: Strategy
   /** How contributions travel. */
   readonly codec: Codec
+  /** Who weighs how much. */
+  readonly influence: Influence
+  /** What a candidate has to show before it is released. */
+  readonly gate: ReleaseGate
 }
 
 /** A roster is one row a node; beyond this many a region of its own is the answer. */
@@ -43,6 +49,8 @@ export const DEFAULT_RUN_POLICY: RunPolicy = {
   maxNorm: 0,
   strategy: MEAN,
   codec: F32,
+  influence: DEFAULT_INFLUENCE,
+  gate: DEFAULT_GATE,
 }
 
 /** Checks a policy. @throws TapestryError INVALID_ARGUMENT naming the first field that is out of range. */
@@ -57,6 +65,8 @@ export function ensureRunPolicy(policy: RunPolicy): RunPolicy {
     throw new TapestryError('INVALID_ARGUMENT', `maxNorm must be a finite number from 0, not ${policy.maxNorm}`)
   }
   ensureStrategyFits(policy)
+  ensureInfluence(policy.influence)
+  ensureGate(policy.gate)
   return policy
 }
 

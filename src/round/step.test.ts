@@ -25,6 +25,8 @@ const policy: fc.Arbitrary<RunPolicy> = fc
     maxNorm: fc.constant(0),
     strategy: fc.constant(MEAN),
     codec: fc.constant(F32),
+    influence: fc.constant(DEFAULT_RUN_POLICY.influence),
+    gate: fc.constant(DEFAULT_RUN_POLICY.gate),
   })
   .map((fields) => ({ ...fields, quorum: Math.min(fields.quorum, fields.target) }))
 

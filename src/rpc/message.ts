@@ -58,6 +58,7 @@ export function roundMessage({ key, round, version }: RoundRow): MessageInitShap
     last: key.number >= round.policy.rounds,
     strategy: strategyMessage(round.policy.strategy),
     codec: codecMessage(round.policy.codec),
+    pairedEvidence: round.policy.gate.evidence === 'paired',
   }
 }
 

@@ -1,7 +1,14 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import { ensureCodec, F32 } from '../core/codec.ts'
+import { DEFAULT_INFLUENCE, ensureInfluence, type Influence } from '../core/influence-choice.ts'
+import { DEFAULT_GATE, ensureGate, type ReleaseGate } from '../core/release-gate.ts'
 import { ensureStrategy, fewestContributions, MEAN, type Strategy } from '../core/strategy.ts'
-import type { RunPolicy as RunPolicyMessage, RunPolicySchema } from '../gen/proto/tapestry/v1/operator_pb.ts'
+import type {
+  Influence as InfluenceMessage,
+  ReleaseGate as ReleaseGateMessage,
+  RunPolicy as RunPolicyMessage,
+  RunPolicySchema,
+} from '../gen/proto/tapestry/v1/operator_pb.ts'
 import type { Strategy as StrategyMessage } from '../gen/proto/tapestry/v1/round_pb.ts'
 import { DEFAULT_RUN_POLICY, ensureRunPolicy, type RunPolicy } from '../round/policy.ts'
 import { codecMessage, strategyMessage } from './message.ts'
@@ -24,6 +31,8 @@ export function policyOf(message: RunPolicyMessage | undefined): RunPolicy {
     maxNorm: message.maxNorm,
     strategy,
     codec: message.codec === undefined ? F32 : ensureCodec(message.codec.name, message.codec.parameters),
+    influence: influenceOf(message.influence),
+    gate: gateOf(message.gate),
   })
 }
 
@@ -32,7 +41,41 @@ function strategyOf(message: StrategyMessage | undefined): Strategy {
   return message === undefined ? MEAN : ensureStrategy(message.name, message.parameters)
 }
 
+/** @throws TapestryError INVALID_ARGUMENT for an unknown weighting or floor, or a cap out of range. */
+function influenceOf(message: InfluenceMessage | undefined): Influence {
+  const { weighting, caps, floor } = DEFAULT_INFLUENCE
+  if (message === undefined) return DEFAULT_INFLUENCE
+  return ensureInfluence({
+    weighting: message.weighting === undefined ? weighting : choiceOf(message.weighting),
+    caps: {
+      node: message.caps?.node || caps.node,
+      member: message.caps?.member || caps.member,
+      jurisdiction: message.caps?.jurisdiction || caps.jurisdiction,
+      language: message.caps?.language || caps.language,
+    },
+    floor: message.qualityFloor || floor,
+  })
+}
+
+function choiceOf({
+  name,
+  parameters,
+}: {
+  readonly name: string
+  readonly parameters: Readonly<Record<string, number>>
+}) {
+  return { name, parameters: { ...parameters } }
+}
+
+/** @throws TapestryError INVALID_ARGUMENT for evidence that is unknown. */
+function gateOf(message: ReleaseGateMessage | undefined): ReleaseGate {
+  if (message === undefined) return DEFAULT_GATE
+  const { evidence, minTokens } = message
+  return ensureGate({ evidence: evidence || DEFAULT_GATE.evidence, minTokens: minTokens || DEFAULT_GATE.minTokens })
+}
+
 export function policyMessage(policy: RunPolicy): MessageInitShape<typeof RunPolicySchema> {
+  const { weighting, caps, floor } = policy.influence
   return {
     ...policy,
     joinWindowMs: BigInt(policy.joinWindowMs),
@@ -40,5 +83,6 @@ export function policyMessage(policy: RunPolicy): MessageInitShape<typeof RunPol
     evaluateWindowMs: BigInt(policy.evaluateWindowMs),
     strategy: strategyMessage(policy.strategy),
     codec: codecMessage(policy.codec),
+    influence: { weighting: choiceOf(weighting), caps, qualityFloor: floor },
   }
 }

@@ -4,6 +4,8 @@ import type { ChannelName, FederationId, MemberId, NodeId, RoundKey, RunId } fro
 import type { LanguageTag } from '../core/language-tag.ts'
 import type { RejectionReason } from '../core/rejection.ts'
 import type { Signature } from '../core/signature.ts'
+import type { PairedEvidence } from '../model/paired-evidence.ts'
+import type { WeightRecord } from '../policy/influence.ts'
 import type { RunPolicy } from '../round/policy.ts'
 import type { Phase, Round } from '../round/round.ts'
 import type { Standing } from '../round/step.ts'
@@ -79,6 +81,9 @@ export type LanguageReportRow = {
   readonly after: ScoreRow
 }
 
+/** A decided weight; `decision` is null for rounds merged by a build that kept none. */
+export type WeightRow = { readonly value: number; readonly reason: string; readonly decision: WeightRecord | null }
+
 export type ContributionRow = {
   /** Digest of the signed manifest. */
   readonly id: Digest
@@ -93,7 +98,7 @@ export type ContributionRow = {
   readonly bytes: number
   readonly norm: number
   /** Null before sealing. */
-  readonly weight: { readonly value: number; readonly reason: string } | null
+  readonly weight: WeightRow | null
   readonly languages: readonly LanguageReportRow[]
   readonly acceptedAt: Millis
 }
@@ -115,6 +120,8 @@ export type EvaluationRow = {
   readonly community: string
   readonly base: ScoreRow
   readonly candidate: ScoreRow
+  /** Null when only means were told. */
+  readonly paired: PairedEvidence | null
   /** The signed report; null when the coordinator measured. */
   readonly report: { readonly text: string; readonly signature: Signature } | null
   readonly at: Millis

@@ -7,6 +7,7 @@ import type { TreeHead } from '../ledger/proof.ts'
 import type { Tile } from '../ledger/tile.ts'
 import type { Summary } from '../model/summary.ts'
 import type { TrainingShare } from '../model/training-content.ts'
+import type { GateRecord } from '../policy/release.ts'
 import type { Round } from '../round/round.ts'
 import type { Standing, Work } from '../round/step.ts'
 import type {
@@ -31,6 +32,7 @@ import type {
   SummaryBy,
   SummaryRow,
   UploadRow,
+  WeightRow,
 } from './records.ts'
 
 /** Everything that may be asked and nothing that may be changed: what read-only rooms receive. */
@@ -56,6 +58,8 @@ export type Reader = {
   evaluations(key: RoundKey): Promise<readonly EvaluationRow[]>
   /** Undefined before the merge, and for rounds merged by a build that kept none. */
   diagnostics(key: RoundKey): Promise<Diagnostics | undefined>
+  /** Undefined before the decision, and for rounds decided by a build that kept none. */
+  gateRecord(key: RoundKey): Promise<GateRecord | undefined>
   checkpoint(digest: Digest): Promise<CheckpointRow | undefined>
   checkpointByVersion(run: RunId, version: number): Promise<CheckpointRow | undefined>
   /** Newest first. */
@@ -118,12 +122,14 @@ export type Tx = Reader & {
   setEvaluated(key: RoundKey, node: NodeId): Promise<void>
   createContribution(row: ContributionRow): Promise<void>
   contributionByNonce(node: NodeId, nonce: string): Promise<ContributionRow | undefined>
-  setWeight(id: Digest, weight: { readonly value: number; readonly reason: string }): Promise<void>
+  setWeight(id: Digest, weight: WeightRow): Promise<void>
   createRejection(row: RejectionRow): Promise<void>
   /** Inserts or, for the same measurer, language and community, replaces. */
   putEvaluations(rows: readonly EvaluationRow[]): Promise<void>
   /** Inserts or replaces. */
   putDiagnostics(key: RoundKey, report: Diagnostics, now: Millis): Promise<void>
+  /** Inserts or replaces. */
+  putGateRecord(key: RoundKey, record: GateRecord, now: Millis): Promise<void>
   createCheckpoint(row: CheckpointRow): Promise<void>
   createAttestations(checkpoint: Digest, rows: readonly AttestationRow[]): Promise<void>
   moveChannel(name: ChannelName, checkpoint: Digest, now: Millis): Promise<void>

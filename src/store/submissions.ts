@@ -4,9 +4,11 @@ import { ensureNodeId, ensureRunId, type RoundKey } from '../core/ids.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
 import { REJECTION_REASONS } from '../core/rejection.ts'
 import type { Contribution, ContributionLanguage, Evaluation, Rejection } from '../gen/prisma/client.ts'
+import { pairedEvidenceSchema } from '../model/paired-evidence.ts'
+import { weightDecisionSchema } from '../policy/influence.ts'
 import { compareText, parseStored, toCount, toMeasure, toText } from './column.ts'
 import type { Database } from './database.ts'
-import type { ContributionRow, EvaluationRow, LanguageReportRow, RejectionRow } from './records.ts'
+import type { ContributionRow, EvaluationRow, LanguageReportRow, RejectionRow, WeightRow } from './records.ts'
 import { roundOf } from './rounds.ts'
 import type { Reader, Tx } from './store.ts'
 
@@ -58,8 +60,8 @@ export function submissionWrites(database: Database): Writes {
       const row = await database.contribution.findUnique({ where, include: { languages: true } })
       return row === null ? undefined : contributionRow(row)
     },
-    setWeight: async (id, { value, reason }) => {
-      await database.contribution.update({ where: { id }, data: { weight: toMeasure(value), weightReason: reason } })
+    setWeight: async (id, weight) => {
+      await database.contribution.update({ where: { id }, data: weightColumns(weight) })
     },
     createRejection: async (row) => {
       const { node, kind, reason } = row
@@ -89,10 +91,19 @@ function contributionColumns(row: ContributionRow) {
     payloadDigest: row.payload,
     bytes: toCount(row.bytes),
     norm: toMeasure(row.norm),
-    weight: row.weight === null ? null : toMeasure(row.weight.value),
-    weightReason: row.weight?.reason ?? null,
+    ...(row.weight && weightColumns(row.weight)),
     acceptedAt: new Date(row.acceptedAt),
   }
+}
+
+function weightColumns({ value, reason, decision }: WeightRow) {
+  return { weight: toMeasure(value), weightReason: reason, ...(decision && { weightRecord: decision }) }
+}
+
+function weightRow({ weight, weightReason, weightRecord }: Contribution): WeightRow | null {
+  if (weight === null) return null
+  const decision = weightRecord === null ? null : parseStored(weightDecisionSchema, weightRecord, 'weight decision')
+  return { value: weight, reason: weightReason ?? '', decision }
 }
 
 function contributionRow(row: Contribution & { languages: ContributionLanguage[] }): ContributionRow {
@@ -106,7 +117,7 @@ function contributionRow(row: Contribution & { languages: ContributionLanguage[]
     payload: ensureDigest(row.payloadDigest),
     bytes: Number(row.bytes),
     norm: row.norm,
-    weight: row.weight === null ? null : { value: row.weight, reason: row.weightReason ?? '' },
+    weight: weightRow(row),
     languages: row.languages.map(languageRow).sort(byLanguage),
     acceptedAt: row.acceptedAt.getTime(),
   }
@@ -163,6 +174,7 @@ function evaluationColumns(row: EvaluationRow) {
     baseSe: toMeasure(row.base.standardError),
     candidateMean: toMeasure(row.candidate.mean),
     candidateSe: toMeasure(row.candidate.standardError),
+    ...(row.paired && { paired: { unit: row.paired.unit, steps: [...row.paired.steps] } }),
     report: row.report?.text ?? null,
     signature: row.report?.signature.value ?? null,
     keyId: row.report?.signature.keyId ?? null,
@@ -181,6 +193,7 @@ function evaluationRow(row: Evaluation): EvaluationRow {
     community: row.community,
     base: { mean: row.baseMean, standardError: row.baseSe, tokens },
     candidate: { mean: row.candidateMean, standardError: row.candidateSe, tokens },
+    paired: row.paired === null ? null : parseStored(pairedEvidenceSchema, row.paired, 'evidence'),
     report: signed ? { text: report, signature: { keyId, value: signature } } : null,
     at: row.at.getTime(),
   }

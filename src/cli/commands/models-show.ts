@@ -47,6 +47,7 @@ function manifestText(digest: string, manifest: Manifest): string {
     `${run}@${version}`,
     table([{ title: '' }, { title: '' }], facts).trimStart(),
     scoresTable(manifest),
+    gateTable(manifest),
     contributionsTable(manifest),
     filesTable(manifest),
   ]
@@ -63,6 +64,19 @@ function scoresTable({ scores }: Manifest): string {
   ])
   const numbers = ['BASE', 'LOSS', 'CHANGE', 'HELD-OUT TOKENS'].map((title) => ({ title, align: 'right' as const }))
   return rows.length === 0 ? '' : table([{ title: 'LANGUAGE' }, ...numbers], rows)
+}
+
+function gateTable({ gate }: Manifest): string {
+  const rows = (gate?.groups ?? []).map(({ language, community, verdict, evidence }) => [
+    language,
+    printable(community) || '-',
+    verdict.toUpperCase(),
+    evidence === undefined ? '-' : `${evidence.low.toFixed(4)} to ${evidence.high.toFixed(4)}`,
+    evidence?.method ?? '-',
+  ])
+  const titles = ['LANGUAGE', 'COMMUNITY', 'VERDICT', 'CHANGE, NATS A TOKEN', 'BY']
+  const columns = titles.map((title) => ({ title }))
+  return rows.length === 0 ? '' : table(columns, rows)
 }
 
 function contributionsTable({ contributions }: Manifest): string {

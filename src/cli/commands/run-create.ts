@@ -1,10 +1,20 @@
 import { z } from 'zod'
 import { CODEC_NAMES, type Codec, F32 } from '../../core/codec.ts'
+import {
+  type Caps,
+  capsText,
+  DEFAULT_INFLUENCE,
+  QUALITY_FLOORS,
+  type QualityFloor,
+  WEIGHTING_NAMES,
+  type Weighting,
+} from '../../core/influence-choice.ts'
+import { EVIDENCE, type Evidence } from '../../core/release-gate.ts'
 import { fewestContributions, MEAN, STRATEGY_NAMES, type Strategy } from '../../core/strategy.ts'
 import { OperatorService } from '../../gen/proto/tapestry/v1/operator_pb.ts'
 import { DEFAULT_RUN_POLICY } from '../../round/policy.ts'
 import { defineCommand, flag, setting } from '../command.ts'
-import { channelName, codec, duration, measure, runId, strategy, wholeNumber } from '../input.ts'
+import { caps, channelName, codec, duration, measure, runId, strategy, weighting, wholeNumber } from '../input.ts'
 import { OPERATOR_INPUT, OPERATOR_OPTIONS, withOperator } from '../operator-client.ts'
 import { PRESET_NAMES, planSpecBytes } from '../plan-choice.ts'
 import { shortDigest } from '../terminal.ts'
@@ -38,6 +48,14 @@ export const runCreate = defineCommand({
     setting('--max-norm <x>', 'largest accepted norm of a delta (no limit)'),
     setting('--strategy <name:parameter=n,...>', `how contributions merge: ${STRATEGY_NAMES.join(', ')} (mean)`),
     setting('--codec <name:parameter=n,...>', `how updates travel: ${CODEC_NAMES.join(', ')} (f32)`),
+    setting('--weighting <name:parameter=n,...>', `shares before caps: ${WEIGHTING_NAMES.join(', ')} (uniform)`),
+    setting('--cap <kind=share,...>', `largest share of one of a kind (${capsText(DEFAULT_INFLUENCE.caps)})`),
+    setting('--quality-floor <name>', 'what a contribution has to pass (none)').choices(QUALITY_FLOORS),
+    setting('--evidence <kind>', 'what nodes tell about held-out text (paired)').choices(EVIDENCE),
+    setting(
+      '--min-evaluation <tokens>',
+      `a language with less text is unmeasured (${DEFAULT_RUN_POLICY.gate.minTokens})`,
+    ),
     setting('--channel <name>', 'channel that published checkpoints move (global)'),
   ],
   input: z.object({
@@ -59,6 +77,11 @@ export const runCreate = defineCommand({
     maxNorm: measure.optional(),
     strategy: strategy.optional(),
     codec: codec.optional(),
+    weighting: weighting.optional(),
+    cap: caps.optional(),
+    qualityFloor: z.enum(QUALITY_FLOORS).optional(),
+    evidence: z.enum(EVIDENCE).optional(),
+    minEvaluation: wholeNumber(1, 1_000_000_000).optional(),
     channel: channelName.optional(),
   }),
   async run(input, { env }) {
@@ -85,6 +108,11 @@ type PolicyInput = {
   readonly maxNorm?: number | undefined
   readonly strategy?: Strategy | undefined
   readonly codec?: Codec | undefined
+  readonly weighting?: Weighting | undefined
+  readonly cap?: Caps | undefined
+  readonly qualityFloor?: QualityFloor | undefined
+  readonly evidence?: Evidence | undefined
+  readonly minEvaluation?: number | undefined
 }
 
 /** A smaller target than the default quorum means: all of them. A strategy that needs more than the default gets it. */
@@ -103,6 +131,20 @@ function policyOf(input: PolicyInput) {
     maxNorm: input.maxNorm ?? DEFAULT_RUN_POLICY.maxNorm,
     strategy: { name, parameters: { ...parameters } },
     codec: wireCodec(input.codec ?? F32),
+    influence: influenceOf(input),
+    gate: {
+      evidence: input.evidence ?? DEFAULT_RUN_POLICY.gate.evidence,
+      minTokens: input.minEvaluation ?? DEFAULT_RUN_POLICY.gate.minTokens,
+    },
+  }
+}
+
+function influenceOf({ weighting = DEFAULT_INFLUENCE.weighting, cap, qualityFloor }: PolicyInput) {
+  const { name, parameters } = weighting
+  return {
+    weighting: { name, parameters: { ...parameters } },
+    caps: cap ?? DEFAULT_INFLUENCE.caps,
+    qualityFloor: qualityFloor ?? DEFAULT_INFLUENCE.floor,
   }
 }
 

@@ -300,6 +300,7 @@ function usualPolicy(participants: number): RunPolicy {
     continuous: false,
     maxNorm: 0,
     strategy: MEAN,
+    codec: F32,
     influence: DEFAULT_INFLUENCE,
     gate: SMALL_GATE,
     demands: DEFAULT_DEMANDS,

@@ -12,6 +12,7 @@ export type Examination = { readonly norms: readonly number[]; readonly cosines:
 /**
  * Looks at contributions before they are weighed, out of core, in the arithmetic of the merge. Large
  * models are compared over evenly spaced tiles; norms are always whole.
+ * @param codec what all deltas are encoded in
  * @throws TapestryError as `mergeRound`
  */
 export async function examineDeltas(

@@ -1,6 +1,6 @@
 import { open, rm } from 'node:fs/promises'
 import { assertNever } from '../core/assert.ts'
-import { type Codec, F32 } from '../core/codec.ts'
+import { F32 } from '../core/codec.ts'
 import { TapestryError } from '../core/error.ts'
 import { mostContributions, type Strategy, strategyText } from '../core/strategy.ts'
 import { clippedCoefficients, elasticCoefficients, krumCoefficients, medianCoefficients } from './coefficients.ts'
@@ -15,8 +15,6 @@ import { stateVectorsOf } from './strategies/optimiser-of.ts'
 
 export type RoundRequest = MergeRequest & {
   readonly strategy: Strategy
-  /** What every delta is encoded in; by default F32. */
-  readonly codec?: Codec | undefined
   /** The optimizer's state, for strategies that have one: of the base (nothing before the first merge), and where the next goes. */
   readonly optimizer?: { readonly before: string | undefined; readonly out: string } | undefined
   /** Compare the deltas with each other also when the strategy does not ask for it: for people. */

@@ -4,6 +4,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { type CodecFigure, codecLine, measureCodecs } from './codecs.ts'
 import { compareWithFlower, FLOWER_SIZES, type FlowerFigure, flowerLines } from './flower.ts'
 import { kernelLines, measureKernels } from './kernels.ts'
 import { describeMachine } from './machine.ts'
@@ -44,6 +45,14 @@ const MEASURES: { readonly [P in Part]: (quick: boolean, keep: Keep<P>) => Promi
     for (const row of figure.rows) say(transferLine(row))
     keep(figure)
   },
+  async codecs(quick, keep) {
+    const figures: CodecFigure[] = []
+    await measureCodecs({ quick }, (figure) => {
+      say(codecLine(figure))
+      figures.push(figure)
+      keep(figures)
+    })
+  },
   async flower(quick, keep) {
     const figures: FlowerFigure[] = []
     for (const size of quick ? [QUICK_SIZE] : FLOWER_SIZES) {
@@ -82,10 +91,9 @@ async function main(): Promise<void> {
   const unknown = positionals.find((name) => !PARTS.some((part) => part === name))
   if (unknown !== undefined) throw new Error(`there is no part ${unknown}: ${PARTS.join(', ')}`)
   if (!values.report) {
-    ensurePeers()
-    for (const part of PARTS) {
-      if (positionals.length === 0 || positionals.includes(part)) await measure(part, values.quick)
-    }
+    const parts = PARTS.filter((part) => positionals.length === 0 || positionals.includes(part))
+    if (parts.some((part) => part !== 'codecs')) ensurePeers()
+    for (const part of parts) await measure(part, values.quick)
   }
   if (!values.quick) writeReport()
 }

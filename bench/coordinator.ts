@@ -87,6 +87,7 @@ export class Coordinator {
       evaluateWindowMs: EVALUATE_MS,
       continuous: false,
       maxNorm: 0,
+      demands: { withoutRecords: true },
     }
     const request = { run: RUN, plan: canonicalBytes(spec), policy, channel: '' }
     return this.#operate((channel) =>

@@ -1,3 +1,4 @@
+import { codecSection } from './codec-section.ts'
 import type { FlowerFigure } from './flower.ts'
 import type { Limits } from './limits.ts'
 import type { Machine } from './machine.ts'
@@ -35,6 +36,7 @@ export function makeReport(results: Results): Report {
     results.round && roundSection(results.round, plot),
     results.flower && flowerSection(results.flower, plot),
     results.transfer && transferSection(results.transfer, plot),
+    results.codecs && codecSection(machineLine(results.codecs.machine), results.codecs.figures),
     results.memory && mergeMemorySection(results.memory),
     results.kernels && kernelSection(results.kernels, plot),
   ].filter((section) => section !== undefined)

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { CodecFigure } from './codecs.ts'
 import type { FlowerFigure } from './flower.ts'
 import type { KernelFigure } from './kernels.ts'
 import type { Machine } from './machine.ts'
@@ -15,11 +16,12 @@ export type Figures = {
   readonly round: readonly RoundFigure[]
   readonly transfer: TransferFigure
   readonly flower: readonly FlowerFigure[]
+  readonly codecs: readonly CodecFigure[]
 }
 
 export type Part = keyof Figures
 
-export const PARTS = ['kernels', 'memory', 'round', 'transfer', 'flower'] as const satisfies readonly Part[]
+export const PARTS = ['kernels', 'memory', 'round', 'transfer', 'codecs', 'flower'] as const satisfies readonly Part[]
 
 /** A measurement with where and when it was made. */
 export type Result<P extends Part> = { readonly machine: Machine; readonly figures: Figures[P] }
@@ -40,6 +42,7 @@ export function loadResults(directory = RESULTS): Results {
     ...load('memory', directory),
     ...load('round', directory),
     ...load('transfer', directory),
+    ...load('codecs', directory),
     ...load('flower', directory),
   }
 }

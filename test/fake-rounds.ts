@@ -1,5 +1,6 @@
 import { create } from '@bufbuild/protobuf'
 import type { handleServerStreamingCall, ServerWritableStream } from '@grpc/grpc-js'
+import type { Codec } from '../src/core/codec.ts'
 import { type Digest, digestOf } from '../src/core/digest.ts'
 import { TapestryError } from '../src/core/error.ts'
 import { ensureRunId } from '../src/core/ids.ts'
@@ -48,6 +49,8 @@ export class FakeRounds {
   /** PEM of the node's key; signatures are checked against it. */
   nodeKey = ''
   rounds = 1
+  /** A coordinator that knows F32 alone says nothing. */
+  codec: Codec | undefined
   /** Records contributions and answers with receipts, if there is one. */
   log: FakeLog | undefined
   refuse: { reason: string; detail: string } | undefined
@@ -123,6 +126,7 @@ export class FakeRounds {
       checkpointDigest: checkpoint,
       reason,
       last,
+      ...(this.codec && { codec: { name: this.codec.name, parameters: { ...this.codec.parameters } } }),
     }
   }
 
@@ -135,7 +139,7 @@ export class FakeRounds {
     }
     this.#fake.unary(
       RoundService,
-      { joinRound: ({ ref }) => this.#join(ref?.number), getRound: () => ({ round: this.#round() }) },
+      { joinRound: ({ ref }) => this.#join(ref?.number), getRound: ({ ref }) => this.#getRound(ref?.number) },
       { watchRounds },
     )
     this.#fake.unary(ContributionService, {
@@ -148,6 +152,12 @@ export class FakeRounds {
         return this.#evaluate(report)
       },
     })
+  }
+
+  #getRound(number: number | undefined) {
+    const accepted = this.contributions.filter(({ round }) => round === number)
+    const contributions = accepted.map(({ node, payloadDigest }) => ({ node, status: 'accepted', payloadDigest }))
+    return { round: this.#round(), contributions }
   }
 
   #join(number: number | undefined) {

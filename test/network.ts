@@ -9,7 +9,11 @@ import { type RunningCoordinator, startCoordinator } from '../src/cli/start-coor
 import { type RunningWorker, startWorkerProcess } from '../src/cli/start-worker.ts'
 import { canonicalBytes } from '../src/core/canonical-json.ts'
 import type { Clock, Millis } from '../src/core/clock.ts'
+import { F32 } from '../src/core/codec.ts'
+import { DEFAULT_DEMANDS } from '../src/core/demands.ts'
 import { ensureRunId, type FederationId, type RoundKey, type RunId } from '../src/core/ids.ts'
+import { DEFAULT_INFLUENCE } from '../src/core/influence-choice.ts'
+import type { ReleaseGate } from '../src/core/release-gate.ts'
 import { MEAN } from '../src/core/strategy.ts'
 import { OperatorService } from '../src/gen/proto/tapestry/v1/operator_pb.ts'
 import { type GetRoundResponse, RoundPhase, RoundService } from '../src/gen/proto/tapestry/v1/round_pb.ts'
@@ -18,12 +22,15 @@ import { VOCABULARY_SIZE } from '../src/model/tokenizer.ts'
 import { ensureAddress } from '../src/participant/address.ts'
 import { type Channel, type ClientIdentity, openChannel } from '../src/participant/channel.ts'
 import { openNodeClient } from '../src/participant/client.ts'
+import { addDataset } from '../src/participant/datasets.ts'
 import { joinFederation } from '../src/participant/enrolment.ts'
 import { createNodeDirectory, type NodeDirectory } from '../src/participant/node-directory.ts'
 import { parameterSpecs } from '../src/plan/parameters.ts'
 import { PLAN_FORMAT, type PlanSpec } from '../src/plan/spec.ts'
 import type { RunPolicy } from '../src/round/policy.ts'
+import { demandsMessage } from '../src/rpc/run-policy.ts'
 import type { Store } from '../src/store/store.ts'
+import { datasetTerms } from './dataset-records.ts'
 import { type Place, TestNode } from './e2e/test-node.ts'
 import { TEXT_LANGUAGES, writeTexts } from './e2e/texts.ts'
 import { until } from './e2e/waiting.ts'
@@ -206,7 +213,9 @@ export class TestNetwork {
     community = '',
   ): Promise<NodeDirectory> {
     const sources = await writeTexts(join(this.root, 'texts', name), name, languages, community)
-    return createNodeDirectory(join(this.root, 'nodes', name), { name, sources })
+    const directory = await createNodeDirectory(join(this.root, 'nodes', name), { name, sources })
+    await addDataset(directory, datasetTerms({ languages: sources.map(({ language }) => language) }), sources)
+    return directory
   }
 
   /** A node that has joined. */
@@ -219,16 +228,22 @@ export class TestNetwork {
     return node
   }
 
-  async createRun(run: string, policy: Partial<RunPolicy> = {}, spec = this.#options.spec): Promise<RunId> {
+  async createRun(
+    run: string,
+    policy: Partial<RunPolicy> = {},
+    spec = this.#options.spec,
+    channel = '',
+  ): Promise<RunId> {
     const plan = canonicalBytes(spec ?? MICRO_SPEC)
     const whole = { ...usualPolicy(this.#options.participants ?? 0), ...this.#options.policy, ...policy }
-    const { joinWindowMs, collectWindowMs, evaluateWindowMs, ...rest } = whole
+    const { joinWindowMs, collectWindowMs, evaluateWindowMs, demands, ...rest } = whole
     const windows = {
       joinWindowMs: BigInt(joinWindowMs),
       collectWindowMs: BigInt(collectWindowMs),
       evaluateWindowMs: BigInt(evaluateWindowMs),
     }
-    await this.operator.call(OperatorService.method.createRun, { run, plan, policy: { ...rest, ...windows } })
+    const message = { ...rest, ...windows, demands: demandsMessage(demands) }
+    await this.operator.call(OperatorService.method.createRun, { run, plan, policy: message, channel })
     return ensureRunId(run)
   }
 
@@ -271,10 +286,26 @@ export class TestNetwork {
 
 const ENDED: ReadonlySet<RoundPhase> = new Set([RoundPhase.PUBLISHED, RoundPhase.REJECTED, RoundPhase.FAILED])
 
+/** The test texts are a few lines. */
+const SMALL_GATE: ReleaseGate = { evidence: 'paired', minTokens: 1 }
+
 function usualPolicy(participants: number): RunPolicy {
   const target = Math.max(1, participants)
   const windows = { joinWindowMs: WINDOW_MS, collectWindowMs: WINDOW_MS, evaluateWindowMs: WINDOW_MS }
-  return { target, quorum: target, ...windows, rounds: 1000, continuous: false, maxNorm: 0, strategy: MEAN }
+  return {
+    target,
+    quorum: target,
+    ...windows,
+    rounds: 1000,
+    continuous: false,
+    maxNorm: 0,
+    strategy: MEAN,
+    codec: F32,
+    influence: DEFAULT_INFLUENCE,
+    gate: SMALL_GATE,
+    demands: DEFAULT_DEMANDS,
+    codec: F32,
+  }
 }
 
 function languageFor(index: number): string {

@@ -1,4 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto'
+import { createReadStream } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -6,6 +7,7 @@ import { pino } from 'pino'
 import { serverConfig } from '../src/config.ts'
 import type { Context, ReleaseSigner } from '../src/context.ts'
 import type { Clock } from '../src/core/clock.ts'
+import { F32 } from '../src/core/codec.ts'
 import { type Digest, digestOf } from '../src/core/digest.ts'
 import {
   ensureChannelName,
@@ -16,6 +18,7 @@ import {
   type NodeId,
   type RoundKey,
 } from '../src/core/ids.ts'
+import { DEFAULT_INFLUENCE } from '../src/core/influence-choice.ts'
 import { ensureLanguageTag } from '../src/core/language-tag.ts'
 import { MEAN } from '../src/core/strategy.ts'
 import { encodeHeader, inNameOrder } from '../src/model/safetensors.ts'
@@ -95,6 +98,10 @@ export const TEST_POLICY: RunPolicy = {
   continuous: true,
   maxNorm: 0,
   strategy: MEAN,
+  influence: DEFAULT_INFLUENCE,
+  gate: { evidence: 'paired', minTokens: 50 },
+  demands: null,
+  codec: F32,
 }
 
 /** The n-th node's id. */
@@ -103,10 +110,15 @@ export function testNode(n: number): NodeId {
 }
 
 /** A run of the test plan with nodes 1 to `nodes` enrolled, each of a member of its own. */
-export async function testRun(coordinator: TestCoordinator, name: string, policy = TEST_POLICY): Promise<RunRow> {
+export async function testRun(
+  coordinator: TestCoordinator,
+  name: string,
+  policy = TEST_POLICY,
+  plan = TEST_PLAN,
+): Promise<RunRow> {
   const { context, signer, clock } = coordinator
   const run = { id: ensureRunId(name), policy, channel: ensureChannelName(name) }
-  return publishInitialCheckpoint(context, signer, run, TEST_PLAN, clock.now())
+  return publishInitialCheckpoint(context, signer, run, plan, clock.now())
 }
 
 export async function enrol({ context, clock }: TestCoordinator, nodes: number): Promise<void> {
@@ -137,6 +149,27 @@ export async function sealedRound(
   values: readonly number[],
   arrival: readonly number[] = values.map((_, index) => index),
 ): Promise<RoundKey> {
+  const key = await joinedRound(coordinator, run, arrival)
+  for (const index of arrival) {
+    const delta = await storeDelta(coordinator, values[index] ?? 0)
+    await contribute(coordinator, key, index + 1, delta, Math.abs(values[index] ?? 0))
+  }
+  return key
+}
+
+/** The next round of a run whose target is 1, with a delta that node 1 makes for it: a file's path. */
+export async function handIn(
+  coordinator: TestCoordinator,
+  run: RunRow,
+  make: (key: RoundKey) => Promise<string>,
+): Promise<RoundKey> {
+  const key = await joinedRound(coordinator, run, [0])
+  const delta = await coordinator.context.blobs.put(createReadStream(await make(key)))
+  await contribute(coordinator, key, 1, delta, 1)
+  return key
+}
+
+async function joinedRound(coordinator: TestCoordinator, run: RunRow, arrival: readonly number[]): Promise<RoundKey> {
   const { context, clock } = coordinator
   const { store } = context
   const live = await store.reader.rounds({ run: run.id, phases: ['open'], limit: 1 })
@@ -147,14 +180,17 @@ export async function sealedRound(
       await advanceRound(tx, key, { type: 'node-joined' }, clock.now())
     })
   }
-  for (const index of arrival) await contribute(coordinator, key, index + 1, values[index] ?? 0)
   return key
 }
 
-async function contribute(coordinator: TestCoordinator, key: RoundKey, n: number, value: number): Promise<void> {
-  const { context, clock } = coordinator
+async function contribute(
+  { context, clock }: TestCoordinator,
+  key: RoundKey,
+  n: number,
+  delta: { readonly digest: Digest; readonly size: number },
+  norm: number,
+): Promise<void> {
   const node = testNode(n)
-  const delta = await storeDelta(coordinator, value)
   const language = ensureLanguageTag(n % 2 === 0 ? 'sw' : 'yo')
   const score = { mean: 3, standardError: 0.1, tokens: 100 }
   const report = { language, community: '', tokens: 1000 * n, documents: n, before: score, after: score }
@@ -168,9 +204,10 @@ async function contribute(coordinator: TestCoordinator, key: RoundKey, n: number
       nonce: digestOf(`nonce ${key.run} ${key.number} ${n}`).slice(7, 39),
       payload: delta.digest,
       bytes: delta.size,
-      norm: Math.abs(value),
+      norm,
       weight: null,
       languages: [report],
+      records: [],
       acceptedAt: clock.now(),
     })
     await tx.setStanding(key, node, 'accepted')
@@ -194,6 +231,7 @@ export async function evaluate(
     community: '',
     base: score(losses.base),
     candidate: score(losses.candidate),
+    paired: null,
     report: { text: '{}', signature: { keyId: 'none', value: 'none' } },
     at: clock.now(),
   }

@@ -100,6 +100,7 @@ export function contributionRow(node: NodeId, change: Partial<ContributionRow> =
     norm: 0.1 + 0.2,
     weight: null,
     languages: [languageReport()],
+    records: [],
     acceptedAt: NOW,
     ...change,
   }

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { diagnose, diagnosticsSchema, robustScores } from './diagnostics.ts'
+import { robustScores } from '../core/robust-scores.ts'
+import { diagnose, diagnosticsSchema } from './diagnostics.ts'
 import type { RoundResult } from './merge-round.ts'
 
 test('robust z-scores: of the example, of equal values, of almost equal values, of none', () => {

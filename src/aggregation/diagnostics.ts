@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { medianOf, OUTLIER_SCORE, robustScores } from '../core/robust-scores.ts'
 import type { RoundResult } from './merge-round.ts'
 
 const finite = z.number()
@@ -40,14 +41,9 @@ export const diagnosticsSchema = z.strictObject({
 
 export type Diagnostics = z.output<typeof diagnosticsSchema>
 
-/** Iglewicz and Hoaglin 1993 (How to Detect and Handle Outliers, section 3.3) advise 3.5. */
-const OUTLIER_SCORE = 3.5
 /** Where contributions hardly differ the MAD is close to 0 and any difference scores high: smaller ones are no finding. */
 const LEAST_NORM_RATIO = 0.1
 const LEAST_COSINE_DIFFERENCE = 0.1
-/** The normal distribution's: MAD / 0.6745 and 1.253314 times the mean deviation estimate its standard deviation. */
-const MAD_SCALE = 0.6745
-const MEAN_DEVIATION_SCALE = 1.253314
 
 /**
  * Puts together what is stored of a merge.
@@ -84,7 +80,8 @@ function isFar(score: number, difference: number, least: number): boolean {
   return Math.abs(score) > OUTLIER_SCORE && Math.abs(difference) > least
 }
 
-function cosineMatrix(size: number, of: (i: number, j: number) => number): number[][] {
+/** Cosines of all pairs from their dot products; 0 where one is zero. */
+export function cosineMatrix(size: number, of: (i: number, j: number) => number): number[][] {
   const numbers = Array.from({ length: size }, (_, i) => i)
   return numbers.map((i) =>
     numbers.map((j) => {
@@ -97,27 +94,4 @@ function cosineMatrix(size: number, of: (i: number, j: number) => number): numbe
 function meanOfOthers(row: readonly number[], own: number): number {
   const others = row.filter((_, i) => i !== own)
   return others.length === 0 ? 0 : others.reduce((sum, value) => sum + value, 0) / others.length
-}
-
-/**
- * Robust z-scores: 0.6745 (x - median) / MAD; by the mean absolute deviation where more than half are
- * equal, and 0 where all are. Iglewicz and Hoaglin 1993, section 3.3.
- */
-export function robustScores(values: readonly number[]): number[] {
-  const middle = medianOf(values)
-  const deviations = values.map((value) => Math.abs(value - middle))
-  const mad = medianOf(deviations)
-  const mean = deviations.reduce((sum, value) => sum + value, 0) / deviations.length
-  const unit = mad > 0 ? mad / MAD_SCALE : mean * MEAN_DEVIATION_SCALE
-  return values.map((value) => {
-    const score = (value - middle) / unit
-    return Number.isFinite(score) ? score : 0
-  })
-}
-
-function medianOf(values: readonly number[]): number {
-  const sorted = Float64Array.from(values).sort()
-  const half = sorted.length >> 1
-  const [low, high] = [sorted[sorted.length - 1 - half] ?? 0, sorted[half] ?? 0]
-  return low / 2 + high / 2
 }

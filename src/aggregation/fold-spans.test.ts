@@ -2,6 +2,7 @@ import { open, readFile } from 'node:fs/promises'
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Floats, generator, mergedBytes, TensorFiles, tensors } from '../../test/tensor-files.ts'
+import { F32 } from '../core/codec.ts'
 import { encodeHeader } from '../model/safetensors.ts'
 import { type BlockShape, sumCount, TILE } from './block-layout.ts'
 import { foldSpans } from './fold-spans.ts'
@@ -60,8 +61,8 @@ test('bytes and sums do not depend on blocks, on groups or on where a file keeps
       const own: Layout[] = []
       const foreign: Layout[] = []
       for (const data of [base, ...deltas]) {
-        own.push(await readDeltaLayout(await files.save(data), header))
-        foreign.push(await readDeltaLayout(await files.saveInOrder(shuffled(data)), header))
+        own.push(await readDeltaLayout(await files.save(data), header, F32))
+        foreign.push(await readDeltaLayout(await files.saveInOrder(shuffled(data)), header, F32))
       }
       const first = await fold(own, base, weights, one)
       expect(await fold(foreign, base, weights, other)).toEqual(first)

@@ -1,8 +1,10 @@
 import { open } from 'node:fs/promises'
+import { assertNever } from '../core/assert.ts'
+import type { Codec } from '../core/codec.ts'
 import { TapestryError } from '../core/error.ts'
 import { inNameOrder, readHeader, type SafetensorsHeader, type TensorEntry } from '../model/safetensors.ts'
-import { checkTensors } from '../model/schema.ts'
 import { elementCount } from '../model/tensor.ts'
+import { CODEC_KEY, checkEncoded, INDICES, SCALES, VALUES } from '../model/update-codec/encoded-layout.ts'
 
 /**
  * The elements of a model are numbered through its tensors in order of name: the order of a
@@ -17,67 +19,131 @@ export type Run = {
   readonly position: number
 }
 
-/** Where a file keeps the elements. A canonical file has one run. */
-export type Layout = { readonly path: string; readonly runs: readonly Run[] }
+/** A run of int8 steps: one tensor, whose blocks are counted from its beginning. */
+export type SteppedRun = Run & { readonly scales: number }
+
+/** A tensor of which a file keeps `kept` values: positions of the first index and of the first value. */
+export type SparseRun = Run & { readonly indices: number; readonly kept: number }
+
+/** Where a file keeps the elements, and how. A canonical F32 file has one run. */
+export type Layout = { readonly path: string } & (
+  | { readonly codec: 'f32' | 'bf16'; readonly runs: readonly Run[] }
+  | { readonly codec: 'int8'; readonly block: number; readonly runs: readonly SteppedRun[] }
+  | { readonly codec: 'topk'; readonly runs: readonly SparseRun[] }
+)
 
 /** Bytes of an F32 element. */
 export const ELEMENT_BYTES = 4
+const BF16_BYTES = 2
 
 /** The header of an F32 safetensors file. @throws TapestryError NOT_FOUND; DATA_INVALID when malformed or not all F32. */
 export async function readFloatHeader(path: string): Promise<SafetensorsHeader> {
+  const header = await readAnyHeader(path)
+  for (const { name, dtype } of header.tensors.values()) {
+    if (dtype === 'F32') continue
+    throw new TapestryError('DATA_INVALID', `${path}: tensor ${JSON.stringify(name)} is ${dtype}, not F32`)
+  }
+  return header
+}
+
+async function readAnyHeader(path: string): Promise<SafetensorsHeader> {
   try {
-    return await parseFloatHeader(path)
+    const file = await open(path, 'r')
+    try {
+      const header = await readHeader(file)
+      if (header.ok) return header.value
+      throw new TapestryError('DATA_INVALID', `${path}: ${header.rejection.detail}`)
+    } finally {
+      await file.close()
+    }
   } catch (cause) {
     throw mergeError(path, cause)
   }
 }
 
-async function parseFloatHeader(path: string): Promise<SafetensorsHeader> {
-  const file = await open(path, 'r')
-  try {
-    const header = await readHeader(file)
-    if (!header.ok) throw new TapestryError('DATA_INVALID', `${path}: ${header.rejection.detail}`)
-    for (const { name, dtype } of header.value.tensors.values()) {
-      if (dtype !== 'F32') {
-        throw new TapestryError('DATA_INVALID', `${path}: tensor ${JSON.stringify(name)} is ${dtype}, not F32`)
-      }
-    }
-    return header.value
-  } finally {
-    await file.close()
-  }
+/** Where the F32 file at `path` keeps the elements of a model. */
+export function layoutOf(path: string, header: SafetensorsHeader): Layout {
+  const runs = joined(
+    runsOf(header, (name) => requireTensor(header, name).begin),
+    ELEMENT_BYTES,
+  )
+  return { path, codec: 'f32', runs }
 }
 
-/** Where the file at `path` keeps the elements of a model. */
-export function layoutOf(path: string, header: SafetensorsHeader): Layout {
-  const runs: Run[] = []
+type NamedRun = Run & { readonly name: string }
+
+/** The tensors of a model, in order of name, as runs. */
+function runsOf({ tensors }: SafetensorsHeader, positionOf: (name: string) => number): NamedRun[] {
+  const runs: NamedRun[] = []
   let first = 0
-  for (const { shape, begin } of inNameOrder<TensorEntry>([...header.tensors.values()])) {
+  for (const { name, shape } of inNameOrder<TensorEntry>([...tensors.values()])) {
     const count = elementCount(shape)
-    if (count > 0) appendRun(runs, { first, count, position: begin })
+    if (count > 0) runs.push({ name, first, count, position: positionOf(name) })
     first += count
   }
-  return { path, runs }
+  return runs
 }
 
-function appendRun(runs: Run[], run: Run): void {
-  const last = runs.at(-1)
-  if (last !== undefined && last.position + last.count * ELEMENT_BYTES === run.position) {
-    runs[runs.length - 1] = { ...last, count: last.count + run.count }
-  } else {
-    runs.push(run)
+/** Runs that lie behind each other in the file as one. */
+function joined(runs: readonly Run[], width: number): Run[] {
+  const result: Run[] = []
+  for (const { first, count, position } of runs) {
+    const last = result.at(-1)
+    if (last !== undefined && last.position + last.count * width === position) {
+      result[result.length - 1] = { ...last, count: last.count + count }
+    } else {
+      result.push({ first, count, position })
+    }
   }
+  return result
+}
+
+function requireTensor({ tensors }: SafetensorsHeader, name: string): TensorEntry {
+  const entry = tensors.get(name)
+  if (entry === undefined) throw new TapestryError('INTERNAL', `the tensor ${JSON.stringify(name)} has no place`)
+  return entry
 }
 
 /**
  * Where a delta keeps the elements of the model that `base` describes.
- * @throws TapestryError NOT_FOUND; DATA_INVALID when malformed or when its tensors differ from those of the base
+ * @throws TapestryError NOT_FOUND; DATA_INVALID when malformed, of another codec, or of other tensors than those of the base
  */
-export async function readDeltaLayout(path: string, base: SafetensorsHeader): Promise<Layout> {
-  const header = await readFloatHeader(path)
-  const verdict = checkTensors(header, [...base.tensors.values()])
+export async function readDeltaLayout(path: string, base: SafetensorsHeader, codec: Codec): Promise<Layout> {
+  const header = await readAnyHeader(path)
+  const { tensors, metadata } = header
+  const verdict = checkEncoded({ tensors, codec: metadata.get(CODEC_KEY) }, codec, [...base.tensors.values()])
   if (!verdict.ok) throw new TapestryError('DATA_INVALID', `${path}: ${verdict.rejection.detail}`)
-  return layoutOf(path, header)
+  const place = (name: string) => requireTensor(header, name).begin
+  switch (codec.name) {
+    case 'f32':
+      return layoutOf(path, header)
+    case 'bf16':
+      return { path, codec: 'bf16', runs: joined(runsOf(base, place), BF16_BYTES) }
+    case 'int8': {
+      const runs = runsOf(base, (name) => place(VALUES + name))
+      const { block } = codec.parameters
+      return {
+        path,
+        codec: 'int8',
+        block,
+        runs: runs.map(({ name, ...run }) => ({ ...run, scales: place(SCALES + name) })),
+      }
+    }
+    case 'topk': {
+      const runs = runsOf(base, (name) => place(VALUES + name))
+      return {
+        path,
+        codec: 'topk',
+        runs: runs.map(({ name, ...run }) => sparseRun(run, requireTensor(header, INDICES + name))),
+      }
+    }
+    default:
+      return assertNever(codec)
+  }
+}
+
+function sparseRun(run: Run, { begin, shape }: TensorEntry): SparseRun {
+  return { ...run, indices: begin, kept: elementCount(shape) }
 }
 
 /** A system error as one of ours: NOT_FOUND, DISK_FULL or DATA_INVALID; anything else as it is. */

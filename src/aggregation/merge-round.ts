@@ -1,5 +1,6 @@
 import { open, rm } from 'node:fs/promises'
 import { assertNever } from '../core/assert.ts'
+import { F32 } from '../core/codec.ts'
 import { TapestryError } from '../core/error.ts'
 import { mostContributions, type Strategy, strategyText } from '../core/strategy.ts'
 import { clippedCoefficients, elasticCoefficients, krumCoefficients, medianCoefficients } from './coefficients.ts'
@@ -43,15 +44,17 @@ type Decision = { readonly rule: CombineRule; readonly dots?: DotProducts }
  * the same numbers; then coefficients are decided, and one pass writes. Weights count in the means and
  * the geometric median; medians, trimmed means and Krum ignore them, as their papers do.
  *
+ * Encoded deltas are decoded on the way: the merge is exactly that of the F32 files with the decoded values.
  * With an optimizer the merged delta, rounded to f32, goes through it before it is added to the base.
  *
  * @throws TapestryError as `mergeMean`; INVALID_ARGUMENT for more or fewer deltas than the strategy is
  *   defined for, or an optimizer's state missing or too many; DATA_INVALID for a state of another model
+ *   or a delta of another codec
  */
 export async function mergeRound(request: RoundRequest): Promise<RoundResult> {
   ensureRequest(request)
   ensureStrategyFits(request)
-  const sources = await openSources(request.base, request.deltas)
+  const sources = await openSources(request.base, request.deltas, request.codec ?? F32)
   const passes = passesOf(request, sources)
   const { rule, dots } = await decide(request, sources, passes)
   const written = await withOptimizer(request, sources, (optimizer) =>

@@ -1,9 +1,10 @@
+import { type Codec, F32 } from '../core/codec.ts'
 import { TapestryError } from '../core/error.ts'
 import { type BlockShape, TILE } from './block-layout.ts'
 import { openSources } from './merge-sources.ts'
 import { writeMerge } from './merge-writer.ts'
 
-/** One contribution to a merge: an F32 safetensors file with the tensors of the base. */
+/** One contribution to a merge: a safetensors file, F32 or encoded, with the tensors of the base. */
 export type WeightedDelta = { readonly path: string; readonly weight: number }
 
 export type MergeRequest = {
@@ -11,6 +12,8 @@ export type MergeRequest = {
   readonly base: string
   /** In the order in which they are folded: the caller chooses one that does not depend on arrival. */
   readonly deltas: readonly WeightedDelta[]
+  /** What every delta is encoded in; by default F32. */
+  readonly codec?: Codec | undefined
   /** Path of the file to write. It appears whole or not at all. */
   readonly out: string
   /** Worker threads; by default 2, or 1 on a machine with one processor. */
@@ -67,7 +70,7 @@ export async function mergeMean(request: MergeRequest): Promise<MergeResult> {
 /** {@link mergeMean} for factors that need not be those of a mean. @throws as it does, without a check of the request */
 export async function writeDeltas(request: MergeRequest): Promise<MergeResult> {
   const { out, threads, onProgress, signal, shape } = request
-  const sources = await openSources(request.base, request.deltas)
+  const sources = await openSources(request.base, request.deltas, request.codec ?? F32)
   const coefficients = request.deltas.map(({ weight }) => weight)
   const rule = { kind: 'weighted', coefficients } as const
   return writeMerge(sources, { out, rule, optimizer: undefined, threads, onProgress, signal, shape })

@@ -39,7 +39,7 @@ export function replayInputs(manifest: Manifest, base: Manifest): ReplayInput[] 
     throw new TapestryError('FAILED_PRECONDITION', 'an initial checkpoint merges nothing that could be replayed')
   }
   const state = keepsState(manifest.strategy) ? fileOf(base, STATE_FILE) : undefined
-  const deltas = manifest.contributions.map(({ payload, bytes }) => ({ digest: payload, size: bytes }))
+  const deltas = mergedOf(manifest).map(({ payload, bytes }) => ({ digest: payload, size: bytes }))
   return [requireFile(base, WEIGHTS_FILE), ...(state === undefined ? [] : [state]), ...deltas]
 }
 
@@ -52,7 +52,7 @@ export async function replayMerge(request: ReplayRequest): Promise<Replayed[]> {
   const { manifest, base, pathOf, digestOf, scratch, threads, onProgress, signal } = request
   replayInputs(manifest, base)
   const deltas = await Promise.all(
-    manifest.contributions.map(async ({ payload, weight }) => ({ path: await pathOf(payload), weight })),
+    mergedOf(manifest).map(async ({ payload, weight }) => ({ path: await pathOf(payload), weight })),
   )
   const made = (path: string) => join(scratch, path)
   const state = keepsState(manifest.strategy) ? fileOf(base, STATE_FILE) : undefined
@@ -62,6 +62,7 @@ export async function replayMerge(request: ReplayRequest): Promise<Replayed[]> {
     deltas,
     out: made(WEIGHTS_FILE),
     strategy: manifest.strategy,
+    codec: manifest.codec,
     optimizer: keepsState(manifest.strategy) ? { before, out: made(STATE_FILE) } : undefined,
     threads,
     onProgress,
@@ -75,6 +76,11 @@ export async function replayMerge(request: ReplayRequest): Promise<Replayed[]> {
       found: await digestOf(made(path)),
     })),
   )
+}
+
+/** A contribution of weight 0 took no part. */
+function mergedOf({ contributions }: Manifest) {
+  return contributions.filter(({ weight }) => weight > 0)
 }
 
 function fileOf({ files }: Manifest, path: string): ReplayInput | undefined {

@@ -1,20 +1,23 @@
-import { closeSync, openSync, readSync } from 'node:fs'
-import { TapestryError } from '../core/error.ts'
-import { ELEMENT_BYTES, type Layout, mergeError, type Run } from './merge-layout.ts'
+import { DenseDecoder } from './dense-decoder.ts'
+import { ELEMENT_BYTES, type Layout, type Run } from './merge-layout.ts'
+import { SourceFile } from './source-file.ts'
+import { SparseReader } from './sparse-reader.ts'
 
 /** Files beyond this many are opened for each read, so that a merge of thousands fits any descriptor limit. */
 const KEPT_OPEN = 256
 
-/** Reads stretches of elements from several files at once, blocking: for worker threads only. */
+/** Reads stretches of elements as f32 from several files at once, decoding on the way, blocking: for worker threads only. */
 export class TensorReader {
   readonly #layouts: readonly Layout[]
-  readonly #open: number[] = []
+  readonly #open: SourceFile[] = []
+  readonly #sparse = new SparseReader()
+  #dense: DenseDecoder | undefined
 
   /** @throws TapestryError NOT_FOUND */
   constructor(layouts: readonly Layout[]) {
     this.#layouts = layouts
     try {
-      for (const { path } of layouts.slice(0, KEPT_OPEN)) this.#open.push(openFile(path))
+      for (const { path } of layouts.slice(0, KEPT_OPEN)) this.#open.push(new SourceFile(path))
     } catch (cause) {
       this.close()
       throw cause
@@ -22,43 +25,45 @@ export class TensorReader {
   }
 
   /**
-   * Fills `target` with the bytes of the elements from number `first` of file `index`.
-   * @throws TapestryError DATA_INVALID when the file ends before them; NOT_FOUND
+   * Fills `target`, which begins on a boundary of 4 bytes, with the elements from number `first` of file `index`.
+   * @throws TapestryError DATA_INVALID when the file ends before them or its indices do not ascend; NOT_FOUND
    */
   read(index: number, first: number, target: Uint8Array): void {
     const layout = this.#layouts[index]
     if (layout === undefined) throw new RangeError(`no file ${index}`)
     const kept = this.#open[index]
-    const file = kept ?? openFile(layout.path)
+    const source = kept ?? new SourceFile(layout.path)
     try {
-      readElements(layout, file, first, target)
+      for (let at = runAt(layout.runs, first), filled = 0; filled < target.byteLength; at += 1) {
+        const run = layout.runs[at]
+        if (run === undefined) throw new RangeError('elements beyond the end of the model')
+        const from = first - run.first + filled / ELEMENT_BYTES
+        const length = Math.min((run.count - from) * ELEMENT_BYTES, target.byteLength - filled)
+        this.#readRun(index, source, at, from, target.subarray(filled, filled + length))
+        filled += length
+      }
     } finally {
-      if (kept === undefined) closeSync(file)
+      if (kept === undefined) source.close()
     }
   }
 
+  /** Elements of one run, from its number `from` on. */
+  #readRun(index: number, source: SourceFile, at: number, from: number, target: Uint8Array): void {
+    const layout = this.#layouts[index]!
+    if (layout.codec === 'topk') this.#sparse.read(index, source, layout.runs[at]!, from, target)
+    else if (layout.codec === 'int8') this.#decoder().readInt8(source, layout.runs[at]!, layout.block, from, target)
+    else if (layout.codec === 'bf16') this.#decoder().readBf16(source, layout.runs[at]!, from, target)
+    else source.read(target, layout.runs[at]!.position + from * ELEMENT_BYTES)
+  }
+
+  /** Made when it is first needed: merges of F32 alone do without its memory. */
+  #decoder(): DenseDecoder {
+    this.#dense ??= new DenseDecoder()
+    return this.#dense
+  }
+
   close(): void {
-    for (const file of this.#open.splice(0)) closeSync(file)
-  }
-}
-
-function openFile(path: string): number {
-  try {
-    return openSync(path, 'r')
-  } catch (cause) {
-    throw mergeError(path, cause)
-  }
-}
-
-function readElements({ path, runs }: Layout, file: number, first: number, target: Uint8Array): void {
-  let filled = 0
-  for (let at = runAt(runs, first); filled < target.byteLength; at += 1) {
-    const run = runs[at]
-    if (run === undefined) throw new RangeError('elements beyond the end of the model')
-    const skipped = (first - run.first) * ELEMENT_BYTES + filled
-    const length = Math.min(run.count * ELEMENT_BYTES - skipped, target.byteLength - filled)
-    readBytes(path, file, target.subarray(filled, filled + length), run.position + skipped)
-    filled += length
+    for (const file of this.#open.splice(0)) file.close()
   }
 }
 
@@ -72,13 +77,4 @@ function runAt(runs: readonly Run[], first: number): number {
     else high = middle - 1
   }
   return low
-}
-
-function readBytes(path: string, file: number, target: Uint8Array, position: number): void {
-  let filled = 0
-  while (filled < target.byteLength) {
-    const count = readSync(file, target, filled, target.byteLength - filled, position + filled)
-    if (count === 0) throw new TapestryError('DATA_INVALID', `${path} was cut short while it was read`)
-    filled += count
-  }
 }

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { parseCodecText } from '../core/codec.ts'
 import { ensureDigest } from '../core/digest.ts'
 import { toTapestryError } from '../core/error.ts'
 import {
@@ -6,13 +7,19 @@ import {
   ensureFederationId,
   ensureMemberId,
   ensureNodeId,
+  ensureRecordId,
   ensureRoundNumber,
   ensureRunId,
 } from '../core/ids.ts'
+import { parseCapsText, parseWeightingText } from '../core/influence-choice.ts'
+import { ensureJurisdiction } from '../core/jurisdiction.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
 import { parseMergingText } from '../core/model-merging.ts'
 import { parseStrategyText } from '../core/strategy.ts'
 import { ensureAddress } from '../participant/address.ts'
+import { ensureDay } from '../policy/day.ts'
+import { ensureReleaseLicence } from '../policy/licence.ts'
+import { LICENCE_CLASSES } from '../policy/licence-table.ts'
 import { parseDuration } from './duration.ts'
 
 /** Text from the command line through a parser that throws; its message becomes the usage error. */
@@ -33,10 +40,18 @@ export const channelName = parsedBy(ensureChannelName)
 export const federationId = parsedBy(ensureFederationId)
 export const nodeId = parsedBy(ensureNodeId)
 export const digest = parsedBy(ensureDigest)
+export const jurisdiction = parsedBy(ensureJurisdiction)
+export const recordId = parsedBy(ensureRecordId)
+export const day = parsedBy(ensureDay)
+export const releaseLicence = parsedBy(ensureReleaseLicence)
 export const duration = parsedBy(parseDuration)
 /** `name` or `name:parameter=number,...`. */
 export const strategy = parsedBy(parseStrategyText)
+export const codec = parsedBy(parseCodecText)
 export const merging = parsedBy(parseMergingText)
+export const weighting = parsedBy(parseWeightingText)
+/** `kind=share,...`. */
+export const caps = parsedBy(parseCapsText)
 
 /** A whole number within bounds, written in decimal digits. */
 export function wholeNumber(least: number, most: number) {
@@ -75,3 +90,14 @@ export const communityPairs = z.array(
     return { language: ensureLanguageTag(text.slice(0, Math.max(0, equals))), community: text.slice(equals + 1) }
   }),
 )
+
+/** `LicenseRef-name=class` pairs. */
+export const licenceClasses = z
+  .array(
+    z.string().transform((text) => {
+      const equals = text.indexOf('=')
+      return [text.slice(0, Math.max(0, equals)), text.slice(equals + 1)] as const
+    }),
+  )
+  .transform((pairs) => Object.fromEntries(pairs))
+  .pipe(z.record(z.string(), z.enum(LICENCE_CLASSES)))

@@ -1,5 +1,6 @@
 import { assertNever } from '../core/assert.ts'
 import type { Json } from '../core/canonical-json.ts'
+import { codecText } from '../core/codec.ts'
 import type { TapestryError } from '../core/error.ts'
 import type { RoundKey } from '../core/ids.ts'
 import type { NodeEvent } from '../participant/node-event.ts'
@@ -28,8 +29,8 @@ function detailsOf(event: NodeEvent): JsonMembers {
     case 'training':
       return { ...event.progress }
     case 'trained': {
-      const { languages, steps, wallMs, bytes, reused } = event
-      return { languages: languages.map((report) => ({ ...report })), steps, wallMs, bytes, reused }
+      const { languages, steps, wallMs, bytes, reused, excluded } = event
+      return { languages: languages.map((report) => ({ ...report })), steps, wallMs, bytes, reused, excluded }
     }
     case 'evaluated':
       return { languages: event.languages.map((report) => ({ ...report })) }
@@ -47,9 +48,13 @@ function detailsOf(event: NodeEvent): JsonMembers {
     case 'uploading':
       return { done: event.done, total: event.total }
     case 'uploaded':
-      return { bytes: event.bytes }
+      return { bytes: event.bytes, codec: codecText(event.codec), f32Bytes: event.f32Bytes }
     case 'accepted':
       return { contribution: event.contribution, index: event.index }
+    case 'dataset-excluded':
+      return { dataset: event.dataset, reason: event.reason, detail: event.detail }
+    case 'declined':
+      return { rule: event.rule, detail: event.detail }
     case 'refused':
       return { what: event.what, reason: event.reason, detail: event.detail }
     case 'published':
@@ -92,14 +97,20 @@ function sentenceOf(event: NodeEvent): string | undefined {
       const { languages, steps, wallMs, reused } = event
       const how = reused ? 'trained before the restart' : `trained ${steps} steps in ${formatDuration(wallMs)}`
       const losses = languages.map((l) => `${l.language} ${l.before.mean.toFixed(3)} > ${l.after.mean.toFixed(3)}`)
-      return `${how}; held-out loss ${losses.join(', ')}`
+      const { documents, files } = event.excluded
+      const kept = documents + files > 0 ? `; kept out ${documents} lines and ${files} files as protected` : ''
+      return `${how}; held-out loss ${losses.join(', ')}${kept}`
     }
     case 'uploaded':
-      return `uploaded ${formatBytes(event.bytes)}`
+      return uploadText(event)
     case 'accepted':
       return event.index === undefined
         ? 'contribution accepted, without a receipt'
         : `contribution accepted, entry ${event.index} of the log`
+    case 'dataset-excluded':
+      return `${event.dataset === '' ? 'text' : event.dataset} is left out: ${event.reason}: ${printable(event.detail)}`
+    case 'declined':
+      return `declined by this node (${event.rule}): ${printable(event.detail)}`
     case 'refused':
       return `${event.what} refused: ${printable(event.reason)}: ${printable(event.detail)}`
     case 'evaluated': {
@@ -124,6 +135,11 @@ function sentenceOf(event: NodeEvent): string | undefined {
     default:
       return assertNever(event)
   }
+}
+
+function uploadText({ bytes, codec, f32Bytes }: Extract<NodeEvent, { type: 'uploaded' }>): string {
+  const share = codec.name === 'f32' ? '' : ` (${codecText(codec)}, ${((bytes / f32Bytes) * 100).toFixed(1)}% of F32)`
+  return `uploaded ${formatBytes(bytes)}${share}`
 }
 
 /** A line that is redrawn while something moves; undefined for other events. */

@@ -3,6 +3,7 @@ import { TapestryError } from '../core/error.ts'
 import type { LanguageTag } from '../core/language-tag.ts'
 import { loadDataset } from '../engine/dataset.ts'
 import { type DataSource, discoverSources } from '../engine/sources.ts'
+import { addDataset, ensureDeclares, readTermsBeside } from '../participant/datasets.ts'
 import { createNodeDirectory, type NodeDirectory, openNodeDirectory } from '../participant/node-directory.ts'
 
 /** Plans bring their own; what is empty, unreadable or too little is so under any. */
@@ -10,7 +11,10 @@ const ANY_SPLIT = { seed: 0, heldOutFraction: 0.1 }
 
 export type Community = { readonly language: LanguageTag; readonly community: string }
 
-/** Makes a node over the text in a folder. @throws TapestryError ALREADY_EXISTS, DATA_INVALID, INVALID_ARGUMENT. */
+/**
+ * Makes a node over the text in a folder, and its first dataset when a `tapestry.yaml` lies beside the text.
+ * @throws TapestryError ALREADY_EXISTS, DATA_INVALID, INVALID_ARGUMENT.
+ */
 export async function initNode(options: {
   readonly root: string
   readonly data: string
@@ -20,7 +24,11 @@ export async function initNode(options: {
   const sources = withCommunities(await discoverSources(options.data), options.communities)
   // Text that no round could use is found out now, while its owner is looking.
   await loadDataset(sources, ANY_SPLIT)
-  return createNodeDirectory(options.root, { name: options.name ?? hostname(), sources })
+  const beside = await readTermsBeside(options.data)
+  if (beside !== undefined) ensureDeclares(beside, sources)
+  const directory = await createNodeDirectory(options.root, { name: options.name ?? hostname(), sources })
+  if (beside !== undefined) await addDataset(directory, beside, sources)
+  return directory
 }
 
 /** Opens a node; makes it first when there is none yet and text was named. */

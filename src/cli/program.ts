@@ -11,6 +11,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   run: 'training programmes',
   round: 'passes of the loop',
   node: 'take part with your own data',
+  dataset: 'whose data they are, and what they may be used for',
   models: 'released checkpoints',
 }
 

@@ -8,9 +8,10 @@ import {
   type Round,
   RoundPhase,
 } from '../gen/proto/tapestry/v1/round_pb.ts'
+import { choiceJson, choiceWord } from './choice-view.ts'
 import { diagnosticsJson } from './diagnostics-view.ts'
-import { strategyJson } from './strategy-view.ts'
-import { type Column, formatTime, printable, shortDigest, table } from './terminal.ts'
+import { verdictJson, weightDecisionJson } from './influence-view.ts'
+import { type Column, formatBytes, formatTime, printable, shortDigest, table } from './terminal.ts'
 
 const PHASE_NAMES = {
   [RoundPhase.UNSPECIFIED]: 'unknown',
@@ -48,7 +49,8 @@ export function roundJson(round: Round) {
     evaluated: round.evaluated,
     reason: orNull(round.reason),
     last: round.last,
-    strategy: strategyJson(round.strategy),
+    strategy: choiceJson(round.strategy),
+    codec: choiceJson(round.codec),
   } satisfies Json
 }
 
@@ -67,6 +69,7 @@ function contributionJson(contribution: ContributionSummary) {
     status,
     weight,
     weightReason: orNull(contribution.weightReason),
+    weightDecision: weightDecisionJson(contribution.weightDecision),
     rejection: rejection === undefined ? null : { reason: rejection.reason, detail: rejection.detail },
     bytes: Number(contribution.bytes),
     norm: contribution.norm,
@@ -83,8 +86,9 @@ function contributionJson(contribution: ContributionSummary) {
 }
 
 function languageJson(score: LanguageScore) {
-  const { language, base, candidate, measuredBy } = score
-  return { language, base: scoreJson(base), candidate: scoreJson(candidate), measuredBy }
+  const { language, community, base, candidate, measuredBy } = score
+  const group = { language, ...(community !== '' && { community }) }
+  return { ...group, base: scoreJson(base), candidate: scoreJson(candidate), measuredBy, ...verdictJson(score) }
 }
 
 /** One round with its contributions and scores as JSON. */
@@ -92,9 +96,29 @@ export function inspectionJson(response: GetRoundResponse) {
   return {
     ...(response.round === undefined ? null : roundJson(response.round)),
     contributions: response.contributions.map(contributionJson),
+    updates: updatesOf(response),
     languages: response.languages.map(languageJson),
+    communities: response.communities.map(languageJson),
     diagnostics: diagnosticsJson(response.diagnostics),
   } satisfies Json
+}
+
+/** What the accepted updates took on the wire. `shareOfF32`: of what they would take as F32; null before the merge. */
+function updatesOf({ contributions, diagnostics }: GetRoundResponse) {
+  const accepted = contributions.filter(({ status }) => status === 'accepted')
+  const bytes = accepted.reduce((sum, contribution) => sum + Number(contribution.bytes), 0)
+  const dense = 4 * Number(diagnostics?.elements ?? 0n) * accepted.length
+  return { count: accepted.length, bytes, shareOfF32: dense > 0 ? bytes / dense : null }
+}
+
+/** How updates travelled, in one line; undefined for a coordinator that does not say. */
+export function codecText(response: GetRoundResponse): string | undefined {
+  const codec = response.round?.codec
+  if (codec === undefined) return undefined
+  const { count, bytes, shareOfF32 } = updatesOf(response)
+  if (count === 0) return `codec: ${choiceWord(codec)}`
+  const share = codec.name === 'f32' || shareOfF32 === null ? '' : `, ${percent(shareOfF32)} of what F32 takes`
+  return `codec: ${choiceWord(codec)}; ${formatBytes(bytes)} in ${count} update${count === 1 ? '' : 's'}${share}`
 }
 
 /** Rounds for people. */

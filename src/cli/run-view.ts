@@ -1,6 +1,6 @@
-import type { Run } from '../gen/proto/tapestry/v1/operator_pb.ts'
+import type { Demands, Influence, Run } from '../gen/proto/tapestry/v1/operator_pb.ts'
+import { choiceJson } from './choice-view.ts'
 import { formatDuration } from './duration.ts'
-import { strategyJson } from './strategy-view.ts'
 import { formatTime, printable, table } from './terminal.ts'
 
 /** A run as JSON: windows in milliseconds. */
@@ -21,9 +21,33 @@ export function runJson(run: Run) {
       evaluateWindowMs: Number(policy?.evaluateWindowMs ?? 0n),
       continuous: policy?.continuous ?? false,
       maxNorm: policy?.maxNorm ?? 0,
-      strategy: strategyJson(policy?.strategy),
+      strategy: choiceJson(policy?.strategy),
+      codec: choiceJson(policy?.codec),
+      influence: influenceJson(policy?.influence),
+      gate: policy?.gate ? { evidence: policy.gate.evidence, minTokens: policy.gate.minTokens } : null,
+      demands: demandsJson(policy?.demands),
     },
   }
+}
+
+/** Null when the coordinator is older than the choice. */
+function influenceJson(influence: Influence | undefined) {
+  if (influence === undefined) return null
+  const { weighting, caps, qualityFloor } = influence
+  return {
+    weighting: weighting ? { name: weighting.name, parameters: { ...weighting.parameters } } : null,
+    caps: caps
+      ? { node: caps.node, member: caps.member, jurisdiction: caps.jurisdiction, language: caps.language }
+      : null,
+    qualityFloor,
+  }
+}
+
+/** Null when the run takes contributions without records. */
+function demandsJson(demands: Demands | undefined) {
+  if (demands === undefined || demands.withoutRecords) return null
+  const { licence, uses, stage, coordinatedIn } = demands
+  return { licence, uses, stage, coordinatedIn: coordinatedIn || null }
 }
 
 /** Runs for people. */
@@ -36,6 +60,8 @@ export function runsTable(runs: readonly Run[]): string {
       { title: 'TARGET', align: 'right' },
       { title: 'QUORUM', align: 'right' },
       { title: 'STRATEGY' },
+      { title: 'LICENCE' },
+      { title: 'CODEC' },
       { title: 'COLLECTS FOR', align: 'right' },
       { title: 'CREATED' },
     ],
@@ -46,6 +72,8 @@ export function runsTable(runs: readonly Run[]): string {
       String(run.policy?.target ?? 0),
       String(run.policy?.quorum ?? 0),
       printable(run.policy?.strategy?.name ?? '-'),
+      printable(run.policy?.demands?.licence || '-'),
+      printable(run.policy?.codec?.name ?? '-'),
       formatDuration(Number(run.policy?.collectWindowMs ?? 0n)),
       formatTime(Number(run.createdMs)),
     ]),

@@ -11,6 +11,8 @@ export type MemberId = Id<'member'>
 export type RunId = Id<'run'>
 /** A moving name for checkpoints, such as `global` or `eu`. */
 export type ChannelName = Id<'channel'>
+/** What a node calls one of its dataset records; a slug chosen by the steward. */
+export type RecordId = Id<'record'>
 /** `sha256:<hex>` fingerprint of the federation's certificate authority: one string pins everything. */
 export type FederationId = Id<'federation'>
 
@@ -30,6 +32,7 @@ export const ensureNodeId = (text: string): NodeId => ensure(text, NODE, 'node i
 export const ensureMemberId = (text: string): MemberId => ensure(text, SLUG, 'member id', SLUG_FORM)
 export const ensureRunId = (text: string): RunId => ensure(text, SLUG, 'run id', SLUG_FORM)
 export const ensureChannelName = (text: string): ChannelName => ensure(text, SLUG, 'channel name', SLUG_FORM)
+export const ensureRecordId = (text: string): RecordId => ensure(text, SLUG, 'record id', SLUG_FORM)
 export const ensureFederationId = (text: string): FederationId =>
   ensure(text, FEDERATION, 'federation id', 'sha256:<64 hex>')
 

@@ -37,16 +37,20 @@ export function namedText({ name, parameters }: Named): string {
 export function parseNamedText(text: string): Named {
   const colon = text.indexOf(':')
   if (colon < 0) return { name: text, parameters: {} }
-  const pairs = text.slice(colon + 1).split(',')
-  const parameters = pairs.map((pair): [string, number] => {
+  return { name: text.slice(0, colon), parameters: parseNumbers(text.slice(colon + 1)) }
+}
+
+/** Reads `name=number,...`, each name once. @throws TapestryError INVALID_ARGUMENT */
+export function parseNumbers(text: string): Record<string, number> {
+  const numbers = text.split(',').map((pair): [string, number] => {
     const [, parameter, value] = /^(\w+)=(\d+(?:\.\d+)?(?:e[+-]?\d+)?)$/i.exec(pair) ?? []
     if (parameter === undefined || value === undefined) {
       throw new TapestryError('INVALID_ARGUMENT', `not a parameter: "${pair.slice(0, 60)}" (expected name=number)`)
     }
     return [parameter, Number(value)]
   })
-  if (new Set(parameters.map(([parameter]) => parameter)).size < parameters.length) {
+  if (new Set(numbers.map(([parameter]) => parameter)).size < numbers.length) {
     throw new TapestryError('INVALID_ARGUMENT', 'a parameter is given twice')
   }
-  return { name: text.slice(0, colon), parameters: Object.fromEntries(parameters) }
+  return Object.fromEntries(numbers)
 }

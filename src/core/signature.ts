@@ -13,6 +13,8 @@ export const DOMAINS = {
   federation: 'tapestry/federation/v1',
   manifest: 'tapestry/manifest/v1',
   receipt: 'tapestry/receipt/v1',
+  record: 'tapestry/record/v1',
+  withdrawal: 'tapestry/withdrawal/v1',
   /** in-toto statements: the type that DSSE gives them, so that other people's tools verify them too. */
   statement: 'application/vnd.in-toto+json',
   log: 'tapestry/log/v1',

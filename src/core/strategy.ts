@@ -105,6 +105,14 @@ export function mostContributions({ name, parameters }: Strategy): number {
   return compares ? MOST_COMPARED : Number.POSITIVE_INFINITY
 }
 
+/**
+ * Whether the weights that policy decides change the result. Medians, trimmed means and Krum ignore
+ * them, as their papers do: there every contribution that is merged counts alike.
+ */
+export function usesWeights({ name }: Strategy): boolean {
+  return name !== 'median' && name !== 'trimmed-mean' && name !== 'krum' && name !== 'multi-krum'
+}
+
 /** The strategy in one word, as the command line takes it: `krum:byzantine=1`. */
 export function strategyText(strategy: Strategy): string {
   return namedText(strategy)

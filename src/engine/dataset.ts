@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { TapestryError } from '../core/error.ts'
 import type { LanguageTag } from '../core/language-tag.ts'
 import { encodeText } from '../model/tokenizer.ts'
+import { Guard } from './exclusions.ts'
 import { type Allowance, type DataSource, dataInvalid, MAX_DATASET_BYTES, readTexts } from './sources.ts'
 
 /** One line of text, or a piece of a very long one, as UTF-8 bytes without white space around it. */
@@ -9,6 +10,8 @@ export type Document = {
   readonly bytes: Uint8Array
   /** From 0 to 1, uniform: SHA-256 of the plan's seed and the bytes. */
   readonly rank: number
+  /** Of the source that it was read from. */
+  readonly record?: string | undefined
 }
 
 /** The text of one language and community. */
@@ -34,11 +37,16 @@ export const MAX_DOCUMENTS = 2_000_000
  * to measure on. The side of a document depends on its bytes and the plan's seed alone: duplicates
  * never meet across the split, neither within a node nor between nodes, and every round splits alike.
  * Where chance leaves a side empty, the nearest document is moved to it.
+ * @param guard leaves out what the node protects, before anything else sees it
  * @throws TapestryError DATA_INVALID naming the file or language: missing, empty, not UTF-8, too much,
  *   or fewer than two different documents.
  */
-export async function loadDataset(sources: readonly DataSource[], split: Split): Promise<Corpus[]> {
-  const groups = await readGroups(sources, split.seed)
+export async function loadDataset(
+  sources: readonly DataSource[],
+  split: Split,
+  guard: Guard = new Guard(),
+): Promise<Corpus[]> {
+  const groups = await readGroups(sources, split.seed, guard)
   const heldOut = new Set<string>()
   for (const { documents } of groups) {
     for (const { key, rank } of documents) if (rank < split.heldOutFraction) heldOut.add(key)
@@ -50,7 +58,7 @@ export async function loadDataset(sources: readonly DataSource[], split: Split):
 type Group = { readonly source: DataSource; readonly documents: (Document & { readonly key: string })[] }
 
 /** Sources of the same language and community are one group; tags differ in case without differing in meaning. */
-async function readGroups(sources: readonly DataSource[], seed: number): Promise<Group[]> {
+async function readGroups(sources: readonly DataSource[], seed: number, guard: Guard): Promise<Group[]> {
   if (sources.length === 0) throw new TapestryError('DATA_INVALID', 'no text was given')
   const groups = new Map<string, Group>()
   const allowance: Allowance = { bytes: MAX_DATASET_BYTES }
@@ -59,22 +67,27 @@ async function readGroups(sources: readonly DataSource[], seed: number): Promise
     const name = `${source.language.toLowerCase()} ${source.community}`
     const group = groups.get(name) ?? { source, documents: [] }
     groups.set(name, group)
-    for (const { path, text } of await readTexts(source, allowance)) {
+    for (const { path, text } of await readTexts(source, allowance, guard)) {
       const before = group.documents.length
-      for (const bytes of documentsOf(text)) {
+      const excludedBefore = guard.excluded.documents
+      for (const bytes of documentsOf(text, guard)) {
         if (++count > MAX_DOCUMENTS) throw dataInvalid(path, `more than ${MAX_DOCUMENTS} lines of text in all`)
-        group.documents.push(ranked(bytes, seed))
+        group.documents.push({ ...ranked(bytes, seed), record: source.record })
       }
-      if (group.documents.length === before) throw dataInvalid(path, 'no text in it')
+      const empty = group.documents.length === before && guard.excluded.documents === excludedBefore
+      if (empty) throw dataInvalid(path, 'no text in it')
     }
   }
-  return [...groups.values()]
+  const left = [...groups.values()].filter(({ documents }) => documents.length > 0)
+  if (left.length > 0) return left
+  throw new TapestryError('DATA_INVALID', 'all of the text is protected: there is nothing to train on')
 }
 
-function* documentsOf(text: string): Generator<Uint8Array> {
+/** The documents of a file, in order. */
+export function* documentsOf(text: string, guard: Guard = new Guard()): Generator<Uint8Array> {
   for (const line of text.split(/\r\n|\r|\n/)) {
     const trimmed = line.trim()
-    if (trimmed !== '') yield* pieces(encodeText(trimmed))
+    if (trimmed !== '' && guard.admitsLine(trimmed)) yield* pieces(encodeText(trimmed))
   }
 }
 

@@ -114,8 +114,8 @@ describe('a train task', () => {
     ]
     const scored = await runEngine({ kind: 'score', plan: task.plan, weights, sources }, { limits })
     expect(scored.weights.map(({ name }) => name)).toEqual(['base', '__proto__'])
-    result.languages.forEach(({ before, after, language }, index) => {
-      expect(scored.weights[0]!.languages[index]).toEqual({ language, community: '', ...before })
+    result.languages.forEach(({ before, after, beforeSequences: sequences, language }, index) => {
+      expect(scored.weights[0]!.languages[index]).toEqual({ language, community: '', ...before, sequences })
       expect(scored.weights[1]!.languages[index]!.mean).toBeCloseTo(after.mean, 5)
     })
   })

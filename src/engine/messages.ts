@@ -3,6 +3,7 @@ import { isErrorCode } from '../core/error.ts'
 import { ensureLanguageTag, type LanguageTag } from '../core/language-tag.ts'
 import { branded } from '../model/parsing.ts'
 import { ensurePlan, type Plan } from '../plan/plan.ts'
+import type { Exclusions } from './exclusions.ts'
 import type { DataSource } from './sources.ts'
 
 /** Mean loss over held-out text: nats per token, its standard error over sequences, tokens scored. */
@@ -17,6 +18,7 @@ export type TrainTask = {
   /** The weights to start from: a safetensors file. */
   readonly baseWeights: string
   readonly sources: readonly DataSource[]
+  readonly exclusions?: Exclusions | undefined
   /** Decides the order of the data; specific to node and round. */
   readonly seed: number | string
   /** Where to write trained minus base, as F32 safetensors. */
@@ -30,6 +32,7 @@ export type ScoreTask = {
   readonly plan: Plan
   readonly weights: readonly { readonly name: string; readonly path: string }[]
   readonly sources: readonly DataSource[]
+  readonly exclusions?: Exclusions | undefined
 }
 
 export type EngineTask = TrainTask | ScoreTask
@@ -48,17 +51,28 @@ export type TrainedLanguage = {
   readonly heldOutTokens: number
   readonly before: Score
   readonly after: Score
+  /** Mean loss of each scored sequence before training, nats per token: for comparing with other weights later. */
+  readonly beforeSequences: readonly number[]
+  /** Those of the tokens that belong to a record, by record. */
+  readonly records: readonly { readonly record: string; readonly tokens: number }[]
 }
 
 export type TrainResult = Usage & {
   readonly kind: 'train'
   readonly languages: readonly TrainedLanguage[]
+  /** What the exclusions left out. */
+  readonly excluded: { readonly files: number; readonly documents: number }
   readonly steps: number
   readonly lossFirst: number
   readonly lossLast: number
 }
 
-export type ScoredLanguage = Score & { readonly language: LanguageTag; readonly community: string }
+export type ScoredLanguage = Score & {
+  readonly language: LanguageTag
+  readonly community: string
+  /** Mean loss of each scored sequence, nats per token; the same text in the same order for every set of weights. */
+  readonly sequences: readonly number[]
+}
 
 export type ScoreResult = Usage & {
   readonly kind: 'score'
@@ -79,7 +93,10 @@ export type Progress = {
 const language = branded(ensureLanguageTag)
 /** Throws what is wrong with the plan, which says more than a failed parse. */
 const plan = z.unknown().transform((json) => ensurePlan(json))
-const sources = z.array(z.strictObject({ path: z.string(), language, community: z.string() })).readonly()
+const sources = z
+  .array(z.strictObject({ path: z.string(), language, community: z.string(), record: z.string().optional() }))
+  .readonly()
+const exclusions = z.strictObject({ paths: z.array(z.string()), terms: z.array(z.string()) }).optional()
 
 const taskSchema: z.ZodType<EngineTask> = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -87,6 +104,7 @@ const taskSchema: z.ZodType<EngineTask> = z.discriminatedUnion('kind', [
     plan,
     baseWeights: z.string(),
     sources,
+    exclusions,
     seed: z.union([z.number(), z.string()]),
     outDelta: z.string(),
     elastic: z.strictObject({ start: z.string().optional(), out: z.string() }).optional(),
@@ -96,6 +114,7 @@ const taskSchema: z.ZodType<EngineTask> = z.discriminatedUnion('kind', [
     plan,
     weights: z.array(z.strictObject({ name: z.string(), path: z.string() })),
     sources,
+    exclusions,
   }),
 ])
 
@@ -114,8 +133,11 @@ const trainResult: z.ZodType<TrainResult> = z.strictObject({
       heldOutTokens: number,
       before: z.strictObject(score),
       after: z.strictObject(score),
+      beforeSequences: z.array(number),
+      records: z.array(z.strictObject({ record: z.string(), tokens: number })),
     }),
   ),
+  excluded: z.strictObject({ files: number, documents: number }),
   steps: number,
   lossFirst: number,
   lossLast: number,
@@ -124,7 +146,12 @@ const trainResult: z.ZodType<TrainResult> = z.strictObject({
 
 const scoreResult: z.ZodType<ScoreResult> = z.strictObject({
   kind: z.literal('score'),
-  weights: z.array(z.strictObject({ name: z.string(), languages: z.array(z.strictObject({ ...corpus, ...score })) })),
+  weights: z.array(
+    z.strictObject({
+      name: z.string(),
+      languages: z.array(z.strictObject({ ...corpus, ...score, sequences: z.array(number) })),
+    }),
+  ),
   ...usage,
 })
 

@@ -28,10 +28,13 @@ export function summarise(sequences: readonly SequenceLoss[]): Score {
   return { mean, standardError, tokens }
 }
 
+/** A score, and the mean loss of each sequence that it is made of, nats per token. */
+export type DetailedScore = { readonly score: Score; readonly sequences: readonly number[] }
+
 /** Scores weights with the score graph of a plan. */
 export type Scorer = {
   /** The mean over the held-out text of a corpus, up to the plan's number of sequences. */
-  score(weights: Tensors, corpus: Corpus): Promise<Score>
+  score(weights: Tensors, corpus: Corpus): Promise<DetailedScore>
   close(): Promise<void>
 }
 
@@ -49,8 +52,10 @@ export async function openScorer(spec: PlanSpec, graph: Uint8Array): Promise<Sco
   }
   const score: Scorer['score'] = async (weights, corpus) => {
     const sequences = scoringSequences(corpus.heldOut, sequenceLength, spec.evaluation.maxSequences)
-    const summary = summarise(await losses(weights, sequences))
-    if (Number.isFinite(summary.mean)) return summary
+    const found = await losses(weights, sequences)
+    const score = summarise(found)
+    const means = found.flatMap(({ loss, count }) => (count > 0 ? [loss / count] : []))
+    if (Number.isFinite(score.mean)) return { score, sequences: means }
     throw new TapestryError('ENGINE_FAILED', `the loss on ${corpus.language} is not a number`)
   }
   return { score, close: () => session.release() }

@@ -5,6 +5,12 @@ import type { Document } from './dataset.ts'
 /** A run of tokens to read and, for each, the token to predict. Labels of PAD and BOS are not counted. */
 export type Sequence = { readonly ids: readonly number[]; readonly labels: readonly number[] }
 
+type Drawn = {
+  readonly sequence: Sequence
+  readonly begun: number
+  readonly records: ReadonlyMap<string, number>
+}
+
 /** Held-out text is cut into at least this many sequences where it can be, or there is no spread to measure. */
 const MIN_SEQUENCES = 8
 
@@ -29,25 +35,42 @@ export function countedTokens(documents: readonly Document[]): number {
 /**
  * An endless stream of full sequences over `documents`: shuffled, joined, cut; shuffled anew at the
  * end. Consecutive sequences share one token, so that every token is predicted once.
- * @returns pairs of a sequence and the number of documents begun so far.
+ * @returns a sequence, the number of documents begun so far, and the counted tokens of the sequence by record.
  */
 export function* trainingSequences(
   documents: readonly Document[],
   length: number,
   random: Random,
-): Generator<{ readonly sequence: Sequence; readonly begun: number }, never> {
+): Generator<Drawn, never> {
   let buffer: number[] = []
+  /** Record of each token in the buffer. */
+  let records: (string | undefined)[] = []
   let begun = 0
   for (;;) {
     for (const document of shuffled(documents, random)) {
-      buffer.push(...tokensOf(document))
+      const tokens = tokensOf(document)
+      buffer.push(...tokens)
+      records.push(...tokens.map(() => document.record))
       begun++
       let start = 0
-      for (; buffer.length - start > length; start += length)
-        yield { sequence: sequenceAt(buffer, start, length), begun }
+      for (; buffer.length - start > length; start += length) {
+        const sequence = sequenceAt(buffer, start, length)
+        yield { sequence, begun, records: countedByRecord(sequence, records.slice(start + 1, start + 1 + length)) }
+      }
       buffer = buffer.slice(start)
+      records = records.slice(start)
     }
   }
+}
+
+/** @param records of each label */
+function countedByRecord({ labels }: Sequence, records: readonly (string | undefined)[]): Map<string, number> {
+  const counts = new Map<string, number>()
+  for (const [index, label] of labels.entries()) {
+    const record = records[index]
+    if (record !== undefined && isCounted(label)) counts.set(record, (counts.get(record) ?? 0) + 1)
+  }
+  return counts
 }
 
 /**

@@ -3,6 +3,7 @@ import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { TapestryError } from '../core/error.ts'
 import { ensureLanguageTag, type LanguageTag } from '../core/language-tag.ts'
+import { Guard } from './exclusions.ts'
 
 /** Text of one language and community: a UTF-8 .txt file, or a directory of them. */
 export type DataSource = {
@@ -10,6 +11,8 @@ export type DataSource = {
   readonly language: LanguageTag
   /** Community that the text belongs to; empty when none is declared. */
   readonly community: string
+  /** Dataset record that declares the text; tokens are accounted to it. */
+  readonly record?: string | undefined
 }
 
 /**
@@ -55,7 +58,7 @@ function languageOf(path: string): LanguageTag {
  * The files of a source, in order of name.
  * @throws TapestryError DATA_INVALID when there are none, or when one is not a regular file.
  */
-async function filesOf({ path }: DataSource): Promise<string[]> {
+export async function filesOf({ path }: DataSource): Promise<string[]> {
   const status = await statusOf(path)
   if (status.isFile()) return [path]
   if (!status.isDirectory()) throw dataInvalid(path, 'neither a file nor a directory')
@@ -68,15 +71,18 @@ async function filesOf({ path }: DataSource): Promise<string[]> {
 export type Allowance = { bytes: number }
 
 /**
- * The text of every file of a source.
+ * The text of every file of a source that may be opened.
  * @throws TapestryError DATA_INVALID naming the file that is missing, not UTF-8, or beyond the allowance.
  */
 export async function readTexts(
   source: DataSource,
   allowance: Allowance,
+  guard: Guard = new Guard(),
 ): Promise<{ readonly path: string; readonly text: string }[]> {
   const texts: { path: string; text: string }[] = []
-  for (const path of await filesOf(source)) texts.push({ path, text: await readText(path, allowance) })
+  for (const path of await filesOf(source)) {
+    if (await guard.admitsFile(path)) texts.push({ path, text: await readText(path, allowance) })
+  }
   return texts
 }
 

@@ -7,9 +7,10 @@ import { randomFrom } from '../plan/random.ts'
 import type { PlanSpec } from '../plan/spec.ts'
 import { type Corpus, loadDataset } from './dataset.ts'
 import { ownWeights, writeOwnWeights } from './elastic.ts'
-import type { Progress, Score, ScoreResult, ScoreTask, TrainedLanguage, TrainResult, TrainTask } from './messages.ts'
+import { Guard } from './exclusions.ts'
+import type { Progress, ScoreResult, ScoreTask, TrainedLanguage, TrainResult, TrainTask } from './messages.ts'
 import { ProgressMeter } from './progress-meter.ts'
-import { openScorer, type Scorer } from './scoring.ts'
+import { type DetailedScore, openScorer, type Scorer } from './scoring.ts'
 import { countedTokens } from './sequences.ts'
 import { floatsOf, readWeights, requireFinite, type Tensors } from './session.ts'
 import { competingVocabulary, proximalBase, trainSteps } from './training.ts'
@@ -21,7 +22,8 @@ export async function runTrain(task: TrainTask, onProgress: (progress: Progress)
   const { spec } = task.plan
   ensureEngineTakes(spec.architecture)
   const graphs = verifyPlan(task.plan)
-  const corpora = await loadDataset(task.sources, splitOf(spec))
+  const guard = new Guard(task.exclusions)
+  const corpora = await loadDataset(task.sources, splitOf(spec), guard)
   const parameters = parameterSpecs(spec)
   const baseWeights = await readWeights(task.baseWeights, parameters)
   const base = copyOf(baseWeights, parameters)
@@ -49,7 +51,8 @@ export async function runTrain(task: TrainTask, onProgress: (progress: Progress)
   await writeDelta(task.outDelta, weights, base, parameters)
   const languages = corpora.map((corpus) => trainedLanguage(corpus, mix, before, after))
   const { lossFirst, lossLast } = meter
-  return { kind: 'train', languages, steps: spec.training.localSteps, lossFirst, lossLast, ...usageSince(started) }
+  const { localSteps: steps } = spec.training
+  return { kind: 'train', languages, excluded: guard.excluded, steps, lossFirst, lossLast, ...usageSince(started) }
 }
 
 /** Runs a score task in this process. */
@@ -58,7 +61,7 @@ export async function runScore(task: ScoreTask): Promise<ScoreResult> {
   const { spec } = task.plan
   ensureEngineTakes(spec.architecture)
   const graphs = verifyPlan(task.plan)
-  const corpora = await loadDataset(task.sources, splitOf(spec))
+  const corpora = await loadDataset(task.sources, splitOf(spec), new Guard(task.exclusions))
   const scorer = await openScorer(spec, graphs.score)
   const weights: ScoreResult['weights'][number][] = []
   for (const { name, path } of task.weights) {
@@ -66,7 +69,8 @@ export async function runScore(task: ScoreTask): Promise<ScoreResult> {
     const languages = corpora.map((corpus) => ({
       language: corpus.language,
       community: corpus.community,
-      ...scoreOf(scores, corpus),
+      ...scoreOf(scores, corpus).score,
+      sequences: scoreOf(scores, corpus).sequences,
     }))
     weights.push({ name, languages })
   }
@@ -78,13 +82,17 @@ function splitOf({ seed, evaluation }: PlanSpec) {
   return { seed, heldOutFraction: evaluation.heldOutFraction }
 }
 
-async function scoreAll(scorer: Scorer, weights: Tensors, corpora: readonly Corpus[]): Promise<Map<Corpus, Score>> {
-  const scores = new Map<Corpus, Score>()
+async function scoreAll(
+  scorer: Scorer,
+  weights: Tensors,
+  corpora: readonly Corpus[],
+): Promise<Map<Corpus, DetailedScore>> {
+  const scores = new Map<Corpus, DetailedScore>()
   for (const corpus of corpora) scores.set(corpus, await scorer.score(weights, corpus))
   return scores
 }
 
-function scoreOf(scores: ReadonlyMap<Corpus, Score>, corpus: Corpus): Score {
+function scoreOf(scores: ReadonlyMap<Corpus, DetailedScore>, corpus: Corpus): DetailedScore {
   const score = scores.get(corpus)
   if (!score) throw new Error(`${corpus.language} was not scored`)
   return score
@@ -93,18 +101,20 @@ function scoreOf(scores: ReadonlyMap<Corpus, Score>, corpus: Corpus): Score {
 function trainedLanguage(
   corpus: Corpus,
   mix: TrainingMix,
-  before: ReadonlyMap<Corpus, Score>,
-  after: ReadonlyMap<Corpus, Score>,
+  before: ReadonlyMap<Corpus, DetailedScore>,
+  after: ReadonlyMap<Corpus, DetailedScore>,
 ): TrainedLanguage {
-  const { tokens, begun } = mix.drawn(corpus)
+  const { tokens, begun, records } = mix.drawn(corpus)
   return {
     language: corpus.language,
     community: corpus.community,
     tokens,
     documents: Math.min(begun, corpus.train.length),
     heldOutTokens: countedTokens(corpus.heldOut),
-    before: scoreOf(before, corpus),
-    after: scoreOf(after, corpus),
+    before: scoreOf(before, corpus).score,
+    after: scoreOf(after, corpus).score,
+    beforeSequences: scoreOf(before, corpus).sequences,
+    records: [...records].map(([record, count]) => ({ record, tokens: count })),
   }
 }
 

@@ -2,8 +2,8 @@ import type { Random } from '../plan/random.ts'
 import type { Corpus } from './dataset.ts'
 import { isCounted, type Sequence, trainingSequences } from './sequences.ts'
 
-/** What has been drawn from one corpus: counted tokens, and documents begun (again in every pass). */
-export type Draw = { readonly tokens: number; readonly begun: number }
+/** What has been drawn from one corpus: counted tokens, in all and by record, and documents begun (again in every pass). */
+export type Draw = { readonly tokens: number; readonly begun: number; readonly records: ReadonlyMap<string, number> }
 
 type Stream = { readonly corpus: Corpus; readonly sequences: ReturnType<typeof trainingSequences> }
 
@@ -31,13 +31,16 @@ export class TrainingMix {
     const communities = this.#languages[turn % this.#languages.length] ?? []
     const stream = communities[Math.floor(turn / this.#languages.length) % communities.length]
     if (!stream) throw new Error('there is nothing to draw from')
-    const { sequence, begun } = stream.sequences.next().value
-    const tokens = this.drawn(stream.corpus).tokens + sequence.labels.filter(isCounted).length
-    this.#drawn.set(stream.corpus, { tokens, begun })
+    const { sequence, begun, records: drawn } = stream.sequences.next().value
+    const before = this.drawn(stream.corpus)
+    const tokens = before.tokens + sequence.labels.filter(isCounted).length
+    const records = new Map(before.records)
+    for (const [record, count] of drawn) records.set(record, (records.get(record) ?? 0) + count)
+    this.#drawn.set(stream.corpus, { tokens, begun, records })
     return sequence
   }
 
   drawn(corpus: Corpus): Draw {
-    return this.#drawn.get(corpus) ?? { tokens: 0, begun: 0 }
+    return this.#drawn.get(corpus) ?? { tokens: 0, begun: 0, records: new Map() }
   }
 }

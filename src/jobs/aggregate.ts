@@ -4,27 +4,40 @@ import { diagnose } from '../aggregation/diagnostics.ts'
 import { keepsState, mergeRound, type RoundResult } from '../aggregation/merge-round.ts'
 import type { Digest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
+import { usesWeights } from '../core/strategy.ts'
+import { type Plan, parsePlan } from '../plan/plan.ts'
 import { byNode, decideWeights } from '../policy/influence.ts'
+import type { PublicVerdict } from '../policy/quality-floor.ts'
+import { becauseOf, neededOf } from '../round/quorum.ts'
 import type { AggregatingRound } from '../round/round.ts'
 import { advanceRound } from '../store/advance.ts'
-import type { NodeRow } from '../store/records.ts'
-import type { Reader } from '../store/store.ts'
+import type { ContributionRow, NodeRow } from '../store/records.ts'
 import { type Weighed, weightEvents } from './ledger-events.ts'
-import { finish, type Task } from './task.ts'
+import { judgeQuality } from './quality.ts'
+import { finish, subjectOf, type Task } from './task.ts'
 import { optimizerStateOf, weightsOf } from './weights.ts'
+
+/** A failure names at most this many contributions. */
+const MOST_NAMED = 5
 
 /**
  * Merges a sealed round by its strategy: base plus what becomes of its deltas is the candidate. The
  * candidate is stored by its content before one transaction records weights, candidate and the end
  * of the job, so dying anywhere loses time only; running twice gives the same bytes.
- * A round that has moved on or ended meanwhile leaves nothing to do but end the job.
+ * A round that has moved on or ended meanwhile leaves nothing to do but end the job. Where the
+ * quality floor leaves too few contributions the round fails, and says which were below it and why.
  * @throws TapestryError INTERNAL when rows and round disagree; DATA_INVALID for blobs that do not fit; DISK_FULL.
  */
 export async function aggregate(task: Task): Promise<void> {
   const round = await start(task)
   if (round === undefined) return
-  const weighed = await weigh(task.context.store.reader, task, round)
-  const candidate = await merge(task, round, weighed)
+  const plan = await planOf(task)
+  const rows = await contributionsOf(task, round)
+  const quality = await judgeQuality(task, plan, round, rows)
+  const tooFew = shortfall(round, rows, quality)
+  if (tooFew !== undefined) return giveUp(task, tooFew)
+  const weighed = await weigh(task, plan, round, rows, quality)
+  const candidate = await merge(task, round, weighed.filter(isMerged))
   await record(task, weighed, candidate)
 }
 
@@ -39,20 +52,70 @@ async function start({ context, job }: Task): Promise<AggregatingRound | undefin
   })
 }
 
+async function planOf({ context, job }: Task): Promise<Plan> {
+  const { run } = await subjectOf(context.store.reader, job)
+  return parsePlan(Buffer.from(run.plan, 'utf8'))
+}
+
 /** In order of node id: a contribution's own id holds a random nonce, so its order would differ between repetitions. */
-async function weigh(reader: Reader, { job }: Task, round: AggregatingRound): Promise<Weighed[]> {
-  const rows = byNode(await reader.contributions(job.key))
-  if (rows.length !== round.accepted) {
-    const detail = `round ${job.key.number} accepted ${round.accepted} contributions, ${rows.length} are stored`
-    throw new TapestryError('INTERNAL', detail)
-  }
-  const members = new Map((await reader.nodes()).map((node): [string, NodeRow] => [node.id, node]))
-  const decisions = decideWeights(rows.map((row) => ({ ...row, member: members.get(row.node)?.member ?? '' })))
-  const byId = new Map(decisions.map((decision) => [decision.id, decision]))
-  return rows.flatMap((row) => {
-    const weight = byId.get(row.id)
-    return weight === undefined ? [] : [{ row, member: members.get(row.node)?.member, weight }]
+async function contributionsOf({ context, job }: Task, round: AggregatingRound): Promise<ContributionRow[]> {
+  const rows = byNode(await context.store.reader.contributions(job.key))
+  if (rows.length === round.accepted) return rows
+  const detail = `round ${job.key.number} accepted ${round.accepted} contributions, ${rows.length} are stored`
+  throw new TapestryError('INTERNAL', detail)
+}
+
+/** Why what passed the quality floor is too little to merge; undefined when it is enough. */
+function shortfall(
+  { policy }: AggregatingRound,
+  rows: readonly ContributionRow[],
+  quality: readonly PublicVerdict[],
+): string | undefined {
+  const needed = neededOf(policy)
+  const below = rows.flatMap(({ node }, i) => (quality[i]?.below ? [`${node}: ${quality[i].below}`] : []))
+  const left = rows.length - below.length
+  if (left >= needed) return undefined
+  const why = below.slice(0, MOST_NAMED).join('; ')
+  return `the quality floor left ${left} of the ${needed} contributions needed${becauseOf(policy)} (${why})`
+}
+
+async function giveUp({ context, job }: Task, reason: string): Promise<void> {
+  const now = context.clock.now()
+  await context.store.transact('fail-below-floor', async (tx) => {
+    await finish(tx, job, now)
+    await advanceRound(tx, job.key, { type: 'work-abandoned', reason }, now)
   })
+  context.log.info({ job: job.id, reason }, 'too few contributions are above the quality floor')
+}
+
+async function weigh(
+  { context }: Task,
+  plan: Plan,
+  { policy }: AggregatingRound,
+  rows: readonly ContributionRow[],
+  quality: readonly PublicVerdict[],
+): Promise<Weighed[]> {
+  const nodes = new Map((await context.store.reader.nodes()).map((node): [string, NodeRow] => [node.id, node]))
+  const { localSteps, batchSize, sequenceLength } = plan.spec.training
+  const influencers = rows.map(({ id, node, norm, languages }, i) => ({
+    ...{ id, node, norm, languages, member: nodes.get(node)?.member ?? '', jurisdiction: null },
+    ...(quality[i] ?? { quality: null, below: null }),
+  }))
+  const mostTokens = localSteps * batchSize * sequenceLength
+  const decisions = decideWeights(influencers, {
+    ...policy.influence,
+    mostTokens,
+    counts: usesWeights(policy.strategy),
+  })
+  return rows.flatMap((row, i) => {
+    const weight = decisions[i]
+    return weight === undefined ? [] : [{ row, member: nodes.get(row.node)?.member, weight }]
+  })
+}
+
+/** A weight of 0 takes no part, whatever the strategy: order statistics would count it in full. */
+function isMerged({ weight }: Weighed): boolean {
+  return weight.value > 0
 }
 
 type Candidate = { readonly weights: Digest; readonly optimizerState: Digest | null; readonly merged: RoundResult }
@@ -66,10 +129,10 @@ async function merge(task: Task, round: AggregatingRound, weighed: readonly Weig
   )
   const scratch = await blobs.scratch()
   try {
-    const { strategy } = round.policy
+    const { strategy, codec } = round.policy
     const out = join(scratch, 'candidate.safetensors')
     const optimizer = await optimizerFiles(task, round, scratch)
-    const merged = await mergeRound({ base, deltas, out, strategy, optimizer, compare: true, signal })
+    const merged = await mergeRound({ base, deltas, out, strategy, codec, optimizer, compare: true, signal })
     const weights = await blobs.adopt(out)
     const state = optimizer && (await blobs.adopt(optimizer.out))
     log.info({ job: job.id, candidate: weights.digest, norm: merged.deltaNorm, deltas: deltas.length }, 'merged')
@@ -91,14 +154,12 @@ async function record({ context, job }: Task, weighed: readonly Weighed[], candi
   const now = context.clock.now()
   const { weights, optimizerState, merged } = candidate
   const diagnostics = diagnose(
-    weighed.map(({ row }) => row.node),
+    weighed.filter(isMerged).map(({ row }) => row.node),
     merged,
   )
   await context.store.transact('record-candidate', async (tx) => {
     await finish(tx, job, now)
-    for (const { row, weight } of weighed) {
-      await tx.setWeight(row.id, { value: weight.value, reason: weight.reason })
-    }
+    for (const { row, weight } of weighed) await tx.setWeight(row.id, weight)
     for (const event of weightEvents(job.key, weights, weighed)) await tx.appendToLedger(event, now)
     await tx.putDiagnostics(job.key, diagnostics, now)
     await advanceRound(tx, job.key, { type: 'candidate-written', candidate: weights, optimizerState }, now)

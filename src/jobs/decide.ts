@@ -1,16 +1,24 @@
 import type { Context } from '../context.ts'
 import type { Digest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
+import { weightingText } from '../core/influence-choice.ts'
 import type { LanguageTag } from '../core/language-tag.ts'
 import type { LedgerEvent } from '../ledger/entry.ts'
-import type { LanguageScores, MergedContribution } from '../model/manifest.ts'
-import { parsePlan } from '../plan/plan.ts'
-import { INFLUENCE_POLICY } from '../policy/influence.ts'
-import { decideRelease, type LanguageScore } from '../policy/release.ts'
+import type { GateResult, LanguageScores, MergedContribution } from '../model/manifest.ts'
+import { type Plan, parsePlan } from '../plan/plan.ts'
+import { randomFrom } from '../plan/random.ts'
+import { decideRelease, type GateRecord, type ReleaseDecision, type Verdict } from '../policy/release.ts'
 import type { EvaluatingRound } from '../round/round.ts'
 import { advanceRound } from '../store/advance.ts'
 import type { Blob } from '../store/blob-store.ts'
-import { type BuiltCheckpoint, buildCheckpoint, type CheckpointFacts, recordCheckpoint } from '../store/publish.ts'
+import {
+  type BuiltCheckpoint,
+  buildCheckpoint,
+  type CheckpointFacts,
+  codecMember,
+  recordCheckpoint,
+  releaseLicence,
+} from '../store/publish.ts'
 import type { ContributionRow, RunRow } from '../store/records.ts'
 import { scoreEvents } from './ledger-events.ts'
 import { measurePublicSets } from './public-sets.ts'
@@ -29,10 +37,29 @@ export async function decide(task: Task): Promise<void> {
   const { round, run } = await subjectOf(context.store.reader, job)
   if (round.round.phase !== 'evaluating') return endOnly(task)
   await measurePublicSets(task, run, round.round)
-  const decision = decideRelease(await context.store.reader.evaluations(job.key))
-  const scores = scoreEvents(job.key, round.round.candidate, decision.languages)
-  if (!decision.release) return refuse(task, round.round.candidate, decision.reason, scores)
-  await publish(task, run, await build(task, run, round.round, decision.languages), scores)
+  const plan = parsePlan(Buffer.from(run.plan, 'utf8'))
+  const decision = await judge(task, plan, round.round)
+  const scores = scoreEvents(job.key, round.round.candidate, decision.record)
+  if (decision.reason !== null) return refuse(task, round.round.candidate, decision.reason, decision.record, scores)
+  await publish(task, run, await build(task, run, plan, round.round, decision.record), decision.record, scores)
+}
+
+/** What the draws are made from is fixed before anybody reports: nobody can try until they suit him. */
+async function judge({ context, job }: Task, plan: Plan, round: EvaluatingRound): Promise<ReleaseDecision> {
+  const { reader } = context.store
+  const [rows, contributions, nodes] = await Promise.all([
+    reader.evaluations(job.key),
+    reader.contributions(job.key),
+    reader.nodes(),
+  ])
+  const members = new Map(nodes.map((node): [string, string] => [node.id, node.member]))
+  const measurements = rows.map((row) => ({ ...row, voice: members.get(row.measuredBy) ?? row.measuredBy }))
+  return decideRelease(measurements, {
+    minTokens: round.policy.gate.minTokens,
+    mostTokens: plan.spec.evaluation.maxSequences * plan.spec.training.sequenceLength,
+    trained: contributions.flatMap(({ languages }) => languages.map(({ language }) => language)),
+    draws: (group) => randomFrom(`release ${round.candidate} ${group}`),
+  })
 }
 
 /** The round ended while the job waited: there is nothing to decide. */
@@ -44,6 +71,7 @@ async function refuse(
   { context, job }: Task,
   candidate: Digest,
   reason: string,
+  record: GateRecord,
   scores: readonly LedgerEvent[],
 ): Promise<void> {
   const now = context.clock.now()
@@ -51,6 +79,7 @@ async function refuse(
   await context.store.transact('refuse-release', async (tx) => {
     await finish(tx, job, now)
     for (const event of [...scores, refusal]) await tx.appendToLedger(event, now)
+    await tx.putGateRecord(job.key, record, now)
     await advanceRound(tx, job.key, { type: 'release-refused', reason }, now)
   })
   context.log.info({ job: job.id, reason }, 'release refused')
@@ -61,6 +90,7 @@ async function publish(
   { context, job }: Task,
   run: RunRow,
   built: BuiltCheckpoint,
+  record: GateRecord,
   scores: readonly LedgerEvent[],
 ): Promise<void> {
   const { row: checkpoint } = built
@@ -69,6 +99,7 @@ async function publish(
     await finish(tx, job, now)
     for (const event of scores) await tx.appendToLedger(event, now)
     await recordCheckpoint(tx, run, built, now)
+    await tx.putGateRecord(job.key, record, now)
     await advanceRound(tx, job.key, { type: 'checkpoint-published', checkpoint: checkpoint.digest }, now)
   })
   context.log.info({ job: job.id, checkpoint: checkpoint.digest, version: checkpoint.version }, 'published')
@@ -77,8 +108,9 @@ async function publish(
 async function build(
   task: Task,
   run: RunRow,
+  plan: Plan,
   round: EvaluatingRound,
-  languages: readonly LanguageScore[],
+  record: GateRecord,
 ): Promise<BuiltCheckpoint> {
   const { context, signer, job } = task
   const { reader } = context.store
@@ -93,16 +125,18 @@ async function build(
     parents: [round.base],
     base: round.base,
     strategy: round.policy.strategy,
+    ...codecMember(round.policy.codec),
     contributions: await mergedContributions(task),
-    scores: Object.fromEntries(languages.map(scoresEntry)),
+    scores: Object.fromEntries(record.languages.flatMap(scoresEntry)),
+    gate: gateResult(record),
   }
   const origin = {
-    rules: { quorum: round.policy.quorum, weighting: INFLUENCE_POLICY },
+    rules: { quorum: round.policy.quorum, weighting: weightingText(round.policy.influence.weighting) },
     shares: await reader.trainingShares(job.key, round.base),
     datasets: [],
   }
-  const plan = parsePlan(Buffer.from(run.plan, 'utf8'))
-  const parts = { facts, origin, plan, tensors: { weights, optimizerState } }
+  const licence = releaseLicence(round.policy)
+  const parts = { facts, origin, plan, licence, tensors: { weights, optimizerState } }
   return buildCheckpoint(context, signer, parts, context.clock.now())
 }
 
@@ -112,8 +146,17 @@ async function requireBlob({ blobs }: Context, digest: Digest): Promise<Blob> {
   return blob
 }
 
-function scoresEntry({ language, base, candidate, measuredBy }: LanguageScore): [string, LanguageScores] {
-  return [language, { base, candidate, measuredBy }]
+/** Nothing for a language that was not measured. */
+function scoresEntry({ language, base, candidate, measuredBy }: Verdict): [string, LanguageScores][] {
+  return base === null || candidate === null ? [] : [[language, { base, candidate, measuredBy }]]
+}
+
+function gateResult({ policy, confidence, languages, communities }: GateRecord): GateResult {
+  const groups = [...languages, ...communities].map(({ language, community, verdict, evidence, leftOut }) => ({
+    ...{ language, community, verdict, leftOut },
+    ...(evidence !== null && { evidence }),
+  }))
+  return { policy, confidence, groups }
 }
 
 async function mergedContributions({ context, job }: Task): Promise<MergedContribution[]> {

@@ -4,7 +4,7 @@ import type { MemberId, RoundKey } from '../core/ids.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
 import { type LedgerEvent, partsOf } from '../ledger/entry.ts'
 import { INFLUENCE_POLICY, type WeightDecision } from '../policy/influence.ts'
-import type { LanguageScore } from '../policy/release.ts'
+import type { GateRecord } from '../policy/release.ts'
 import type { ContributionRow } from '../store/records.ts'
 
 /** A contribution with its decided share. `member`: absent for a node that is no longer known. */
@@ -16,11 +16,12 @@ export type Weighed = {
 
 /** What the log says about the weights of a merge. */
 export function weightEvents(key: RoundKey, candidate: Digest, weighed: readonly Weighed[]): LedgerEvent[] {
-  const inputs = weighed.map(({ row, member = '' }) => ({
+  const inputs = weighed.map(({ row, member = '', weight }) => ({
     contribution: row.id,
     node: row.node,
     member,
     norm: row.norm,
+    decision: weight.decision,
   }))
   const decided = {
     ...({ type: 'weights', run: key.run, round: key.number, policy: INFLUENCE_POLICY, candidate } as const),
@@ -34,14 +35,12 @@ export function weightEvents(key: RoundKey, candidate: Digest, weighed: readonly
   return partsOf(weights).map(({ part, items }) => ({ ...decided, part, weights: items }))
 }
 
-/** What the log says about the scores that a decision was made from. */
-export function scoreEvents(key: RoundKey, candidate: Digest, scores: readonly LanguageScore[]): LedgerEvent[] {
+/** What the log says about the scores that a decision was made from: nothing of languages that nobody measured enough. */
+export function scoreEvents(key: RoundKey, candidate: Digest, { languages: verdicts }: GateRecord): LedgerEvent[] {
   const measured = { type: 'scores', run: key.run, round: key.number, candidate } as const
-  const languages = scores.map((score) => ({
-    language: ensureLanguageTag(score.language),
-    base: score.base,
-    candidate: score.candidate,
-    measurers: score.measuredBy.length,
-  }))
+  const languages = verdicts.flatMap(({ language, base, candidate, measuredBy }) => {
+    if (base === null || candidate === null) return []
+    return [{ language: ensureLanguageTag(language), base, candidate, measurers: measuredBy.length }]
+  })
   return partsOf(languages).map(({ part, items }) => ({ ...measured, part, languages: items }))
 }

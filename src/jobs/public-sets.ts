@@ -1,8 +1,10 @@
+import type { ServerConfig } from '../config.ts'
 import { TapestryError } from '../core/error.ts'
 import { runEngine } from '../engine/engine.ts'
 import type { ScoredLanguage } from '../engine/messages.ts'
-import { discoverSources } from '../engine/sources.ts'
-import { parsePlan } from '../plan/plan.ts'
+import { type DataSource, discoverSources } from '../engine/sources.ts'
+import { pairedEvidence } from '../model/paired-evidence.ts'
+import { type Plan, parsePlan } from '../plan/plan.ts'
 import type { EvaluatingRound } from '../round/round.ts'
 import type { EvaluationRow, RunRow } from '../store/records.ts'
 import type { Task } from './task.ts'
@@ -20,38 +22,50 @@ const LIMITS = { wallClockMs: 3_600_000, memoryMb: 8_192 }
  */
 export async function measurePublicSets(task: Task, run: RunRow, round: EvaluatingRound): Promise<void> {
   const { context, job } = task
-  const folder = context.config.evaluationData
-  if (folder === undefined) return
   const stored = await context.store.reader.evaluations(job.key)
   if (stored.some(({ measuredBy }) => measuredBy === 'coordinator')) return
-  const [base, candidate] = await score(task, run, round, folder)
+  const sources = await publicSets(context.config)
+  if (sources === undefined) return
+  const { blobs, store } = context
+  const base = await blobs.localPath(await weightsOf(store.reader, round.base))
+  const paths = [base, await blobs.localPath(round.candidate)]
+  const plan = parsePlan(Buffer.from(run.plan, 'utf8'))
+  const [before, after] = await scorePublicSets(task, plan, paths, sources)
   const at = context.clock.now()
-  const rows = base.map((before): EvaluationRow => {
-    const { language, community } = before
-    const after = candidate.find((other) => other.language === language && other.community === community)
-    if (after === undefined) throw new TapestryError('INTERNAL', `the candidate was not scored on ${language}`)
-    const scores = { base: scoreOf(before), candidate: scoreOf(after) }
-    return { key: job.key, measuredBy: 'coordinator', language, community, ...scores, report: null, at }
-  })
+  const rows = publicEvidence(before ?? [], after ?? []).map(
+    (evidence): EvaluationRow => ({ key: job.key, measuredBy: 'coordinator', ...evidence, report: null, at }),
+  )
   await context.store.transact('store-public-scores', (tx) => tx.putEvaluations(rows))
 }
 
-type Scored = readonly ScoredLanguage[]
+/** The operator's public sets; undefined when there are none. @throws TapestryError DATA_INVALID */
+export async function publicSets({ evaluationData }: ServerConfig): Promise<readonly DataSource[] | undefined> {
+  return evaluationData === undefined ? undefined : discoverSources(evaluationData)
+}
 
-async function score(task: Task, run: RunRow, round: EvaluatingRound, folder: string): Promise<[Scored, Scored]> {
-  const { blobs, store } = task.context
-  const base = await blobs.localPath(await weightsOf(store.reader, round.base))
-  const candidate = await blobs.localPath(round.candidate)
-  const weights = [
-    { name: 'base', path: base },
-    { name: 'candidate', path: candidate },
-  ]
-  const plan = parsePlan(Buffer.from(run.plan, 'utf8'))
-  const sources = await discoverSources(folder)
+/** Scores each set of weights, given by its path. @throws TapestryError ENGINE_FAILED; DATA_INVALID */
+export async function scorePublicSets(
+  task: Task,
+  plan: Plan,
+  paths: readonly string[],
+  sources: readonly DataSource[],
+): Promise<readonly (readonly ScoredLanguage[])[]> {
+  const weights = paths.map((path, index) => ({ name: `${index}`, path }))
   const result = await runEngine({ kind: 'score', plan, weights, sources }, { signal: task.signal, limits: LIMITS })
-  const [first, second] = result.kind === 'score' ? result.weights : []
-  if (first === undefined || second === undefined) throw new TapestryError('ENGINE_FAILED', 'the engine scored nothing')
-  return [first.languages, second.languages]
+  const scored = result.weights.map(({ languages }) => languages)
+  if (scored.length < paths.length) throw new TapestryError('ENGINE_FAILED', 'the engine scored too little')
+  return scored
+}
+
+/** Pairs what two sets of weights scored on the same text. @throws TapestryError INTERNAL when a language is missing */
+export function publicEvidence(before: readonly ScoredLanguage[], after: readonly ScoredLanguage[]) {
+  return before.map((base) => {
+    const { language, community } = base
+    const other = after.find((one) => one.language === language && one.community === community)
+    if (other === undefined) throw new TapestryError('INTERNAL', `only the base was scored on ${language}`)
+    const paired = pairedEvidence(base.sequences, other.sequences) ?? null
+    return { language, community, base: scoreOf(base), candidate: scoreOf(other), paired }
+  })
 }
 
 function scoreOf({ mean, standardError, tokens }: ScoredLanguage) {

@@ -38,6 +38,7 @@ export function modelCard(manifest: CardSource, options: CardOptions): string {
     introduction(manifest, options.architecture),
     '## Scores',
     scoreTable(manifest),
+    ...gateSection(manifest),
     '## Contributions',
     contributionTable(manifest),
     '## Training content',
@@ -96,6 +97,20 @@ function scoreTable({ scores }: CardSource): string {
   })
   const note = 'Mean loss on held-out text in nats per token (lower is better) and its standard error.'
   return `${note}\n\n${table(['Language', 'Base', 'This checkpoint', 'Tokens', 'Measured by'], rows)}`
+}
+
+/** What the release gate found, languages that nobody measured included: silence would pass for good news. */
+function gateSection({ gate }: CardSource): string[] {
+  if (gate === undefined) return []
+  const rows = gate.groups.map(({ language, community, verdict, evidence }) => [
+    language,
+    community || '-',
+    verdict,
+    evidence === undefined ? '-' : `${evidence.low.toFixed(4)} to ${evidence.high.toFixed(4)}`,
+  ])
+  const sure = `${(gate.confidence * 100).toFixed(1)} %`
+  const note = `Change of the loss against the base, as an interval whose ends hold at ${sure} each (below 0 is better).`
+  return ['## Release gate', `${note}\n\n${table(['Language', 'Community', 'Verdict', 'Change'], rows)}`]
 }
 
 const scoreText = ({ mean, standardError }: Score) => `${mean.toFixed(4)} ± ${standardError.toFixed(4)}`

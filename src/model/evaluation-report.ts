@@ -2,6 +2,7 @@ import { z } from 'zod'
 import type { Digest } from '../core/digest.ts'
 import type { FederationId, NodeId, RunId } from '../core/ids.ts'
 import type { Verdict } from '../core/rejection.ts'
+import { type PairedEvidence, pairedEvidenceSchema } from './paired-evidence.ts'
 import { digestSchema } from './parsing.ts'
 import {
   encodeDocument,
@@ -17,7 +18,12 @@ import {
 const FORMAT = 'tapestry-evaluation/1'
 
 /** Base and candidate on one language of the node's held-out text: both over the same tokens. */
-export type LanguageEvaluation = LanguageKey & { readonly base: Score; readonly candidate: Score }
+export type LanguageEvaluation = LanguageKey & {
+  readonly base: Score
+  readonly candidate: Score
+  /** How each sequence changed; only when the round asks for it. */
+  readonly paired?: PairedEvidence | undefined
+}
 
 /** What a node signs (domain `evaluation`) about one candidate. */
 export type EvaluationReport = {
@@ -34,7 +40,12 @@ export type EvaluationReport = {
 }
 
 const languageSchema = z
-  .strictObject({ ...languageKeyFields, base: scoreSchema, candidate: scoreSchema })
+  .strictObject({
+    ...languageKeyFields,
+    base: scoreSchema,
+    candidate: scoreSchema,
+    paired: pairedEvidenceSchema.optional(),
+  })
   .refine(({ base, candidate }) => base.tokens === candidate.tokens, 'base and candidate must score the same text')
 
 const schema: z.ZodType<EvaluationReport> = z.strictObject({

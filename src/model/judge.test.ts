@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { summaryOfPieces } from '../../test/inspect-delta.ts'
+import { F32 } from '../core/codec.ts'
 import { judgeDelta } from './judge.ts'
 import { encodeHeader } from './safetensors.ts'
 import type { Summary, TensorSummary } from './summary.ts'
@@ -21,7 +22,7 @@ function summary(tensors: readonly TensorSummary[], headerBytes = 128): Summary 
   return { kind: 'tensors', bytes: 156, headerBytes, tensors }
 }
 
-const judge = (tensors: readonly TensorSummary[], maxNorm = 0) => judgeDelta(summary(tensors), SPECS, { maxNorm })
+const judge = (tensors: readonly TensorSummary[], maxNorm = 0) => judgeDelta(summary(tensors), SPECS, F32, { maxNorm })
 
 describe('judgeDelta', () => {
   it('gives the norm over all tensors, and the size', () => {
@@ -55,14 +56,14 @@ describe('judgeDelta', () => {
 
   it('passes on why a file could not be read', () => {
     const rejection = { reason: 'TRUNCATED', detail: 'the file ends inside its header' } as const
-    expect(judgeDelta({ kind: 'unreadable', rejection }, SPECS, { maxNorm: 0 })).toEqual({ ok: false, rejection })
+    expect(judgeDelta({ kind: 'unreadable', rejection }, SPECS, F32, { maxNorm: 0 })).toEqual({ ok: false, rejection })
   })
 
   it('does not take a header that is far longer than the model needs', () => {
     const data = Buffer.from(new Float32Array(7).buffer)
     const withNote = (length: number) => {
       const noted = summaryOfPieces([encodeHeader(SPECS, { note: 'x'.repeat(length) }), data])
-      return judgeDelta(noted, SPECS, { maxNorm: 0 })
+      return judgeDelta(noted, SPECS, F32, { maxNorm: 0 })
     }
     expect(withNote(100_000).ok).toBe(true)
     expect(withNote(1_000_000)).toMatchObject({ ok: false, rejection: { reason: 'MALFORMED' } })
@@ -73,6 +74,6 @@ describe('judgeDelta', () => {
     for (const maxNorm of [Number.NaN, -1, Number.POSITIVE_INFINITY])
       expect(() => judge([A, B], maxNorm)).toThrow(invalid)
     const foreign = [{ name: 'a', dtype: 'F16', shape: [1] }] as const
-    expect(() => judgeDelta(summary([]), foreign, { maxNorm: 0 })).toThrow(invalid)
+    expect(() => judgeDelta(summary([]), foreign, F32, { maxNorm: 0 })).toThrow(invalid)
   })
 })

@@ -3,6 +3,7 @@ import { parse } from 'yaml'
 import { ARCHITECTURE, sampleManifest, sampleTraining } from '../../test/interop/checkpoint.ts'
 import { makeFederation } from '../../test/interop/federation.ts'
 import { canonicalBytes, type Json } from '../core/canonical-json.ts'
+import { F32, parseCodecText } from '../core/codec.ts'
 import { digestOf } from '../core/digest.ts'
 import { type CardOptions, modelCard } from './card.ts'
 import { type Manifest, manifestBytes, manifestDigest, parseManifest } from './manifest.ts'
@@ -42,6 +43,15 @@ describe('manifestBytes', () => {
     const parsed = parseManifest(manifestBytes(manifest))
     expect(manifestBytes(parsed)).toEqual(manifestBytes(manifest))
     expect(parsed.files.map(({ path }) => path)).toEqual(['a.json', 'a/weights.bin', 'b.json'])
+  })
+
+  it('names a codec where updates were encoded, and only there', () => {
+    const codec = parseCodecText('int8:block=64')
+    expect(parseManifest(manifestBytes({ ...manifest, codec })).codec).toEqual(codec)
+    expect(Buffer.from(manifestBytes(manifest)).includes('codec')).toBe(false)
+    expect(() => manifestBytes({ ...manifest, codec: F32 })).toThrow(
+      expect.objectContaining({ code: 'INVALID_ARGUMENT' }),
+    )
   })
 
   it('refuses to write what could not be read', () => {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { canonicalBytes } from '../core/canonical-json.ts'
+import { type Codec, codecSchema } from '../core/codec.ts'
 import { type Digest, digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import {
@@ -41,6 +42,29 @@ export type LanguageScores = {
   readonly measuredBy: readonly string[]
 }
 
+/** What the release gate found about a language (`community` empty) or one community of it. */
+export type GateGroup = {
+  readonly language: string
+  readonly community: string
+  readonly verdict: 'better' | 'same' | 'worse' | 'unmeasured'
+  /** Nodes whose reports lay furthest apart and were not counted. */
+  readonly leftOut: readonly string[]
+  /** Candidate minus base in nats per token, and the interval that holds it; absent when unmeasured. */
+  readonly evidence?:
+    | {
+        readonly method: 'bootstrap' | 'normal' | 'band'
+        /** Held-out sequences behind it; 0 when only means were told. */
+        readonly sequences: number
+        readonly difference: number
+        readonly low: number
+        readonly high: number
+      }
+    | undefined
+}
+
+/** By which rules, at which one-sided confidence, and with which result the candidate was let through. */
+export type GateResult = { readonly policy: string; readonly confidence: number; readonly groups: readonly GateGroup[] }
+
 export type ReleasedFile = { readonly path: string; readonly digest: Digest; readonly size: number }
 
 /**
@@ -61,10 +85,14 @@ export type Manifest = {
   readonly base: Digest | null
   /** How the round merged: with it, the base and the payloads anyone can repeat the merge. */
   readonly strategy: Strategy
+  /** What the payloads are encoded in; left out for F32. */
+  readonly codec?: Codec | undefined
   /** In order of node: the order in which they were merged. Each node once. */
   readonly contributions: readonly MergedContribution[]
   /** By language tag. */
   readonly scores: Readonly<Record<string, LanguageScores>>
+  /** In order of language and community; absent for the initial checkpoint and for older releases. */
+  readonly gate?: GateResult | undefined
   /** In order of path. */
   readonly files: readonly ReleasedFile[]
 }
@@ -89,6 +117,28 @@ const contributionSchema = z.strictObject({
 
 const scoreSchema = z.strictObject({ mean: z.number().min(0), standardError: z.number().min(0), tokens: count })
 
+const gateSchema = z.strictObject({
+  policy: shortText,
+  confidence: z.number().min(0).max(1),
+  groups: z.array(
+    z.strictObject({
+      language: languageTag,
+      community: z.string().max(500),
+      verdict: z.enum(['better', 'same', 'worse', 'unmeasured']),
+      leftOut: z.array(shortText),
+      evidence: z
+        .strictObject({
+          method: z.enum(['bootstrap', 'normal', 'band']),
+          sequences: count,
+          difference: z.number(),
+          low: z.number(),
+          high: z.number(),
+        })
+        .optional(),
+    }),
+  ),
+})
+
 const manifestSchema = z
   .strictObject({
     format: z.literal('tapestry-manifest/1'),
@@ -100,11 +150,13 @@ const manifestSchema = z
     plan: digestSchema,
     base: digestSchema.nullable(),
     strategy: strategySchema,
+    codec: codecSchema.refine(({ name }) => name !== 'f32', 'F32 is left out').optional(),
     contributions: z.array(contributionSchema),
     scores: z.record(
       languageTag,
       z.strictObject({ base: scoreSchema, candidate: scoreSchema, measuredBy: z.array(shortText) }),
     ),
+    gate: gateSchema.optional(),
     files: z.array(
       z.strictObject({
         path: z.string().refine(isReleasePath, 'not a safe relative path'),
@@ -120,6 +172,7 @@ const manifestSchema = z
   )
   .refine(({ files }) => ascend(files.map(({ path }) => path)), 'files are not in order of path')
   .refine(({ files }) => findPathClash(files.map(({ path }) => path)) === undefined, 'two paths clash')
+  .refine(({ gate }) => gate === undefined || ascend(gate.groups.map(groupKey)), 'groups of the gate are not in order')
   .refine(
     ({ scores }) => Object.values(scores).every(({ measuredBy }) => ascend(measuredBy)),
     'measuredBy not in order',
@@ -156,13 +209,18 @@ function arrange(manifest: Manifest): Manifest {
     tag,
     { ...score, measuredBy: [...score.measuredBy].sort() },
   ])
+  const groups = manifest.gate?.groups.toSorted((a, b) => compare(groupKey(a), groupKey(b)))
   return {
     ...manifest,
+    ...(manifest.gate && groups && { gate: { ...manifest.gate, groups } }),
     contributions: [...manifest.contributions].sort((a, b) => compare(a.node, b.node)),
     scores: Object.fromEntries(scores),
     files: [...manifest.files].sort((a, b) => compare(a.path, b.path)),
   }
 }
+
+/** A tab stands in no language tag and before every printable character. */
+const groupKey = ({ language, community }: Pick<GateGroup, 'language' | 'community'>) => `${language}\t${community}`
 
 const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
 

@@ -17,6 +17,14 @@ export function branded<T extends string>(ensure: (text: string) => T) {
 
 export const digestSchema = branded(ensureDigest)
 
+/** No line breaks, no control characters, nothing that reorders the text around it; joiners are needed by some scripts. */
+const PRINTABLE = /^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]*$/u
+
+/** One line that can be shown as it came. */
+export function printableText(longest: number) {
+  return z.string().max(longest).regex(PRINTABLE)
+}
+
 /** A detached signature; the base64 must be the one that encoding gives, so that no byte of it is free. */
 export const signatureSchema = z.strictObject({
   keyId: z.string().regex(/^[0-9a-f]{64}$/),

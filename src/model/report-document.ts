@@ -4,7 +4,7 @@ import { TapestryError } from '../core/error.ts'
 import { ensureFederationId, ensureNodeId, ensureRunId } from '../core/ids.ts'
 import { ensureLanguageTag, type LanguageTag } from '../core/language-tag.ts'
 import { accept, type Rejection, reject, type Verdict } from '../core/rejection.ts'
-import { branded, digestSchema } from './parsing.ts'
+import { branded, digestSchema, printableText } from './parsing.ts'
 
 /** The largest document that a node may sign: 10,000 languages is far beyond any node, and parsing stays cheap. */
 export const MAX_DOCUMENT_BYTES = 1024 * 1024
@@ -16,8 +16,6 @@ const MAX_LOSS = 10_000
 const MAX_COUNT = 1e15
 /** Labels, not essays. */
 const MAX_COMMUNITY = 128
-/** No line breaks, no control characters, nothing that reorders the text around it; joiners are needed by some scripts. */
-const PRINTABLE = /^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]*$/u
 
 /** Mean loss over held-out text. */
 export type Score = {
@@ -48,7 +46,7 @@ export const scoreSchema = z.strictObject({
 
 export const languageKeyFields = {
   language: branded(ensureLanguageTag),
-  community: z.string().max(MAX_COMMUNITY).regex(PRINTABLE),
+  community: printableText(MAX_COMMUNITY),
 }
 
 /** What every signed report of a node says about where it belongs. */
@@ -63,12 +61,11 @@ export const placeFields = {
 /**
  * Reads the canonical JSON of a signed document.
  * @returns rejection MALFORMED for bytes that are not the canonical encoding of such a document, INVALID_REPORT for
- *   numbers, tags or pairs under `languages` that cannot be true.
+ *   numbers, tags or pairs under `languages` or `records` that cannot be true.
  */
-export function parseDocument<T extends { readonly languages: readonly LanguageKey[] } & { [K in keyof T]: Json }>(
-  bytes: Uint8Array,
-  schema: z.ZodType<T>,
-): Verdict<T> {
+export function parseDocument<
+  T extends { readonly languages: readonly LanguageKey[] } & { [K in keyof T]: Json | undefined },
+>(bytes: Uint8Array, schema: z.ZodType<T>): Verdict<T> {
   if (bytes.byteLength > MAX_DOCUMENT_BYTES) {
     return reject('MALFORMED', `the document has ${bytes.byteLength} bytes; at most ${MAX_DOCUMENT_BYTES} are read`)
   }
@@ -86,10 +83,9 @@ export function parseDocument<T extends { readonly languages: readonly LanguageK
  * Encodes a document for signing, its languages in order of tag and community.
  * @throws TapestryError INVALID_ARGUMENT when a coordinator would refuse it.
  */
-export function encodeDocument<T extends { readonly languages: readonly LanguageKey[] } & { [K in keyof T]: Json }>(
-  document: T,
-  parse: (bytes: Uint8Array) => Verdict<T>,
-): Uint8Array {
+export function encodeDocument<
+  T extends { readonly languages: readonly LanguageKey[] } & { [K in keyof T]: Json | undefined },
+>(document: T, parse: (bytes: Uint8Array) => Verdict<T>): Uint8Array {
   const languages = [...document.languages].sort((a, b) => compare(pairOf(a), pairOf(b)))
   const bytes = canonicalBytes({ ...document, languages } satisfies Json)
   const verdict = parse(bytes)
@@ -109,7 +105,7 @@ function parseJson(bytes: Uint8Array): unknown {
 function rejectionOf(error: z.ZodError): Rejection {
   const issue = error.issues[0]
   const path = issue?.path.map(String).join('.') ?? ''
-  const reason = issue?.path[0] === 'languages' ? 'INVALID_REPORT' : 'MALFORMED'
+  const reason = issue?.path[0] === 'languages' || issue?.path[0] === 'records' ? 'INVALID_REPORT' : 'MALFORMED'
   return {
     reason,
     detail: `${path === '' ? 'the document' : path}: ${issue?.message ?? 'not understood'}`.slice(0, 300),

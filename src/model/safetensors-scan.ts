@@ -2,6 +2,7 @@ import { type Rejection, reject } from '../core/rejection.ts'
 import { LENGTH_BYTES, parseHeader, parseLength, type TensorEntry } from './safetensors-header.ts'
 import type { Summary, TensorSummary } from './summary.ts'
 import type { TensorScan, TensorScans } from './tensor-scan.ts'
+import { CODEC_KEY } from './update-codec/encoded-layout.ts'
 
 /**
  * The longest header that is scanned: some 30,000 tensors. Its text is in memory as a whole, once for every upload that
@@ -29,6 +30,8 @@ export class SafetensorsScan {
   #coming: Coming | undefined
   #open: Open | undefined
   #tensors: TensorSummary[] = []
+  /** As the metadata name it. */
+  #codec: string | undefined
   #fault: Rejection | undefined
 
   /** @param fileSize bytes that will arrive in all. */
@@ -56,6 +59,7 @@ export class SafetensorsScan {
       kind: 'tensors',
       bytes: this.#fileSize,
       headerBytes: this.#headerEnd ?? 0,
+      ...(this.#codec !== undefined && { codec: this.#codec }),
       tensors: this.#tensors,
     }
   }
@@ -91,8 +95,12 @@ export class SafetensorsScan {
 
   #readHeader(): void {
     const header = parseHeader(this.#prefix, this.#fileSize)
-    if (header.ok) this.#coming = { entries: header.value.tensors.values(), scanOf: this.#scans(header.value) }
-    else this.#fault = header.rejection
+    if (header.ok) {
+      this.#coming = { entries: header.value.tensors.values(), scanOf: this.#scans(header.value) }
+      this.#codec = header.value.metadata.get(CODEC_KEY)
+    } else {
+      this.#fault = header.rejection
+    }
     this.#prefix = new Uint8Array()
   }
 

@@ -4,7 +4,7 @@ import { DTYPE_BYTES, type Dtype, type TensorSpec } from './tensor.ts'
 import type { TensorFacts } from './tensor-scan.ts'
 
 /** Changes with what a summary says: one of another format is made again from the bytes. */
-const SUMMARY_FORMAT = 'tapestry-summary/1'
+const SUMMARY_FORMAT = 'tapestry-summary/2'
 
 /** One tensor of a file, and what its values are like. */
 export type TensorSummary = TensorSpec & TensorFacts
@@ -20,6 +20,8 @@ export type Summary =
       readonly bytes: number
       /** Of them, the length field and the header. */
       readonly headerBytes: number
+      /** What the metadata names as the codec of its values; absent where they name none. */
+      readonly codec?: string | undefined
       /** In file order. */
       readonly tensors: readonly TensorSummary[]
     }
@@ -35,12 +37,20 @@ const tensor = z.strictObject({
   shape: z.array(count),
   squares: z.number().nullable(),
   nonFinite: nonFinite.nullable(),
+  malformed: z.string().optional(),
+  lastIndex: count.optional(),
 })
 
 const stored: z.ZodType<{ readonly format: typeof SUMMARY_FORMAT; readonly summary: Summary }> = z.strictObject({
   format: z.literal(SUMMARY_FORMAT),
   summary: z.discriminatedUnion('kind', [
-    z.strictObject({ kind: z.literal('tensors'), bytes: count, headerBytes: count, tensors: z.array(tensor) }),
+    z.strictObject({
+      kind: z.literal('tensors'),
+      bytes: count,
+      headerBytes: count,
+      codec: z.string().optional(),
+      tensors: z.array(tensor),
+    }),
     z.strictObject({
       kind: z.literal('unreadable'),
       rejection: z.strictObject({ reason: z.enum(REJECTION_REASONS), detail: z.string() }),

@@ -5,9 +5,16 @@ export type NonFinite = { readonly index: number; readonly value: 'NaN' | 'Infin
 
 /**
  * What the values of one tensor are like. `squares`: the sum of their squares; null when one is not
- * finite, and for element types that are not looked into. `nonFinite`: the first such value.
+ * finite, and for element types that are not looked into. `nonFinite`: the first such value. Of encoded
+ * tensors `squares` is that of what they decode to; `malformed`: the first element that no encoder makes;
+ * `lastIndex`: of indices, the largest.
  */
-export type TensorFacts = { readonly squares: number | null; readonly nonFinite: NonFinite | null }
+export type TensorFacts = {
+  readonly squares: number | null
+  readonly nonFinite: NonFinite | null
+  readonly malformed?: string | undefined
+  readonly lastIndex?: number | undefined
+}
 
 /** Looks at the bytes of one tensor as they arrive, in pieces of any size. */
 export type TensorScan = { push(bytes: Uint8Array): void; finish(): TensorFacts }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { open, rename, rm } from 'node:fs/promises'
+import { type FileHandle, open, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { TapestryError } from '../core/error.ts'
 
@@ -9,9 +9,16 @@ import { TapestryError } from '../core/error.ts'
  * @throws TapestryError DISK_FULL; NOT_FOUND when the directory is missing
  */
 export async function writeWhole(path: string, parts: readonly Uint8Array[]): Promise<void> {
+  await fillWhole(path, async (file) => {
+    for (const part of parts) await file.writeFile(part)
+  })
+}
+
+/** {@link writeWhole} by a function that may write anywhere in the file. @throws as it does, and what `fill` throws */
+export async function fillWhole(path: string, fill: (file: FileHandle) => Promise<void>): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}.tmp`)
   try {
-    await writeSynced(temporary, parts)
+    await writeSynced(temporary, fill)
     await rename(temporary, path)
     await syncDirectory(dirname(path))
   } catch (cause) {
@@ -20,10 +27,10 @@ export async function writeWhole(path: string, parts: readonly Uint8Array[]): Pr
   }
 }
 
-async function writeSynced(path: string, parts: readonly Uint8Array[]): Promise<void> {
+async function writeSynced(path: string, fill: (file: FileHandle) => Promise<void>): Promise<void> {
   const file = await open(path, 'wx')
   try {
-    for (const part of parts) await file.writeFile(part)
+    await fill(file)
     await file.sync()
   } finally {
     await file.close()

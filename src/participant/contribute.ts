@@ -1,23 +1,33 @@
 import { createHmac } from 'node:crypto'
+import { stat } from 'node:fs/promises'
 import { canonicalJson } from '../core/canonical-json.ts'
 import { type Digest, digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
+import type { LanguageTag } from '../core/language-tag.ts'
 import { DOMAINS, signMessage } from '../core/signature.ts'
 import { ContributionService, type SubmitContributionResponse } from '../gen/proto/tapestry/v1/contribution_pb.ts'
 import type { Receipt } from '../gen/proto/tapestry/v1/ledger_pb.ts'
-import { contributionManifestBytes, parseContributionManifest } from '../model/contribution-manifest.ts'
+import { contributionManifestBytes, parseContributionManifest, type RecordUse } from '../model/contribution-manifest.ts'
+import { parameterSpecs } from '../plan/parameters.ts'
 import type { Plan } from '../plan/plan.ts'
+import { objectionToSending } from '../policy/node-policy.ts'
+import type { Admission } from './admission.ts'
+import { deltaNorm } from './delta-norm.ts'
+import { encodeTrained, residualOf, settleResidual } from './encode.ts'
 import { digestOfFile } from './file-digest.ts'
 import type { NodeContext, WorkSignals } from './node-context.ts'
+import type { Pending } from './residual-memory.ts'
 import { latestOwnWeights, type Report, type RoundFolder, type Submission } from './round-folder.ts'
-import { fetchBase, fetchPlan, mostWeightBytes } from './round-inputs.ts'
+import { f32Bytes, fetchBase, fetchPlan, mostWeightBytes } from './round-inputs.ts'
 import type { RoundView } from './round-view.ts'
 import { printable } from './rpc-error.ts'
+import { decline, takePart } from './take-part.ts'
+import type { Trained } from './trainer.ts'
 import { uploadArtifact } from './upload.ts'
 import { signatureMessage } from './wire.ts'
 
-/** What became of a contribution. `too-late`: the round closed first. */
-export type Answer = 'accepted' | 'refused' | 'too-late'
+/** What became of a contribution. `too-late`: the round closed first. `declined`: the node did not hand it in. */
+export type Answer = 'accepted' | 'refused' | 'too-late' | 'declined'
 
 /** A coordinator that loses uploads again and again is not fed for ever. */
 const MAX_UPLOADS = 3
@@ -36,13 +46,17 @@ export async function contribute(
 ): Promise<Answer> {
   await folder.prepare()
   const plan = await fetchPlan(node, view.plan, signal)
-  const report = (await usableReport(node, view, folder)) ?? (await train(node, view, plan, folder, signal, onWeights))
+  const admission = await takePart(node, view, signal)
+  if (admission === undefined) return 'declined'
+  const work = { view, plan, admission, folder }
+  const report = (await usableReport(node, view, folder)) ?? (await train(node, work, signal, onWeights))
+  if (!(await mayLeave(node, work, report))) return 'declined'
   const submission = await ensureSubmission(node, view, report, folder)
   for (let uploads = 1; ; uploads++) {
-    await upload(node, view, report, folder, signal)
+    await upload(node, view, plan, report, folder, signal)
     const response = await submit(node, submission, stop)
     if (response.rejection?.reason !== 'TRUNCATED' || uploads >= MAX_UPLOADS) {
-      return conclude(node, view, folder, submission, response, stop)
+      return conclude(node, view, folder, report, submission, response, stop)
     }
   }
 }
@@ -52,7 +66,9 @@ async function usableReport(node: NodeContext, view: RoundView, folder: RoundFol
   const report = await folder.readReport()
   if (report === undefined) return undefined
   const found = await digestOfFile(folder.deltaPath).catch(() => undefined)
-  const whole = found?.digest === report.payload.digest && found.size === report.payload.size
+  const memory = residualOf(node, view)
+  const known = memory === undefined || (await memory.has(pendingOf(view, report)))
+  const whole = known && found?.digest === report.payload.digest && found.size === report.payload.size
   if (whole && report.base === view.base && report.plan === view.plan) {
     tellTrained(node, view, report, true)
     return report
@@ -61,25 +77,35 @@ async function usableReport(node: NodeContext, view: RoundView, folder: RoundFol
   return undefined
 }
 
+/** A round, and what this node brings to it. */
+type Work = {
+  readonly view: RoundView
+  readonly plan: Plan
+  readonly admission: Admission
+  readonly folder: RoundFolder
+}
+
 async function train(
   node: NodeContext,
-  view: RoundView,
-  plan: Plan,
-  folder: RoundFolder,
+  { view, plan, admission, folder }: Work,
   signal: AbortSignal,
   onWeights: (digest: Digest) => void,
 ): Promise<Report> {
-  const { key } = view
+  const { key, codec } = view
+  const encoded = codec.name !== 'f32'
   const onProgress = (done: number, total: number) => node.emit({ type: 'downloading', key, done, total })
+  await settleResidual(node, view, signal)
   const base = await fetchBase(node, view, plan, { signal, onProgress, backoff: node.backoff })
   onWeights(base.digest)
+  const outDelta = encoded ? folder.trainedPath : folder.deltaPath
   const trained = await node.trainer.train(
     {
       plan,
       baseWeights: base.path,
-      sources: node.sources,
+      sources: admission.sources,
+      exclusions: node.policy.exclusions,
       seed: trainingSeed(node, view, plan),
-      outDelta: folder.deltaPath,
+      outDelta,
       elastic: plan.spec.training.elastic && {
         start: await latestOwnWeights(node.directory, key),
         out: folder.elasticPath,
@@ -89,15 +115,40 @@ async function train(
     (progress) => node.emit({ type: 'training', key, progress }),
   )
   signal.throwIfAborted()
-  const payload = await digestOfFile(folder.deltaPath)
-  if (payload.size > mostWeightBytes(plan)) {
-    throw new TapestryError('ENGINE_FAILED', `the trainer wrote ${payload.size} bytes, more than the plan's tensors`)
+  const { size } = await stat(outDelta)
+  if (size > mostWeightBytes(plan)) {
+    throw new TapestryError('ENGINE_FAILED', `the trainer wrote ${size} bytes, more than the plan's tensors`)
   }
-  const { languages, steps, wallMs } = trained
-  const report: Report = { base: view.base, plan: view.plan, payload, languages, steps, wallMs }
+  const payload = encoded ? await encodeTrained(node, view, plan, folder) : await digestOfFile(outDelta)
+  const { languages, excluded, steps, wallMs } = trained
+  const records = recordUses(trained, admission)
+  const report: Report = { base: view.base, plan: view.plan, payload, languages, records, excluded, steps, wallMs }
   await folder.writeReport(report)
   tellTrained(node, view, report, false)
   return report
+}
+
+/** Tokens by record and language; several communities of a language are one. */
+function recordUses({ records }: Trained, { digests }: Admission): RecordUse[] | undefined {
+  if (digests === undefined) return undefined
+  const uses = new Map<Digest, Map<LanguageTag, number>>()
+  for (const { record, language, tokens } of records) {
+    const digest = digests.get(record)
+    if (digest === undefined) continue
+    const used = uses.get(digest) ?? new Map<LanguageTag, number>()
+    uses.set(digest, used.set(language, (used.get(language) ?? 0) + tokens))
+  }
+  const languages = (used: Map<LanguageTag, number>) => [...used].map(([language, tokens]) => ({ language, tokens }))
+  return [...uses].map(([digest, used]) => ({ digest, languages: languages(used) }))
+}
+
+/** Whether the node's own limits let the delta out. */
+async function mayLeave(node: NodeContext, { view, plan, folder }: Work, { payload }: Report): Promise<boolean> {
+  const { maxNorm } = node.policy.rules
+  const norm = maxNorm === undefined ? 0 : await deltaNorm(folder.deltaPath, parameterSpecs(plan.spec), view.codec)
+  const refusal = objectionToSending(node.policy.rules, { bytes: payload.size, norm })
+  if (refusal !== undefined) await decline(node, view.key, refusal)
+  return refusal === undefined
 }
 
 /** Specific to node and round, so that no two draw their batches alike; the same after a restart. */
@@ -134,7 +185,8 @@ async function ensureSubmission(
     payloadDigest: report.payload.digest,
     payloadBytes: report.payload.size,
     nonce: nonceOf(node, view, report),
-    languages: report.languages,
+    languages: report.languages.map(({ beforeSequences: _, ...language }) => language),
+    ...(report.records && { records: report.records }),
   })
   const signature = signMessage(node.nodeKey, DOMAINS.contribution, bytes)
   const submission = { manifest: Buffer.from(bytes).toString('utf8'), signature }
@@ -149,14 +201,15 @@ function describes({ manifest }: Submission, report: Report): boolean {
 
 async function upload(
   node: NodeContext,
-  { key }: RoundView,
+  { key, codec }: RoundView,
+  plan: Plan,
   { payload }: Report,
   folder: RoundFolder,
   signal: AbortSignal,
 ): Promise<void> {
   const onProgress = (done: number, total: number) => node.emit({ type: 'uploading', key, done, total })
   await uploadArtifact(node.client, payload, folder.deltaPath, { signal, onProgress, backoff: node.backoff })
-  node.emit({ type: 'uploaded', key, bytes: payload.size })
+  node.emit({ type: 'uploaded', key, bytes: payload.size, codec, f32Bytes: f32Bytes(plan) })
 }
 
 function submit(node: NodeContext, { manifest, signature }: Submission, signal: AbortSignal) {
@@ -166,24 +219,39 @@ function submit(node: NodeContext, { manifest, signature }: Submission, signal: 
 
 async function conclude(
   node: NodeContext,
-  { key, base }: RoundView,
+  view: RoundView,
   folder: RoundFolder,
+  report: Report,
   { manifest }: Submission,
   { rejection, receipt }: SubmitContributionResponse,
   signal: AbortSignal,
 ): Promise<Answer> {
-  if (rejection?.reason === 'ROUND_CLOSED') return 'too-late'
+  const { key, base } = view
+  const memory = residualOf(node, view)
+  const pending = pendingOf(view, report)
+  if (rejection?.reason === 'ROUND_CLOSED') {
+    await memory?.settle(pending, false)
+    return 'too-late'
+  }
   // A duplicate: the coordinator already has a contribution of this node, from before this node lost its records.
   if (rejection === undefined || rejection.reason === 'DUPLICATE') {
     const index = await keepReceipt(node, manifest, receipt, signal)
     await folder.writeOutcome({ base, contribution: 'accepted' })
+    // What a contribution left out that this node has no record of is not known.
+    if (rejection === undefined) await memory?.settle(pending, true)
+    else await memory?.forget()
     node.emit({ type: 'accepted', key, contribution: digestOf(manifest), index })
     return 'accepted'
   }
   await folder.writeOutcome({ base, contribution: 'refused' })
+  await memory?.settle(pending, false)
   const { reason, detail } = rejection
   node.emit({ type: 'refused', key, what: 'contribution', reason: printable(reason), detail: printable(detail) })
   return 'refused'
+}
+
+function pendingOf({ key }: RoundView, { payload }: Report): Pending {
+  return { number: key.number, payload: payload.digest }
 }
 
 /** @returns where the log records the contribution; undefined when the coordinator sent no receipt. */
@@ -199,6 +267,6 @@ async function keepReceipt(
 }
 
 function tellTrained(node: NodeContext, { key }: RoundView, report: Report, reused: boolean): void {
-  const { languages, steps, wallMs, payload } = report
-  node.emit({ type: 'trained', key, languages, steps, wallMs, bytes: payload.size, reused })
+  const { languages, steps, wallMs, payload, excluded = { files: 0, documents: 0 } } = report
+  node.emit({ type: 'trained', key, languages, steps, wallMs, bytes: payload.size, reused, excluded })
 }

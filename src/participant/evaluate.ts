@@ -1,17 +1,18 @@
 import type { Digest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { DOMAINS, signMessage } from '../core/signature.ts'
-import type { ScoredLanguage } from '../engine/messages.ts'
+import type { ScoreTask } from '../engine/messages.ts'
 import { ContributionService } from '../gen/proto/tapestry/v1/contribution_pb.ts'
 import { evaluationReportBytes, type LanguageEvaluation } from '../model/evaluation-report.ts'
+import { pairedEvidence } from '../model/paired-evidence.ts'
 import type { LanguageKey, Score } from '../model/report-document.ts'
-import type { Plan } from '../plan/plan.ts'
+import { admissionTo } from './admission.ts'
 import type { NodeContext, WorkSignals } from './node-context.ts'
 import type { Report, RoundFolder } from './round-folder.ts'
 import { fetchBase, fetchCandidate, fetchPlan } from './round-inputs.ts'
 import type { RoundView } from './round-view.ts'
 import { printable } from './rpc-error.ts'
-import type { Scored } from './trainer.ts'
+import type { ScoredLanguage } from './trainer.ts'
 import { signatureMessage } from './wire.ts'
 
 /**
@@ -28,7 +29,8 @@ export async function evaluate(
   onWeights: (digest: Digest) => void,
 ): Promise<boolean> {
   onWeights(view.candidate)
-  const languages = await score(node, view, folder, signal)
+  const compared = await score(node, view, folder, signal)
+  const languages = view.pairedEvidence ? compared : compared.map(({ paired: _, ...means }) => means)
   signal.throwIfAborted()
   const { federation, node: id } = node.client.membership
   const report = evaluationReportBytes({
@@ -68,41 +70,42 @@ async function score(
   const plan = await fetchPlan(node, view.plan, signal)
   const options = { signal, onProgress: downloading(node, view), backoff: node.backoff }
   const candidate = await fetchCandidate(node, view.candidate, plan, options)
-  const [scored] = await run(node, plan, [{ name: 'candidate', path: candidate.path }], signal)
+  // Text whose consent ended meanwhile is not even measured on: the others are, and the base with them.
+  const { sources } = await admissionTo(node, view.key.run, signal)
+  const run = (weights: ScoreTask['weights']) =>
+    node.trainer.score({ plan, weights, sources, exclusions: node.policy.exclusions }, signal)
+  const [scored] = await run([{ name: 'candidate', path: candidate.path }])
   const report = await folder.readReport()
   const known = report?.base === view.base ? compare(beforeOf(report), languagesOf(scored)) : undefined
   if (known !== undefined) return known
   const base = await fetchBase(node, view, plan, options)
-  const [scoredBase] = await run(node, plan, [{ name: 'base', path: base.path }], signal)
+  const [scoredBase] = await run([{ name: 'base', path: base.path }])
   const compared = compare(languagesOf(scoredBase), languagesOf(scored))
   if (compared !== undefined) return compared
   throw new TapestryError('ENGINE_FAILED', 'base and candidate were not scored on the same text')
-}
-
-function run(
-  node: NodeContext,
-  plan: Plan,
-  weights: readonly { readonly name: string; readonly path: string }[],
-  signal: AbortSignal,
-): Promise<readonly Scored[]> {
-  return node.trainer.score({ plan, weights, sources: node.sources }, signal)
 }
 
 function downloading(node: NodeContext, { key }: RoundView) {
   return (done: number, total: number) => node.emit({ type: 'downloading', key, done, total })
 }
 
-type Entry = LanguageKey & { readonly score: Score }
+type Entry = LanguageKey & { readonly score: Score; readonly sequences: readonly number[] | undefined }
 
 function beforeOf({ languages }: Report): Entry[] {
-  return languages.map(({ language, community, before }) => ({ language, community, score: before }))
+  return languages.map(({ language, community, before, beforeSequences: sequences }) => ({
+    language,
+    community,
+    score: before,
+    sequences,
+  }))
 }
 
 function languagesOf(scored: { readonly languages: readonly ScoredLanguage[] } | undefined): Entry[] {
-  return (scored?.languages ?? []).map(({ language, community, mean, standardError, tokens }) => ({
+  return (scored?.languages ?? []).map(({ language, community, mean, standardError, tokens, sequences }) => ({
     language,
     community,
     score: { mean, standardError, tokens },
+    sequences,
   }))
 }
 
@@ -111,7 +114,9 @@ function compare(base: readonly Entry[], candidate: readonly Entry[]): LanguageE
   const pairs = base.flatMap((one) => {
     const other = candidate.find(({ language, community }) => language === one.language && community === one.community)
     if (other === undefined || other.score.tokens !== one.score.tokens) return []
-    return [{ language: one.language, community: one.community, base: one.score, candidate: other.score }]
+    const { language, community, score: before } = one
+    const paired = pairedEvidence(one.sequences ?? [], other.sequences ?? [])
+    return [{ language, community, base: before, candidate: other.score, ...(paired && { paired }) }]
   })
   return pairs.length > 0 && pairs.length === base.length && pairs.length === candidate.length ? pairs : undefined
 }

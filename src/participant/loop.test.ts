@@ -68,7 +68,7 @@ beforeEach(async () => {
       onProgress({ step: 1, steps: 1, loss: 2, tokensPerSecond: 1000 })
       await writeFile(outDelta, `delta ${seed}`)
       const report = { ...language, tokens: 1000, documents: 10, before: score(3), after: score(2) }
-      return { languages: [report], steps: 1, wallMs: 5 }
+      return { languages: [report], records: [], excluded: { files: 0, documents: 0 }, steps: 1, wallMs: 5 }
     },
     async score({ weights }) {
       work.push(`score ${weights.map(({ name }) => name)}`)

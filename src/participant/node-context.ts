@@ -4,16 +4,17 @@ import type { Clock } from '../core/clock.ts'
 import type { Digest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { privateKeyFromPem } from '../core/signature.ts'
-import type { DataSource } from '../engine/sources.ts'
 import { type FederationRecord, parseFederationRecord } from '../model/federation-record.ts'
 import { signatureSchema } from '../model/parsing.ts'
 import type { Plan } from '../plan/plan.ts'
 import { ArtifactCache } from './artifact-cache.ts'
 import type { NodeClient } from './client.ts'
+import { DatasetBook } from './declare.ts'
 import { fetchFederation } from './federation.ts'
 import { LogKeeper } from './log-keeper.ts'
 import { type NodeDirectory, requireKey } from './node-directory.ts'
 import type { NodeEvent } from './node-event.ts'
+import { type LocalPolicy, readPolicy } from './policy-file.ts'
 import type { Backoff } from './retry.ts'
 import type { Trainer } from './trainer.ts'
 
@@ -24,7 +25,9 @@ export type NodeContext = {
   readonly trainer: Trainer
   readonly clock: Clock
   readonly backoff: Backoff
-  readonly sources: readonly DataSource[]
+  /** The node's own rules, which no coordinator changes. */
+  readonly policy: LocalPolicy
+  readonly datasets: DatasetBook
   /** Ed25519 private key that signs what the node hands in. */
   readonly nodeKey: KeyObject
   readonly cache: ArtifactCache
@@ -57,11 +60,13 @@ export async function openNodeContext(
   options: Pick<NodeContext, 'directory' | 'client' | 'trainer' | 'clock' | 'backoff' | 'emit'>,
 ): Promise<NodeContext> {
   const { directory, client } = options
-  const { sources } = await directory.read()
+  const policy = await readPolicy(directory)
+  const nodeKey = privateKeyFromPem(await requireKey(directory, 'node.key'))
   return {
     ...options,
-    sources,
-    nodeKey: privateKeyFromPem(await requireKey(directory, 'node.key')),
+    policy,
+    nodeKey,
+    datasets: new DatasetBook({ directory, client, nodeKey, policy }),
     cache: new ArtifactCache(directory.cachePath),
     plans: new Map(),
     federation: await keepFederation(directory, client),

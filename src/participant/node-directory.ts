@@ -6,6 +6,7 @@ import {
   ensureFederationId,
   ensureMemberId,
   ensureNodeId,
+  ensureRecordId,
   type FederationId,
   type MemberId,
   type NodeId,
@@ -60,6 +61,12 @@ export type NodeDirectory = {
   /** `rounds/<run>/<number>`; not made here. */
   roundPath(key: RoundKey): string
   readonly roundsPath: string
+  /** What the node declares about its data: `<id>.yaml`, and what was signed of it. */
+  readonly datasetsPath: string
+  /** The node's own rules; the file need not be there. */
+  readonly policyPath: string
+  /** What the node refused to do: one JSON object a line. */
+  readonly refusalsPath: string
   /** Content-addressed downloads that may be deleted at any time while the node does not run. */
   readonly cachePath: string
   /** Keeps a second process from working in here. @throws TapestryError FAILED_PRECONDITION while one does. */
@@ -70,6 +77,7 @@ const sourceSchema = z.strictObject({
   path: z.string().min(1),
   language: branded(ensureLanguageTag),
   community: z.string(),
+  record: branded(ensureRecordId).optional(),
 })
 
 const recordSchema: z.ZodType<NodeRecord> = z.strictObject({
@@ -85,7 +93,8 @@ const recordSchema: z.ZodType<NodeRecord> = z.strictObject({
     .optional(),
 })
 
-const LAYOUT = new Set(['keys', 'rounds', 'cache', 'ledger', 'node.json', 'node.lock', 'VERSION'])
+const FOLDERS = ['keys', 'rounds', 'cache', 'datasets', 'ledger']
+const LAYOUT = new Set([...FOLDERS, 'node.json', 'node.lock', 'policy.yaml', 'refusals.jsonl', 'VERSION'])
 
 /**
  * Makes a node's directory. Repeating it after a crash completes it.
@@ -99,7 +108,7 @@ export async function createNodeDirectory(
   try {
     await mkdir(root, { recursive: true, mode: 0o700 })
     await refuseForeign(root)
-    for (const part of ['keys', 'rounds', 'cache']) await mkdir(join(root, part), { recursive: true, mode: 0o700 })
+    for (const part of FOLDERS) await mkdir(join(root, part), { recursive: true, mode: 0o700 })
   } catch (cause) {
     throw fileError(root, cause)
   }
@@ -140,6 +149,9 @@ function directoryAt(root: string): NodeDirectory {
   return {
     root,
     roundsPath: join(root, 'rounds'),
+    datasetsPath: join(root, 'datasets'),
+    policyPath: join(root, 'policy.yaml'),
+    refusalsPath: join(root, 'refusals.jsonl'),
     cachePath: join(root, 'cache'),
     async read() {
       const found = await readRecord(record, recordSchema)

@@ -1,8 +1,10 @@
+import type { Codec } from '../core/codec.ts'
 import type { Digest } from '../core/digest.ts'
 import type { TapestryError } from '../core/error.ts'
 import type { RoundKey } from '../core/ids.ts'
 import type { LanguageReport } from '../model/contribution-manifest.ts'
 import type { LanguageEvaluation } from '../model/evaluation-report.ts'
+import type { Rule } from '../policy/node-policy.ts'
 import type { Action } from './next-action.ts'
 import type { RoundView } from './round-view.ts'
 import type { Progress } from './trainer.ts'
@@ -28,10 +30,27 @@ export type NodeEvent =
       readonly wallMs: number
       readonly bytes: number
       readonly reused: boolean
+      /** What the node's own policy kept from training. */
+      readonly excluded: { readonly files: number; readonly documents: number }
     })
-  | (OfRound & { readonly type: 'uploaded'; readonly bytes: number })
+  /** `f32Bytes`: what the update would take as F32. */
+  | (OfRound & {
+      readonly type: 'uploaded'
+      readonly bytes: number
+      readonly codec: Codec
+      readonly f32Bytes: number
+    })
   /** `index`: where the federation's log records it, as its receipt proves; undefined without a receipt. */
   | (OfRound & { readonly type: 'accepted'; readonly contribution: Digest; readonly index: number | undefined })
+  /** A dataset that the round may not use; the node takes part with the others. */
+  | (OfRound & {
+      readonly type: 'dataset-excluded'
+      readonly dataset: string
+      readonly reason: string
+      readonly detail: string
+    })
+  /** The node itself refuses, by its policy or for want of data that may be used; kept in its record of refusals. */
+  | (OfRound & { readonly type: 'declined'; readonly rule: Rule; readonly detail: string })
   /** Told once; the node does not try again in this round. */
   | (OfRound & {
       readonly type: 'refused'

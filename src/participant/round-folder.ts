@@ -5,18 +5,23 @@ import { type Digest, ensureDigest } from '../core/digest.ts'
 import type { RoundKey, RunId } from '../core/ids.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
 import type { Signature } from '../core/signature.ts'
-import type { LanguageReport } from '../model/contribution-manifest.ts'
+import type { RecordUse } from '../model/contribution-manifest.ts'
 import { branded, signatureSchema } from '../model/parsing.ts'
 import { fileError } from '../model/whole-file.ts'
 import type { NodeDirectory } from './node-directory.ts'
 import { readRecord, syncDirectory, writeRecord } from './private-file.ts'
+import type { TrainedLanguage } from './trainer.ts'
 
 /** What training left: `report.json` beside `delta.safetensors`. */
 export type Report = {
   readonly base: Digest
   readonly plan: Digest
   readonly payload: { readonly digest: Digest; readonly size: number }
-  readonly languages: readonly LanguageReport[]
+  readonly languages: readonly TrainedLanguage[]
+  /** Undefined when the contribution names none. */
+  readonly records?: readonly RecordUse[] | undefined
+  /** Undefined in reports that are older than policies. */
+  readonly excluded?: { readonly files: number; readonly documents: number } | undefined
   readonly steps: number
   readonly wallMs: number
 }
@@ -42,8 +47,19 @@ const reportSchema: z.ZodType<Report> = z.strictObject({
       documents: z.number(),
       before: score,
       after: score,
+      // Reports that are older than paired evidence have none.
+      beforeSequences: z.array(z.number()).optional(),
     }),
   ),
+  records: z
+    .array(
+      z.strictObject({
+        digest,
+        languages: z.array(z.strictObject({ language: branded(ensureLanguageTag), tokens: z.number() })),
+      }),
+    )
+    .optional(),
+  excluded: z.strictObject({ files: z.number(), documents: z.number() }).optional(),
   steps: z.number(),
   wallMs: z.number(),
 })
@@ -62,13 +78,17 @@ const ELASTIC_FILE = 'elastic.safetensors'
 /** A node's work on one round: everything needed to go on after a crash at any point. */
 export class RoundFolder {
   readonly path: string
+  /** What is sent. */
   readonly deltaPath: string
+  /** What was trained, until it is encoded. */
+  readonly trainedPath: string
   /** The node's own weights after the round, for runs with an elastic force. */
   readonly elasticPath: string
 
   constructor(directory: NodeDirectory, key: RoundKey) {
     this.path = directory.roundPath(key)
     this.deltaPath = join(this.path, 'delta.safetensors')
+    this.trainedPath = join(this.path, 'trained.safetensors')
     this.elasticPath = join(this.path, ELASTIC_FILE)
   }
 
@@ -102,7 +122,8 @@ export class RoundFolder {
 
   /** Begins anew: what is here belongs to other work. */
   async clear(): Promise<void> {
-    for (const name of ['submission.json', 'report.json', 'outcome.json', 'delta.safetensors', ELASTIC_FILE]) {
+    const files = ['delta.safetensors', 'trained.safetensors', ELASTIC_FILE]
+    for (const name of ['submission.json', 'report.json', 'outcome.json', ...files]) {
       await rm(join(this.path, name), { force: true })
     }
   }

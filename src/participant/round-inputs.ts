@@ -1,7 +1,8 @@
 import { type Digest, digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { ModelService } from '../gen/proto/tapestry/v1/model_pb.ts'
-import { elementCount } from '../model/tensor.ts'
+import { encodeHeader } from '../model/safetensors.ts'
+import { elementCount, type TensorSpec } from '../model/tensor.ts'
 import { parameterSpecs } from '../plan/parameters.ts'
 import { type Plan, parsePlan, verifyPlan } from '../plan/plan.ts'
 import type { TransferOptions } from './artifact.ts'
@@ -33,8 +34,17 @@ export async function fetchPlan(node: NodeContext, digest: Digest, signal: Abort
 /** The most bytes that weights of a plan can have: what a coordinator may make a node store. */
 export function mostWeightBytes({ spec }: Plan): number {
   const tensors = parameterSpecs(spec)
-  const data = tensors.reduce((sum, { shape }) => sum + elementCount(shape) * FLOAT_BYTES, 0)
-  return data + tensors.length * HEADER_BYTES_PER_TENSOR + HEADER_BYTES
+  return dataBytes(tensors) + tensors.length * HEADER_BYTES_PER_TENSOR + HEADER_BYTES
+}
+
+/** Bytes of an update of this plan as F32. */
+export function f32Bytes({ spec }: Plan): number {
+  const tensors = parameterSpecs(spec)
+  return encodeHeader(tensors).byteLength + dataBytes(tensors)
+}
+
+function dataBytes(tensors: readonly TensorSpec[]): number {
+  return tensors.reduce((sum, { shape }) => sum + elementCount(shape) * FLOAT_BYTES, 0)
 }
 
 /** Weights on disk. */

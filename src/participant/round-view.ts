@@ -1,7 +1,8 @@
+import { type Codec, ensureCodec, F32 } from '../core/codec.ts'
 import { type Digest, ensureDigest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { ensureRoundNumber, ensureRunId, type RoundKey } from '../core/ids.ts'
-import { type Round, RoundPhase } from '../gen/proto/tapestry/v1/round_pb.ts'
+import { type Codec as CodecMessage, type Round, RoundPhase } from '../gen/proto/tapestry/v1/round_pb.ts'
 import type { Phase } from '../round/round.ts'
 import { printable } from './rpc-error.ts'
 import { received } from './wire.ts'
@@ -14,6 +15,8 @@ export type RoundView = {
   readonly phase: Phase
   readonly base: Digest
   readonly plan: Digest
+  /** How its updates travel. */
+  readonly codec: Codec
   /** Digest of the candidate's weights file; from evaluating on. */
   readonly candidate: Digest | undefined
   /** Manifest digest of what was published. */
@@ -25,6 +28,8 @@ export type RoundView = {
   readonly last: boolean
   /** When the phase times out, milliseconds since the epoch; 0 when it does not. */
   readonly deadlineMs: number
+  /** The round takes paired evidence with evaluation reports. */
+  readonly pairedEvidence: boolean
   readonly counts: { readonly roster: number; readonly accepted: number; readonly refused: number }
 }
 
@@ -55,15 +60,21 @@ export function parseRoundView(round: Round | undefined, standing: string): Roun
     phase,
     base: received(ensureDigest, round.baseDigest),
     plan: received(ensureDigest, round.planDigest),
+    codec: round.codec === undefined ? F32 : received(codecOf, round.codec),
     candidate: optionalDigest(round.candidateDigest),
     checkpoint: optionalDigest(round.checkpointDigest),
     standing: known,
     reason: printable(round.reason),
     last: round.last,
     deadlineMs: Number(round.deadlineMs),
+    pairedEvidence: round.pairedEvidence,
     counts: { roster: round.roster, accepted: round.accepted, refused: round.refused },
   }
   return complete(view)
+}
+
+function codecOf({ name, parameters }: CodecMessage): Codec {
+  return ensureCodec(name, parameters)
 }
 
 function complete(view: RoundView): RoundView {

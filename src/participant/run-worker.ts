@@ -11,6 +11,7 @@ import { backoffMs, isPassing, pause } from './retry.ts'
 import { pruneRounds, RoundFolder } from './round-folder.ts'
 import { fetchPlan } from './round-inputs.ts'
 import { hasEnded, type NodeStanding, type RoundView } from './round-view.ts'
+import { takePart, tellExcluded } from './take-part.ts'
 
 /** A round and what this node has done in it. */
 type Tracked = {
@@ -155,6 +156,9 @@ export class RunWorker {
         // A plan that this node cannot run is found out before others wait for it.
         await fetchPlan(this.#node, view.plan, signals.work)
         await this.#node.log.check(signals.stop)
+        const admission = await takePart(this.#node, view, signals.work)
+        if (admission === undefined) return this.#aside(view)
+        tellExcluded(this.#node, view.key, admission)
         await this.#node.client.call(RoundService.method.joinRound, { ref: view.key }, { signal: signals.stop })
         await folder.prepare()
         this.#stand(view, 'joined')

@@ -58,14 +58,16 @@ describe('the built-in trainer', () => {
       payloadDigest: digestOf('payload'),
       payloadBytes: 1,
       nonce: '0'.repeat(32),
-      languages: trained.languages,
+      // What never leaves the node is for the evaluation to come.
+      languages: trained.languages.map(({ beforeSequences: _, ...language }) => language),
     })
     expect(parseContributionManifest(bytes).ok).toBe(true)
     expect((await inspectDelta(outDelta, parameterSpecs(spec), { maxNorm: 0 })).ok).toBe(true)
     const [scored] = await trainer.score({ plan, weights: [{ name: 'base', path: baseWeights }], sources }, signal)
-    const { language, community, ...score } = scored?.languages[0] ?? {}
+    const { language, community, sequences, ...score } = scored?.languages[0] ?? {}
     expect({ language, community }).toEqual({ language: 'sw', community: 'Lamu' })
     expect(score).toEqual(trained.languages[0]?.before)
+    expect(sequences).toEqual(trained.languages[0]?.beforeSequences)
   })
 
   it('stops when told', async () => {

@@ -1,34 +1,110 @@
+import { z } from 'zod'
 import { TapestryError } from '../core/error.ts'
+import { CAP_KINDS, type CapKind, type Caps, type Influence, weightingText } from '../core/influence-choice.ts'
+import { type Belonging, groupTotals, sharesUnderCaps } from './caps.ts'
+import { wishedShares } from './wish.ts'
 
-/** Names the rule that decided a weight, so that an old decision can be read by its own rule. */
-export const INFLUENCE_POLICY = 'uniform/1'
+/** Names the rules that decided a weight, so that an old decision can be read by its own rules. */
+export const INFLUENCE_POLICY = 'influence/2'
 
-/** What a weight is decided from. `norm` is the Euclidean norm of the delta. */
+/** Contributions of members whose jurisdiction nobody declared are one group. */
+const UNKNOWN_JURISDICTION = 'unknown'
+/** A share this near to its cap has met it. */
+const MET = 1e-9
+/** What a signed manifest takes. */
+const LONGEST_REASON = 500
+
+/** What a weight is decided from. */
 export type Influencer = {
   readonly id: string
   readonly node: string
   readonly member: string
+  /** Null when nobody declared it. */
+  readonly jurisdiction: string | null
+  /** Euclidean norm of the delta. */
   readonly norm: number
+  /** Tokens that the node says it trained on. */
+  readonly languages: readonly { readonly language: string; readonly tokens: number }[]
+  /** Gain on the operator's public sets, nats per token; null when they did not measure it. */
+  readonly quality: number | null
+  /** Why it is below the run's quality floor; null when it is not. */
+  readonly below: string | null
 }
 
-/** One contribution's share in the merge, 0 to 1, exactly as the merge uses it, and the reason in words. */
-export type WeightDecision = { readonly id: string; readonly value: number; readonly reason: string }
+/** The run's rules for one round. */
+export type InfluenceRules = Influence & {
+  /** Most tokens that a claim counts for: what the plan's steps can read. */
+  readonly mostTokens: number
+  /** Whether the run's strategy uses weights at all. */
+  readonly counts: boolean
+}
+
+const share = z.number().min(0).max(1)
+
+/** How a weight came about, for the record. */
+export const weightDecisionSchema = z.strictObject({
+  /** {@link INFLUENCE_POLICY} of the build that decided. */
+  policy: z.string(),
+  /** The run's weighting in one word. */
+  weighting: z.string(),
+  /** Tokens that the node claimed, and those that were counted. */
+  claimed: z.number(),
+  tokens: z.number(),
+  /** By language, adding up to 1. */
+  languages: z.record(z.string(), share),
+  jurisdiction: z.string().nullable(),
+  quality: z.number().nullable(),
+  /** Why it is below the quality floor; null when it is not. */
+  below: z.string().nullable(),
+  /** Share before caps. */
+  wished: share,
+  /** Caps that the contribution's groups have reached: `limit` is above `asked` where that could not hold. */
+  caps: z.array(z.strictObject({ kind: z.enum(CAP_KINDS), group: z.string(), asked: share, limit: share })),
+  /** Whether the strategy uses weights: where not, all that are merged count alike. */
+  counts: z.boolean(),
+})
+
+export type WeightRecord = z.output<typeof weightDecisionSchema>
+
+/** One contribution's share in the merge, 0 to 1, exactly as the merge uses it, the reason in words, and the record. */
+export type WeightDecision = {
+  readonly id: string
+  readonly value: number
+  readonly reason: string
+  readonly decision: WeightRecord
+}
+
+type Candidate = { readonly one: Influencer; readonly tokens: Readonly<Record<string, number>> }
 
 /**
- * Gives every contribution the same share, 1/n in 64-bit floating point. Weighting by the amount
- * of data would let whoever has (or claims) the most decide what the model becomes, so amounts are
- * not even looked at.
- * @returns decisions ordered by node id, which is the order of the merge: arrival order cannot matter.
- * @throws TapestryError INVALID_ARGUMENT for none, for a node that appears twice (its influence
- * would count double) and for a norm that is not a finite number from 0.
+ * Decides every contribution's weight. Those below the quality floor get 0; the others are wished
+ * shares by the run's weighting, and the nearest shares under its caps. Weights are not negative and
+ * add up to 1 within 1e-9 (the merge's tolerance); caps hold within 1e-9, raised where they cannot
+ * ({@link sharesUnderCaps}). Nothing but the arguments matters, and not their order.
+ * @returns decisions ordered by node id, which is the order of the merge.
+ * @throws TapestryError INVALID_ARGUMENT for none, for a node that appears twice (its influence would
+ * count double), for a norm or tokens that are not finite numbers from 0, or when all are below the floor.
  */
-export function decideWeights(contributions: readonly Influencer[]): WeightDecision[] {
+export function decideWeights(contributions: readonly Influencer[], rules: InfluenceRules): WeightDecision[] {
   const ordered = byNode(contributions)
-  const count = ordered.length
-  if (count === 0) throw new TapestryError('INVALID_ARGUMENT', 'there is no contribution to weigh')
+  if (ordered.length === 0) throw new TapestryError('INVALID_ARGUMENT', 'there is no contribution to weigh')
   ordered.forEach(ensureSound)
-  const reason = `${INFLUENCE_POLICY}: an equal share among ${count} accepted contribution${count === 1 ? '' : 's'}`
-  return ordered.map(({ id }) => ({ id, value: 1 / count, reason }))
+  const candidates = ordered.map((one): Candidate => ({ one, tokens: countedTokens(one, rules.mostTokens) }))
+  const weighed = candidates.filter(({ one }) => one.below === null)
+  if (weighed.length === 0) throw new TapestryError('INVALID_ARGUMENT', 'every contribution is below the quality floor')
+  const holdings = weighed.map(({ one, tokens }) => ({ tokens, quality: one.quality }))
+  const wished = wishedShares(rules.weighting, holdings)
+  const { shares, belongings, kept } = capped(weighed, wished, rules.caps)
+  const totals = allTotals(belongings, shares)
+  const position = new Map(weighed.map(({ one }, index) => [one.node, index]))
+  return candidates.map((candidate) => {
+    const index = position.get(candidate.one.node)
+    const met = index === undefined ? [] : capsMet(belongings[index]!, totals, rules.caps, kept)
+    const wish = index === undefined ? 0 : wished[index]!
+    const value = index === undefined ? 0 : Math.min(1, shares[index]!)
+    const decision = recordOf(candidate, rules, wish, met)
+    return { id: candidate.one.id, value, reason: reasonOf(decision, value, weighed.length), decision }
+  })
 }
 
 /** Orders by node id, compared by UTF-16 code units: the same on every machine, unlike locale order. */
@@ -37,10 +113,133 @@ export function byNode<T extends { readonly node: string }>(rows: readonly T[]):
 }
 
 function ensureSound(one: Influencer, index: number, ordered: readonly Influencer[]): void {
-  if (ordered[index - 1]?.node === one.node) {
-    throw new TapestryError('INVALID_ARGUMENT', `${one.node} contributes twice to one merge`)
+  const refuse = (problem: string) => {
+    throw new TapestryError('INVALID_ARGUMENT', problem)
   }
-  if (!Number.isFinite(one.norm) || one.norm < 0) {
-    throw new TapestryError('INVALID_ARGUMENT', `the delta of ${one.node} has the norm ${one.norm}`)
+  if (ordered[index - 1]?.node === one.node) refuse(`${one.node} contributes twice to one merge`)
+  if (!isMeasure(one.norm)) refuse(`the delta of ${one.node} has the norm ${one.norm}`)
+  const wrong = one.languages.find(({ tokens }) => !isMeasure(tokens))
+  if (wrong !== undefined) refuse(`${one.node} claims ${wrong.tokens} tokens of ${wrong.language}`)
+  if (one.quality !== null && !Number.isFinite(one.quality)) refuse(`the quality of ${one.node} is ${one.quality}`)
+}
+
+/** False for NaN too. */
+function isMeasure(number: number): boolean {
+  return number >= 0 && number < Number.POSITIVE_INFINITY
+}
+
+/** A claim counts up to the most that is possible; beyond it every language is scaled down alike. */
+function countedTokens({ languages }: Influencer, most: number): Record<string, number> {
+  const tokens = new Map<string, number>()
+  for (const one of languages) tokens.set(one.language, (tokens.get(one.language) ?? 0) + one.tokens)
+  const claimed = [...tokens.values()].reduce((sum, count) => sum + count, 0)
+  const scale = claimed > most ? most / claimed : 1
+  return Object.fromEntries(
+    [...tokens].sort(([a], [b]) => (a < b ? -1 : 1)).map(([tag, count]) => [tag, count * scale]),
+  )
+}
+
+/** Wishes of 0 stay 0, whatever room the caps leave. */
+function capped(weighed: readonly Candidate[], wished: readonly number[], caps: Caps) {
+  const belongings = weighed.map(belongingOf)
+  const some = wished.flatMap((wish, index) => (wish > 0 ? [index] : []))
+  const pick = <T>(all: readonly T[]) => some.map((index) => all[index]!)
+  const { shares, kept } = sharesUnderCaps(pick(wished), pick(belongings), caps)
+  const whole = wished.map(() => 0)
+  for (const [k, index] of some.entries()) whole[index] = shares[k]!
+  return { shares: whole, belongings, kept }
+}
+
+function belongingOf({ one, tokens }: Candidate): Belonging {
+  return {
+    node: { [one.node]: 1 },
+    member: { [one.member]: 1 },
+    jurisdiction: { [one.jurisdiction ?? UNKNOWN_JURISDICTION]: 1 },
+    language: languageParts(tokens),
   }
+}
+
+/** By tokens; alike where none are claimed. */
+function languageParts(tokens: Readonly<Record<string, number>>): Record<string, number> {
+  const entries = Object.entries(tokens)
+  const total = entries.reduce((sum, [, count]) => sum + count, 0)
+  return Object.fromEntries(entries.map(([tag, count]) => [tag, total > 0 ? count / total : 1 / entries.length]))
+}
+
+type Totals = Readonly<Record<CapKind, ReadonlyMap<string, number>>>
+
+function allTotals(belongings: readonly Belonging[], shares: readonly number[]): Totals {
+  const of = (kind: CapKind) => groupTotals(kind, belongings, shares)
+  return { node: of('node'), member: of('member'), jurisdiction: of('jurisdiction'), language: of('language') }
+}
+
+function capsMet(belonging: Belonging, totals: Totals, asked: Caps, kept: Caps): WeightRecord['caps'] {
+  return CAP_KINDS.flatMap((kind) => {
+    if (asked[kind] >= 1) return []
+    const full = Object.entries(belonging[kind]).filter(
+      ([group, part]) => part > 0 && (totals[kind].get(group) ?? 0) >= kept[kind] - MET,
+    )
+    return full.map(([group]) => ({ kind, group, asked: asked[kind], limit: kept[kind] }))
+  })
+}
+
+function recordOf(
+  { one, tokens }: Candidate,
+  { weighting, counts }: InfluenceRules,
+  wished: number,
+  caps: WeightRecord['caps'],
+): WeightRecord {
+  const { jurisdiction, quality, below } = one
+  return {
+    policy: INFLUENCE_POLICY,
+    weighting: weightingText(weighting),
+    claimed: one.languages.reduce((sum, language) => sum + language.tokens, 0),
+    tokens: Object.values(tokens).reduce((sum, count) => sum + count, 0),
+    languages: languageParts(tokens),
+    jurisdiction,
+    quality,
+    below,
+    wished,
+    caps,
+    counts,
+  }
+}
+
+function reasonOf(
+  { policy, weighting, below, wished, caps, counts }: WeightRecord,
+  value: number,
+  among: number,
+): string {
+  if (below !== null) return `${policy}: below the quality floor: ${below}`.slice(0, LONGEST_REASON)
+  const wish =
+    weighting === 'uniform'
+      ? `an equal share among ${among} contribution${among === 1 ? '' : 's'}`
+      : `${percent(wished)} by ${weighting} among ${among}`
+  const parts = [
+    wish,
+    ...(Math.abs(value - wished) > MET ? [moved(value, wished, caps)] : []),
+    ...caps.filter(isRaised).map(raised),
+  ]
+  if (!counts) parts.push('the strategy ignores weights: all that are merged count alike')
+  return `${policy}: ${parts.join('; ')}`.slice(0, LONGEST_REASON)
+}
+
+function moved(value: number, wished: number, caps: WeightRecord['caps']): string {
+  if (value > wished) return `raised to ${percent(value)} by what caps took from others`
+  const [cap] = caps
+  const because =
+    cap === undefined ? 'caps that overlap' : `the cap of ${percent(cap.limit)} on ${cap.kind} ${cap.group}`
+  return `lowered to ${percent(value)} by ${because}`
+}
+
+function isRaised({ asked, limit }: WeightRecord['caps'][number]): boolean {
+  return limit > asked
+}
+
+function raised({ kind, asked, limit }: WeightRecord['caps'][number]): string {
+  return `the cap of ${percent(asked)} a ${kind} cannot hold here and is ${percent(limit)}`
+}
+
+function percent(value: number): string {
+  return `${(value * 100).toFixed(1)}%`
 }

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { parseCodecText } from '../core/codec.ts'
 import { digestOf } from '../core/digest.ts'
 import { parseRound, parseRunPolicy } from './codec.ts'
 import { DEFAULT_RUN_POLICY } from './policy.ts'
@@ -55,6 +56,13 @@ describe('parseRound', () => {
 })
 
 describe('parseRunPolicy', () => {
+  it('reads runs that are older than strategies and codecs', () => {
+    const { strategy: _, codec: __, ...older } = DEFAULT_RUN_POLICY
+    expect(parseRunPolicy(older)).toEqual(DEFAULT_RUN_POLICY)
+    expect(parseRunPolicy({ ...older, codec: parseCodecText('int8') }).codec.name).toBe('int8')
+    expect(() => parseRunPolicy({ ...older, codec: { name: 'int8', parameters: { block: 100 } } })).toThrow(invalid)
+  })
+
   it('reads back a policy and refuses another shape', () => {
     expect(parseRunPolicy(JSON.parse(JSON.stringify(DEFAULT_RUN_POLICY)))).toEqual(DEFAULT_RUN_POLICY)
     expect(() => parseRunPolicy({ ...DEFAULT_RUN_POLICY, extra: true })).toThrow(invalid)

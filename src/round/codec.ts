@@ -1,6 +1,10 @@
 import { z } from 'zod'
+import { codecSchema, F32 } from '../core/codec.ts'
+import { demandsSchema } from '../core/demands.ts'
 import { type Digest, ensureDigest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
+import { DEFAULT_INFLUENCE, influenceSchema } from '../core/influence-choice.ts'
+import { DEFAULT_GATE, gateSchema } from '../core/release-gate.ts'
 import { MEAN, strategySchema } from '../core/strategy.ts'
 import { ensureRunPolicy, type RunPolicy } from './policy.ts'
 import type { Round } from './round.ts'
@@ -20,6 +24,12 @@ const POLICY = z.strictObject({
   maxNorm: z.number(),
   // Runs that are older than the choice merge by the mean.
   strategy: strategySchema.default(MEAN),
+  influence: influenceSchema.default(DEFAULT_INFLUENCE),
+  gate: gateSchema.default(DEFAULT_GATE),
+  // Runs that are older than records go on without them.
+  demands: demandsSchema.nullable().default(null),
+  // And take updates as they are.
+  codec: codecSchema.default(F32),
 })
 
 const always = { base: digest, plan: digest, policy: POLICY }

@@ -1,4 +1,8 @@
+import { type Codec, F32 } from '../core/codec.ts'
+import { DEFAULT_DEMANDS, type Demands } from '../core/demands.ts'
 import { TapestryError } from '../core/error.ts'
+import { DEFAULT_INFLUENCE, ensureInfluence, type Influence } from '../core/influence-choice.ts'
+import { DEFAULT_GATE, ensureGate, type ReleaseGate } from '../core/release-gate.ts'
 import { fewestContributions, MEAN, mostContributions, type Strategy, strategyText } from '../core/strategy.ts'
 
 /** How rounds of a run open, close and follow each other. All times in milliseconds. */
@@ -21,6 +25,14 @@ export type RunPolicy = {
   readonly maxNorm: number
   /** How contributions become one change of the model. */
   readonly strategy: Strategy
+  /** Who weighs how much. */
+  readonly influence: Influence
+  /** What a candidate has to show before it is released. */
+  readonly gate: ReleaseGate
+  /** What the dataset records behind a contribution must allow; null: contributions need none. */
+  readonly demands: Demands | null
+  /** How contributions travel. */
+  readonly codec: Codec
 }
 
 /** A roster is one row a node; beyond this many a region of its own is the answer. */
@@ -39,6 +51,10 @@ export const DEFAULT_RUN_POLICY: RunPolicy = {
   continuous: true,
   maxNorm: 0,
   strategy: MEAN,
+  influence: DEFAULT_INFLUENCE,
+  gate: DEFAULT_GATE,
+  demands: DEFAULT_DEMANDS,
+  codec: F32,
 }
 
 /** Checks a policy. @throws TapestryError INVALID_ARGUMENT naming the first field that is out of range. */
@@ -53,6 +69,8 @@ export function ensureRunPolicy(policy: RunPolicy): RunPolicy {
     throw new TapestryError('INVALID_ARGUMENT', `maxNorm must be a finite number from 0, not ${policy.maxNorm}`)
   }
   ensureStrategyFits(policy)
+  ensureInfluence(policy.influence)
+  ensureGate(policy.gate)
   return policy
 }
 

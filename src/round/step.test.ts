@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { F32 } from '../core/codec.ts'
 import { digestOf } from '../core/digest.ts'
 import { ensureStrategy, MEAN } from '../core/strategy.ts'
 import { parseRound } from './codec.ts'
@@ -23,6 +24,10 @@ const policy: fc.Arbitrary<RunPolicy> = fc
     continuous: fc.boolean(),
     maxNorm: fc.constant(0),
     strategy: fc.constant(MEAN),
+    influence: fc.constant(DEFAULT_RUN_POLICY.influence),
+    gate: fc.constant(DEFAULT_RUN_POLICY.gate),
+    demands: fc.constant(null),
+    codec: fc.constant(F32),
   })
   .map((fields) => ({ ...fields, quorum: Math.min(fields.quorum, fields.target) }))
 

@@ -9,6 +9,7 @@ import { EnrollmentService } from '../gen/proto/tapestry/v1/enrollment_pb.ts'
 import { LedgerService } from '../gen/proto/tapestry/v1/ledger_pb.ts'
 import { ModelService } from '../gen/proto/tapestry/v1/model_pb.ts'
 import { OperatorService } from '../gen/proto/tapestry/v1/operator_pb.ts'
+import { RecordService } from '../gen/proto/tapestry/v1/record_pb.ts'
 import { RoundService } from '../gen/proto/tapestry/v1/round_pb.ts'
 import { identifyCaller, type NodePrincipal, type OperatorPrincipal, type Principal } from '../store/principal.ts'
 
@@ -22,6 +23,7 @@ export const SERVICES = {
   'tapestry.v1.LedgerService': LedgerService,
   'tapestry.v1.ModelService': ModelService,
   'tapestry.v1.OperatorService': OperatorService,
+  'tapestry.v1.RecordService': RecordService,
   'tapestry.v1.RoundService': RoundService,
 } as const
 
@@ -61,6 +63,11 @@ export const METHOD_ACCESS = {
   '/tapestry.v1.OperatorService/ListRuns': 'operator',
   '/tapestry.v1.OperatorService/StartRound': 'operator',
   '/tapestry.v1.OperatorService/ListNodes': 'operator',
+  '/tapestry.v1.RecordService/RegisterRecord': 'node',
+  '/tapestry.v1.RecordService/WithdrawRecord': 'node',
+  // Open, because public records are; its handler shows the others to their node and to operators only.
+  '/tapestry.v1.RecordService/ListRecords': 'anyone',
+  '/tapestry.v1.RecordService/AdviseRecords': 'node',
   '/tapestry.v1.RoundService/WatchRounds': 'node-or-operator',
   '/tapestry.v1.RoundService/JoinRound': 'node',
   '/tapestry.v1.RoundService/GetRound': 'node-or-operator',

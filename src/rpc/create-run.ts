@@ -5,6 +5,7 @@ import type { CreateRunRequest } from '../gen/proto/tapestry/v1/operator_pb.ts'
 import { ensureEngineTakes } from '../plan/budget.ts'
 import { makePlan } from '../plan/plan.ts'
 import { parsePlanSpec } from '../plan/spec.ts'
+import type { RunPolicy } from '../round/policy.ts'
 import { publishInitialCheckpoint } from '../store/publish.ts'
 import { specForStrategy } from './plan-of-strategy.ts'
 import { policyOf } from './run-policy.ts'
@@ -20,11 +21,20 @@ export async function createRun(context: Context, signer: ReleaseSigner, request
     policy: policyOf(request.policy),
     channel: ensureChannelName(request.channel || DEFAULT_CHANNEL),
   }
+  refuseWithoutSets(context, run.policy)
   const plan = makePlan(specForStrategy(parsePlanSpec(parseJson(request.plan)), run.policy.strategy))
   // The coordinator scores public sets itself: better to hear of it now than when the first round is to be decided.
   if (context.config.evaluationData !== undefined) ensureEngineTakes(plan.spec.architecture)
   const row = await publishInitialCheckpoint(context, signer, run, plan, context.clock.now())
   return { planDigest: row.planDigest, baseDigest: row.head }
+}
+
+/** Members would train for a round that no worker can judge. */
+function refuseWithoutSets({ config }: Context, { influence }: RunPolicy): void {
+  if (influence.floor !== 'public' || config.evaluationData !== undefined) return
+  throw new TapestryError('FAILED_PRECONDITION', 'the quality floor "public" needs public evaluation sets', {
+    hint: 'give the coordinator a folder of them: --evaluation-data, or TAPESTRY_EVALUATION_DATA for it and its workers',
+  })
 }
 
 function parseJson(bytes: Uint8Array): unknown {

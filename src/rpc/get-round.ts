@@ -3,8 +3,9 @@ import type { Context } from '../context.ts'
 import { TapestryError } from '../core/error.ts'
 import type { NodeId } from '../core/ids.ts'
 import type { GetRoundRequest } from '../gen/proto/tapestry/v1/round_pb.ts'
-import { poolScores } from '../policy/release.ts'
-import type { ContributionRow, LanguageReportRow, NodeRow, RejectionRow } from '../store/records.ts'
+import type { WeightRecord } from '../policy/influence.ts'
+import { poolScores, type Verdict } from '../policy/release.ts'
+import type { ContributionRow, EvaluationRow, LanguageReportRow, NodeRow, RejectionRow } from '../store/records.ts'
 import { roundKeyOf, roundMessage, scoreMessage } from './message.ts'
 
 /** One round with every node's part in it and the scores per language. */
@@ -13,11 +14,12 @@ export async function getRound(context: Context, request: GetRoundRequest) {
   const { reader } = context.store
   const row = await reader.round(key)
   if (row === undefined) throw new TapestryError('NOT_FOUND', `there is no round ${key.number} in run ${key.run}`)
-  const [contributions, rejections, evaluations, diagnostics, nodes] = await Promise.all([
+  const [contributions, rejections, evaluations, diagnostics, record, nodes] = await Promise.all([
     reader.contributions(key),
     reader.rejections(key),
     reader.evaluations(key),
     reader.diagnostics(key),
+    reader.gateRecord(key),
     reader.nodes(),
   ])
   const byId = new Map(nodes.map((node) => [node.id, node]))
@@ -28,12 +30,31 @@ export async function getRound(context: Context, request: GetRoundRequest) {
       ...contributions.map((contribution) => acceptedSummary(contribution, byId)),
       ...finalRefusals(contributions, rejections).map((rejection) => refusedSummary(rejection, byId)),
     ],
-    languages: poolScores(evaluations).map(({ language, base, candidate, measuredBy }) => ({
-      language,
-      base: scoreMessage(base),
-      candidate: scoreMessage(candidate),
-      measuredBy: [...measuredBy],
-    })),
+    languages: record?.languages.map((one) => verdictMessage(one, record.confidence)) ?? pooledMessages(evaluations),
+    communities: record?.communities.map((one) => verdictMessage(one, record.confidence)) ?? [],
+  }
+}
+
+/** Scores as they stand before the decision. */
+function pooledMessages(evaluations: readonly EvaluationRow[]) {
+  const measurements = evaluations.map((row) => ({ ...row, voice: row.measuredBy }))
+  return poolScores(measurements).map(({ language, base, candidate, measuredBy }) => ({
+    language,
+    base: scoreMessage(base),
+    candidate: scoreMessage(candidate),
+    measuredBy,
+  }))
+}
+
+function verdictMessage(
+  { language, community, verdict, base, candidate, evidence, ...whom }: Verdict,
+  confidence: number,
+) {
+  return {
+    ...{ language, community, verdict, ...whom },
+    ...(base && { base: scoreMessage(base) }),
+    ...(candidate && { candidate: scoreMessage(candidate) }),
+    ...(evidence && { ...evidence, confidence }),
   }
 }
 
@@ -67,10 +88,22 @@ function acceptedSummary(contribution: ContributionRow, nodes: ReadonlyMap<NodeI
     status: 'accepted',
     weight: contribution.weight?.value ?? 0,
     weightReason: contribution.weight?.reason ?? '',
+    ...(contribution.weight?.decision && { weightDecision: decisionMessage(contribution.weight.decision) }),
     bytes: BigInt(contribution.bytes),
     norm: contribution.norm,
     payloadDigest: contribution.payload,
     languages: contribution.languages.map(languageMessage),
+  }
+}
+
+function decisionMessage({ claimed, tokens, jurisdiction, quality, below, ...rest }: WeightRecord) {
+  return {
+    ...rest,
+    claimedTokens: claimed,
+    countedTokens: tokens,
+    jurisdiction: jurisdiction ?? '',
+    ...(quality !== null && { quality }),
+    belowFloor: below ?? '',
   }
 }
 

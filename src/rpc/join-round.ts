@@ -25,6 +25,12 @@ async function join(tx: Tx, key: RoundKey, node: NodeId, now: number): Promise<R
       `round ${key.number} of ${key.run} is ${row.round.phase}: its roster is frozen`,
     )
   }
+  // Who has declared nothing would train for a refusal, and the others would wait for it.
+  if (row.round.policy.demands !== null && (await tx.countDatasetRecords(node)) === 0) {
+    throw new TapestryError('FAILED_PRECONDITION', `run ${key.run} takes only data with a dataset record`, {
+      hint: 'declare your data: tapestry dataset add (an older tapestry has to be brought up to date first)',
+    })
+  }
   await tx.addToRoster(key, node, now)
   return advanceRound(tx, key, { type: 'node-joined' }, now)
 }

@@ -1,10 +1,16 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
+import type { Codec } from '../core/codec.ts'
 import { TapestryError } from '../core/error.ts'
 import { ensureRoundNumber, ensureRunId, type RoundKey } from '../core/ids.ts'
 import type { Signature } from '../core/signature.ts'
 import type { Strategy } from '../core/strategy.ts'
 import type { RoundRef, ScoreSchema, Signature as SignatureMessage } from '../gen/proto/tapestry/v1/common_pb.ts'
-import { RoundPhase, type RoundSchema, type StrategySchema } from '../gen/proto/tapestry/v1/round_pb.ts'
+import {
+  type CodecSchema,
+  RoundPhase,
+  type RoundSchema,
+  type StrategySchema,
+} from '../gen/proto/tapestry/v1/round_pb.ts'
 import { deadlineOf, type Phase, type Round } from '../round/round.ts'
 import type { RoundRow, ScoreRow } from '../store/records.ts'
 
@@ -51,6 +57,8 @@ export function roundMessage({ key, round, version }: RoundRow): MessageInitShap
     reason: 'reason' in round ? round.reason : '',
     last: key.number >= round.policy.rounds,
     strategy: strategyMessage(round.policy.strategy),
+    pairedEvidence: round.policy.gate.evidence === 'paired',
+    codec: codecMessage(round.policy.codec),
   }
 }
 
@@ -61,6 +69,10 @@ function countsOf(round: Round) {
 }
 
 export function strategyMessage({ name, parameters }: Strategy): MessageInitShape<typeof StrategySchema> {
+  return { name, parameters: { ...parameters } }
+}
+
+export function codecMessage({ name, parameters }: Codec): MessageInitShape<typeof CodecSchema> {
   return { name, parameters: { ...parameters } }
 }
 

@@ -6,9 +6,11 @@ import { EnrollmentService } from '../gen/proto/tapestry/v1/enrollment_pb.ts'
 import { LedgerService } from '../gen/proto/tapestry/v1/ledger_pb.ts'
 import { ModelService } from '../gen/proto/tapestry/v1/model_pb.ts'
 import { OperatorService } from '../gen/proto/tapestry/v1/operator_pb.ts'
+import { RecordService } from '../gen/proto/tapestry/v1/record_pb.ts'
 import { RoundService } from '../gen/proto/tapestry/v1/round_pb.ts'
 import type { PublicLog } from '../store/public-log.ts'
 import { addService, clientStream, type RpcContext, serverStream, unary } from './adapter.ts'
+import { adviseRecords } from './advise-records.ts'
 import { announceArtifact, downloadArtifact, uploadArtifact } from './artifact.ts'
 import type { CertificateIssuer } from './certificate.ts'
 import { createInvitation } from './create-invitation.ts'
@@ -28,8 +30,10 @@ import { listChannels } from './list-channels.ts'
 import { listCheckpoints } from './list-checkpoints.ts'
 import { listEntries } from './list-entries.ts'
 import { listNodes } from './list-nodes.ts'
+import { listRecords } from './list-records.ts'
 import { listRounds } from './list-rounds.ts'
 import { listRuns } from './list-runs.ts'
+import { registerRecord } from './register-record.ts'
 import { renewCertificate } from './renew-certificate.ts'
 import type { RoundFeed } from './round-feed.ts'
 import { startRound } from './start-round.ts'
@@ -37,6 +41,7 @@ import { submitContribution } from './submit-contribution.ts'
 import { submitEvaluation } from './submit-evaluation.ts'
 import { summarizeContributions } from './summarize-contributions.ts'
 import { watchRounds } from './watch-rounds.ts'
+import { withdrawRecord } from './withdraw-record.ts'
 
 /** What the handlers need besides the context. */
 export type Services = {
@@ -53,6 +58,7 @@ export type Services = {
 /** Registers every method of the protocol. */
 export function addServices(server: Server, services: Services): void {
   addParticipantServices(server, services)
+  addRecordService(server, services)
   addPublicServices(server, services)
   addLedgerService(server, services)
   addOperatorService(server, services)
@@ -121,6 +127,22 @@ function addLedgerService(server: Server, { context, rpc, log }: Services): void
     getConsistencyProof: unary(rpc, ledger.getConsistencyProof, (request) => getConsistencyProof(log, request)),
     listEntries: unary(rpc, ledger.listEntries, (request) => listEntries(context, request)),
     getReceipt: unary(rpc, ledger.getReceipt, (request) => getReceipt(log, request)),
+  })
+}
+
+function addRecordService(server: Server, { context, rpc }: Services): void {
+  const records = RecordService.method
+  addService(server, RecordService, {
+    registerRecord: unary(rpc, records.registerRecord, (request, principal) =>
+      registerRecord(context, request, principal),
+    ),
+    withdrawRecord: unary(rpc, records.withdrawRecord, (request, principal) =>
+      withdrawRecord(context, request, principal),
+    ),
+    listRecords: unary(rpc, records.listRecords, (request, principal) => listRecords(context, request, principal)),
+    adviseRecords: unary(rpc, records.adviseRecords, (request, principal) =>
+      adviseRecords(context, request, principal),
+    ),
   })
 }
 

@@ -13,6 +13,7 @@ import { summaryOf } from '../store/inspections.ts'
 import type { PublicLog } from '../store/public-log.ts'
 import type { ContributionRow, NodeRow, RoundRow } from '../store/records.ts'
 import type { Reader, Tx } from '../store/store.ts'
+import { admitContribution } from './admission.ts'
 import type { NodePrincipal } from './auth.ts'
 import { receiptMessage } from './get-receipt.ts'
 import { signatureOf } from './message.ts'
@@ -58,6 +59,14 @@ async function judge(
   if (!signed.ok) return signed
   const place = await placeOf(context.store.reader, signed.value, node)
   if (!place.ok || place.value === 'stored') return place.ok ? accept(id) : place
+  const admitted = await admitContribution(
+    context.store.reader,
+    signed.value.manifest,
+    node,
+    place.value.round,
+    context.clock.now(),
+  )
+  if (!admitted.ok) return admitted
   const payload = await inspectPayload(context, signed.value.manifest, place.value)
   if (!payload.ok) return payload
   return context.store.transact('submit-contribution', (tx) =>
@@ -123,7 +132,8 @@ async function inspectPayload(
   if (run === undefined) return reject('WRONG_ROUND', `there is no run ${row.key.run}`)
   const expected = parameterSpecs(parsePlan(Buffer.from(run.plan, 'utf8')).spec)
   const summary = await summaryOf(context, manifest.payloadDigest)
-  const verdict = judgeDelta(summary, expected, { maxNorm: row.round.policy.maxNorm })
+  const { codec, maxNorm } = row.round.policy
+  const verdict = judgeDelta(summary, expected, codec, { maxNorm })
   // All announced bytes are here, so a file that ends too early was made that way: sending it again mends nothing.
   if (!verdict.ok && verdict.rejection.reason === 'TRUNCATED') return reject('MALFORMED', verdict.rejection.detail)
   return verdict
@@ -140,8 +150,10 @@ async function store(context: Context, tx: Tx, signed: Signed, node: NodeRow, no
   if ((await tx.payloadOwners(signed.manifest.payloadDigest)).some((owner) => owner !== node.id)) {
     return reject('REPLAYED', 'this payload is the contribution of another node')
   }
-  const { key } = place.value
+  const { key, round } = place.value
   const now = context.clock.now()
+  const admitted = await admitContribution(tx, signed.manifest, node, round, now)
+  if (!admitted.ok) return admitted
   const entry = await tx.rosterEntry(key, node.id)
   await tx.createContribution(contributionRow(signed, node, norm, now))
   await tx.appendToLedger(contributionEvent(signed), now)
@@ -174,6 +186,9 @@ function contributionRow(
     norm,
     weight: null,
     languages: manifest.languages,
+    records: (manifest.records ?? []).flatMap(({ digest, languages }) =>
+      languages.map((used) => ({ record: digest, ...used })),
+    ),
     acceptedAt: now,
   }
 }

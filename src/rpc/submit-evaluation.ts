@@ -84,13 +84,14 @@ function rowsOf(
   now: number,
 ): readonly EvaluationRow[] {
   const text = Buffer.from(request.report).toString('utf8')
-  return report.languages.map(({ language, community, base, candidate }) => ({
+  return report.languages.map(({ language, community, base, candidate, paired }) => ({
     key: keyOf(report),
     measuredBy: report.node,
     language,
     community,
     base,
     candidate,
+    paired: paired ?? null,
     report: { text, signature },
     at: now,
   }))

@@ -5,6 +5,7 @@ import { fromHex } from '../core/digest.ts'
 import { denseScans } from '../model/dense-scan.ts'
 import { SafetensorsScan } from '../model/safetensors-scan.ts'
 import type { TensorScans } from '../model/tensor-scan.ts'
+import { encodedScans } from '../model/update-codec/encoded-scans.ts'
 import type { PassTask, Reading } from './reading.ts'
 
 /** Large enough to keep the disk busy, small enough to stay in the processor's cache. */
@@ -14,7 +15,7 @@ let scans: TensorScans | undefined
 
 /** One arena for all passes of a thread. */
 function scansOfThread(): TensorScans {
-  scans ??= denseScans(blockSquares())
+  scans ??= encodedScans(denseScans(blockSquares()))
   return scans
 }
 

@@ -1,13 +1,14 @@
 import { z } from 'zod'
 import { TapestryError } from '../core/error.ts'
 import { ensureFederationId, ensureMemberId, ensureNodeId } from '../core/ids.ts'
-import type { Federation, Invitation, Node } from '../gen/prisma/client.ts'
+import { ensureJurisdiction } from '../core/jurisdiction.ts'
+import type { Federation, Invitation, Member, Node } from '../gen/prisma/client.ts'
 import { parseStored } from './column.ts'
 import type { Database } from './database.ts'
-import type { FederationRow, InvitationRow, NodeRow } from './records.ts'
+import type { FederationRow, InvitationRow, MemberRow, NodeRow } from './records.ts'
 import type { Reader, Tx } from './store.ts'
 
-type Reads = Pick<Reader, 'federation' | 'node' | 'nodes'>
+type Reads = Pick<Reader, 'federation' | 'node' | 'nodes' | 'member' | 'members'>
 type Writes = Pick<
   Tx,
   | 'createFederation'
@@ -20,6 +21,7 @@ type Writes = Pick<
 >
 
 const Status = z.enum(['active', 'suspended', 'left'])
+const Place = z.string().transform((text) => ensureJurisdiction(text))
 
 /** Who belongs to the federation: questions. */
 export function memberReads(database: Database): Reads {
@@ -36,6 +38,14 @@ export function memberReads(database: Database): Reads {
       const rows = await database.node.findMany({ orderBy: { id: 'asc' } })
       return rows.map(nodeRow)
     },
+    member: async (id) => {
+      const row = await database.member.findUnique({ where: { id } })
+      return row === null ? undefined : memberRow(row)
+    },
+    members: async () => {
+      const rows = await database.member.findMany({ orderBy: { id: 'asc' } })
+      return rows.map(memberRow)
+    },
   }
 }
 
@@ -47,8 +57,17 @@ export function memberWrites(database: Database): Writes {
       if (others > 0) throw new TapestryError('ALREADY_EXISTS', 'this database already belongs to a federation')
       await database.federation.createMany({ data: [{ ...row, createdAt: new Date(row.createdAt) }] })
     },
-    ensureMember: async (id, now) => {
+    ensureMember: async (id, now, jurisdiction) => {
       await database.member.createMany({ data: [{ id, createdAt: new Date(now) }], skipDuplicates: true })
+      if (jurisdiction === undefined) return
+      const same = { id, OR: [{ jurisdiction: null }, { jurisdiction }] }
+      const declared = await database.member.updateMany({ where: same, data: { jurisdiction } })
+      if (declared.count === 0) {
+        throw new TapestryError(
+          'FAILED_PRECONDITION',
+          `another jurisdiction than ${jurisdiction} was declared for ${id}`,
+        )
+      }
     },
     createInvitation: async (row, now) => {
       const { secretHash, member, usedBy } = row
@@ -86,6 +105,11 @@ export function memberWrites(database: Database): Writes {
 
 function federationRow({ id, name, record, signature, createdAt }: Federation): FederationRow {
   return { id: ensureFederationId(id), name, record, signature, createdAt: createdAt.getTime() }
+}
+
+function memberRow({ id, jurisdiction }: Member): MemberRow {
+  const place = jurisdiction === null ? null : parseStored(Place, jurisdiction, 'jurisdiction')
+  return { id: ensureMemberId(id), jurisdiction: place }
 }
 
 function invitationRow(row: Invitation): InvitationRow {

@@ -15,7 +15,9 @@ import {
   testStore,
 } from '../../test/store-rows.ts'
 import { ensureFederationId, ensureRunId } from '../core/ids.ts'
+import { DEFAULT_INFLUENCE } from '../core/influence-choice.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
+import { decideWeights } from '../policy/influence.ts'
 import type { Round } from '../round/round.ts'
 import { openStore } from './prisma-store.ts'
 import type { EvaluationRow } from './records.ts'
@@ -177,8 +179,21 @@ describe('submissions', () => {
     expect(await store.reader.contributions(ROUND)).toEqual([first, second])
     expect(await store.transact('look', (tx) => tx.contributionByNonce(nodeId(2), '00ff'))).toEqual(second)
     expect(await store.transact('look', (tx) => tx.contributionByNonce(nodeId(2), 'ff'))).toBeUndefined()
-    await store.transact('seal', (tx) => tx.setWeight(first.id, { value: 1 / 3, reason: 'uniform' }))
-    expect((await store.reader.contributions(ROUND))[0]?.weight).toEqual({ value: 1 / 3, reason: 'uniform' })
+    const [decided] = decideWeights([{ ...first, member: 'm', jurisdiction: null, quality: null, below: null }], {
+      ...DEFAULT_INFLUENCE,
+      mostTokens: 1000,
+      counts: true,
+    })
+    const { decision = null } = decided ?? {}
+    for (const weight of [
+      { value: 1, reason: 'uniform', decision },
+      { value: 1 / 3, reason: 'older', decision: null },
+    ]) {
+      await store.transact('seal', (tx) => tx.setWeight(first.id, weight))
+      const [row] = await store.reader.contributions(ROUND)
+      expect(row?.weight).toMatchObject({ value: weight.value, reason: weight.reason })
+      expect(row?.weight?.decision).toEqual(decision)
+    }
   })
 
   it('refuses a second one, and numbers that are none', async () => {
@@ -218,9 +233,10 @@ describe('submissions', () => {
     const language = ensureLanguageTag('sw')
     const row: EvaluationRow = {
       ...{ key: ROUND, measuredBy: nodeId(0), language, community: '', base: score, candidate: score, at: NOW },
+      paired: { unit: 0.01, steps: [-1, 0, 1] },
       report: { text: '{}', signature: { keyId: 'ef'.repeat(32), value: 'c2ln' } },
     }
-    const own: EvaluationRow = { ...row, measuredBy: 'coordinator', report: null }
+    const own: EvaluationRow = { ...row, measuredBy: 'coordinator', report: null, paired: null }
     await store.transact('evaluate', (tx) => tx.putEvaluations([row, own]))
     const better = { ...row, candidate: { ...score, mean: 2 } }
     await store.transact('evaluate', (tx) => tx.putEvaluations([better]))

@@ -1,5 +1,6 @@
 import { attestationReads, attestationWrites } from './attestations.ts'
 import { type Database, openClient } from './database.ts'
+import { datasetRecordReads, datasetRecordWrites } from './dataset-records.ts'
 import { diagnosticsReads, diagnosticsWrites } from './diagnostics.ts'
 import { faultOf } from './fault.ts'
 import { inspectionReads, inspectionWrites } from './inspections.ts'
@@ -58,6 +59,7 @@ async function inTransaction<T>(database: Database, work: (tx: Tx) => Promise<T>
 function readerOf(database: Database): Reader {
   return {
     ...memberReads(database),
+    ...datasetRecordReads(database),
     ...roundReads(database),
     ...submissionReads(database),
     ...inspectionReads(database),
@@ -74,6 +76,7 @@ function txOf(database: Database, notify: (notice: Notice) => void): Tx {
   return {
     ...readerOf(database),
     ...memberWrites(database),
+    ...datasetRecordWrites(database),
     ...roundWrites(database, notify),
     ...submissionWrites(database),
     ...inspectionWrites(database),

@@ -1,6 +1,8 @@
 import type { Context, ReleaseSigner } from '../context.ts'
 import { canonicalBytes } from '../core/canonical-json.ts'
 import type { Millis } from '../core/clock.ts'
+import type { Codec } from '../core/codec.ts'
+import { DEFAULT_DEMANDS } from '../core/demands.ts'
 import { type Digest, digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import type { ChannelName, RunId } from '../core/ids.ts'
@@ -35,8 +37,10 @@ export const WEIGHTS_FILE = 'model.safetensors'
 /** Where a checkpoint keeps what its strategy's optimizer remembers; absent for strategies that keep nothing. */
 export const OPTIMIZER_FILE = 'optimizer.safetensors'
 
-/** Merged from contributions to an open base, so released under the project's own terms. */
-const LICENSE = 'Apache-2.0'
+/** What a run releases under; one that asks nothing of records, under what all did before there were any. */
+export function releaseLicence({ demands }: RunPolicy): string {
+  return (demands ?? DEFAULT_DEMANDS).licence
+}
 
 /** What a checkpoint says about itself besides its files. Holds no time: see Manifest. */
 export type CheckpointFacts = Omit<Manifest, 'files' | 'format' | 'federation' | 'plan'>
@@ -53,6 +57,8 @@ export type CheckpointParts = {
   readonly facts: CheckpointFacts
   readonly origin: CheckpointOrigin
   readonly plan: Plan
+  /** SPDX id or LicenseRef. */
+  readonly licence: string
   readonly tensors: CheckpointTensors
 }
 
@@ -77,14 +83,15 @@ type Publisher = Pick<Context, 'blobs' | 'store' | 'federation'>
 export async function buildCheckpoint(
   { blobs, store, federation }: Publisher,
   signer: ReleaseSigner,
-  { facts, origin, plan, tensors }: CheckpointParts,
+  { facts, origin, plan, licence, tensors }: CheckpointParts,
   now: Millis,
 ): Promise<BuiltCheckpoint> {
   const provider = (await store.reader.federation())?.name ?? NOT_DECLARED
   const source = { ...facts, format: 'tapestry-manifest/1', federation, plan: planDigest(plan) } as const
   const training = trainingContent({ ...facts, ...origin, federation, provider })
   const files = tensorFiles(tensors)
-  for (const { path, bytes } of smallFiles(source, training, plan)) files.push({ path, ...(await blobs.put(bytes)) })
+  for (const { path, bytes } of smallFiles(source, training, { plan, licence }))
+    files.push({ path, ...(await blobs.put(bytes)) })
   const bytes = manifestBytes({ ...source, files })
   const signature = signMessage(signer.key, DOMAINS.manifest, bytes)
   const row: CheckpointRow = {
@@ -101,7 +108,7 @@ export async function buildCheckpoint(
   const signed = { manifest: parseManifest(bytes), bytes, signature: canonicalBytes(signature) }
   const { architecture } = plan.spec
   const day = new Date(now).toISOString().slice(0, 'YYYY-MM-DD'.length)
-  const documents = makeAttestations(signed, { ...origin, architecture, license: LICENSE, training, day }, signer.key)
+  const documents = makeAttestations(signed, { ...origin, architecture, license: licence, training, day }, signer.key)
   return { row, attestations: documents.map(attestationRow) }
 }
 
@@ -150,7 +157,13 @@ export async function publishInitialCheckpoint(
   refuseExisting(run, await context.store.reader.run(run.id))
   const weights = await context.blobs.put(initialWeights(plan))
   const facts = initialFacts(run.id, policy.strategy)
-  const parts = { facts, origin: UNTRAINED, plan, tensors: { weights, optimizerState: undefined } }
+  const parts = {
+    facts,
+    origin: UNTRAINED,
+    plan,
+    licence: releaseLicence(policy),
+    tensors: { weights, optimizerState: undefined },
+  }
   const checkpoint = await buildCheckpoint(context, signer, parts, now)
   const row: RunRow = {
     id: run.id,
@@ -168,6 +181,7 @@ export async function publishInitialCheckpoint(
 
 async function createRun(tx: Tx, run: RunRow, checkpoint: BuiltCheckpoint, now: Millis): Promise<void> {
   refuseExisting(run, await tx.run(run.id))
+  refuseOtherLicence(run, await tx.runs())
   await tx.createRun(run)
   const { id, planDigest: plan, channel } = run
   const policy = digestOf(canonicalBytes(run.policy))
@@ -180,6 +194,22 @@ function refuseExisting(run: { readonly id: RunId }, found: RunRow | undefined):
   if (found !== undefined) throw new TapestryError('ALREADY_EXISTS', `there is already a run ${run.id}`)
 }
 
+/** A channel stands for one licence: whoever follows it must not find another behind the same name. */
+function refuseOtherLicence(run: RunRow, runs: readonly RunRow[]): void {
+  const licence = releaseLicence(run.policy)
+  const other = runs.find((one) => one.channel === run.channel && releaseLicence(one.policy) !== licence)
+  if (other === undefined) return
+  const there = `channel ${run.channel} carries ${releaseLicence(other.policy)}, by run ${other.id}`
+  throw new TapestryError('FAILED_PRECONDITION', `${there}: it cannot carry ${licence} too`, {
+    hint: 'name another channel for this run',
+  })
+}
+
+/** A manifest names a codec only where updates were encoded. */
+export function codecMember(codec: Codec): Pick<Manifest, 'codec'> {
+  return codec.name === 'f32' ? {} : { codec }
+}
+
 /** No round and no data made version 0. */
 const UNTRAINED: CheckpointOrigin = { rules: null, shares: [], datasets: [] }
 
@@ -189,10 +219,14 @@ function initialFacts(run: RunId, strategy: Strategy): CheckpointFacts {
 }
 
 /** Everything but the weights. Small: held in memory. */
-function smallFiles(source: Omit<Manifest, 'files'>, training: TrainingContent, plan: Plan): ModelFile[] {
+function smallFiles(
+  source: Omit<Manifest, 'files'>,
+  training: TrainingContent,
+  { plan, licence }: Pick<CheckpointParts, 'plan' | 'licence'>,
+): ModelFile[] {
   const { architecture } = plan.spec
   const name = `${source.run} v${source.version}`
-  const card = modelCard(source, { name, license: LICENSE, architecture, training })
+  const card = modelCard(source, { name, license: licence, architecture, training })
   return [
     { path: 'config.json', bytes: llamaConfigJson(architecture, { dtype: 'float32' }) },
     ...tokenizerFiles(),

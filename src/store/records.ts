@@ -1,9 +1,12 @@
 import type { Millis } from '../core/clock.ts'
 import type { Digest } from '../core/digest.ts'
-import type { ChannelName, FederationId, MemberId, NodeId, RoundKey, RunId } from '../core/ids.ts'
+import type { ChannelName, FederationId, MemberId, NodeId, RecordId, RoundKey, RunId } from '../core/ids.ts'
+import type { Jurisdiction } from '../core/jurisdiction.ts'
 import type { LanguageTag } from '../core/language-tag.ts'
 import type { RejectionReason } from '../core/rejection.ts'
 import type { Signature } from '../core/signature.ts'
+import type { PairedEvidence } from '../model/paired-evidence.ts'
+import type { WeightRecord } from '../policy/influence.ts'
 import type { RunPolicy } from '../round/policy.ts'
 import type { Phase, Round } from '../round/round.ts'
 import type { Standing } from '../round/step.ts'
@@ -17,6 +20,12 @@ export type FederationRow = {
   /** Base64 signature of the record by the CA key. */
   readonly signature: string
   readonly createdAt: Millis
+}
+
+export type MemberRow = {
+  readonly id: MemberId
+  /** Null when no operator has declared it. */
+  readonly jurisdiction: Jurisdiction | null
 }
 
 export type InvitationRow = {
@@ -40,6 +49,43 @@ export type NodeRow = {
   readonly status: NodeStatus
   readonly enrolledAt: Millis
 }
+
+export type DatasetRecordRow = {
+  /** Digest of the signed record. */
+  readonly digest: Digest
+  readonly node: NodeId
+  readonly member: MemberId
+  readonly id: RecordId
+  /** Canonical JSON that the node signed. */
+  readonly text: string
+  readonly signature: Signature
+  readonly evidence: Digest
+  readonly content: Digest
+  readonly public: boolean
+  readonly registeredAt: Millis
+  /** Null while it stands. */
+  readonly withdrawnAt: Millis | null
+}
+
+/** A withdrawal as a node signed it: it covers every record of one dataset. */
+export type WithdrawalRow = {
+  readonly node: NodeId
+  readonly id: RecordId
+  readonly text: string
+  readonly signature: Signature
+  readonly at: Millis
+}
+
+export type DatasetRecordFilter = {
+  readonly node?: NodeId
+  readonly id?: RecordId
+  /** Leave out what only its node and operators may read; `orOf`: but for this node's. */
+  readonly publicOnly?: { readonly orOf: NodeId | null }
+  readonly limit: number
+}
+
+/** Tokens of one record and language in one contribution. */
+export type RecordTokensRow = { readonly record: Digest; readonly language: LanguageTag; readonly tokens: number }
 
 export type RunRow = {
   readonly id: RunId
@@ -79,6 +125,9 @@ export type LanguageReportRow = {
   readonly after: ScoreRow
 }
 
+/** A decided weight; `decision` is null for rounds merged by a build that kept none. */
+export type WeightRow = { readonly value: number; readonly reason: string; readonly decision: WeightRecord | null }
+
 export type ContributionRow = {
   /** Digest of the signed manifest. */
   readonly id: Digest
@@ -93,8 +142,10 @@ export type ContributionRow = {
   readonly bytes: number
   readonly norm: number
   /** Null before sealing. */
-  readonly weight: { readonly value: number; readonly reason: string } | null
+  readonly weight: WeightRow | null
   readonly languages: readonly LanguageReportRow[]
+  /** Empty when it names no records. */
+  readonly records: readonly RecordTokensRow[]
   readonly acceptedAt: Millis
 }
 
@@ -115,6 +166,8 @@ export type EvaluationRow = {
   readonly community: string
   readonly base: ScoreRow
   readonly candidate: ScoreRow
+  /** Null when only means were told. */
+  readonly paired: PairedEvidence | null
   /** The signed report; null when the coordinator measured. */
   readonly report: { readonly text: string; readonly signature: Signature } | null
   readonly at: Millis

@@ -2,11 +2,13 @@ import type { Diagnostics } from '../aggregation/diagnostics.ts'
 import type { Millis } from '../core/clock.ts'
 import type { Digest } from '../core/digest.ts'
 import type { ChannelName, MemberId, NodeId, RoundKey, RunId } from '../core/ids.ts'
+import type { Jurisdiction } from '../core/jurisdiction.ts'
 import type { LedgerEvent } from '../ledger/entry.ts'
 import type { TreeHead } from '../ledger/proof.ts'
 import type { Tile } from '../ledger/tile.ts'
 import type { Summary } from '../model/summary.ts'
 import type { TrainingShare } from '../model/training-content.ts'
+import type { GateRecord } from '../policy/release.ts'
 import type { Round } from '../round/round.ts'
 import type { Standing, Work } from '../round/step.ts'
 import type {
@@ -15,12 +17,15 @@ import type {
   CheckpointFileRow,
   CheckpointRow,
   ContributionRow,
+  DatasetRecordFilter,
+  DatasetRecordRow,
   EvaluationRow,
   FederationRow,
   InvitationRow,
   JobKind,
   JobRow,
   LeasedJob,
+  MemberRow,
   NodeRow,
   NodeStatus,
   RejectionRow,
@@ -31,6 +36,8 @@ import type {
   SummaryBy,
   SummaryRow,
   UploadRow,
+  WeightRow,
+  WithdrawalRow,
 } from './records.ts'
 
 /** Everything that may be asked and nothing that may be changed: what read-only rooms receive. */
@@ -38,6 +45,15 @@ export type Reader = {
   federation(): Promise<FederationRow | undefined>
   node(id: NodeId): Promise<NodeRow | undefined>
   nodes(): Promise<readonly NodeRow[]>
+  member(id: MemberId): Promise<MemberRow | undefined>
+  members(): Promise<readonly MemberRow[]>
+  /** Those of the digests that are registered. */
+  datasetRecords(digests: readonly Digest[]): Promise<readonly DatasetRecordRow[]>
+  /** Newest first. */
+  findDatasetRecords(filter: DatasetRecordFilter): Promise<readonly DatasetRecordRow[]>
+  countDatasetRecords(node: NodeId): Promise<number>
+  /** Every withdrawn record of every node of the member. */
+  withdrawnRecords(member: MemberId): Promise<readonly DatasetRecordRow[]>
   run(id: RunId): Promise<RunRow | undefined>
   runs(): Promise<readonly RunRow[]>
   /** Any run that uses the plan. */
@@ -56,6 +72,8 @@ export type Reader = {
   evaluations(key: RoundKey): Promise<readonly EvaluationRow[]>
   /** Undefined before the merge, and for rounds merged by a build that kept none. */
   diagnostics(key: RoundKey): Promise<Diagnostics | undefined>
+  /** Undefined before the decision, and for rounds decided by a build that kept none. */
+  gateRecord(key: RoundKey): Promise<GateRecord | undefined>
   checkpoint(digest: Digest): Promise<CheckpointRow | undefined>
   checkpointByVersion(run: RunId, version: number): Promise<CheckpointRow | undefined>
   /** Newest first. */
@@ -97,7 +115,12 @@ export type Reader = {
 /** One transaction's hands. Every method takes the time from its caller. */
 export type Tx = Reader & {
   createFederation(row: FederationRow): Promise<void>
-  ensureMember(id: MemberId, now: Millis): Promise<void>
+  /** @throws TapestryError FAILED_PRECONDITION when another jurisdiction has been declared for it. */
+  ensureMember(id: MemberId, now: Millis, jurisdiction?: Jurisdiction): Promise<void>
+  /** Inserts; a record that is there already stays as it is. */
+  createDatasetRecord(row: Omit<DatasetRecordRow, 'member' | 'withdrawnAt'>): Promise<void>
+  /** Marks every record of a dataset that still stands. */
+  withdrawDatasetRecords(row: WithdrawalRow): Promise<void>
   createInvitation(row: InvitationRow, now: Millis): Promise<void>
   invitation(secretHash: string): Promise<InvitationRow | undefined>
   useInvitation(secretHash: string, node: NodeId, now: Millis): Promise<void>
@@ -118,12 +141,14 @@ export type Tx = Reader & {
   setEvaluated(key: RoundKey, node: NodeId): Promise<void>
   createContribution(row: ContributionRow): Promise<void>
   contributionByNonce(node: NodeId, nonce: string): Promise<ContributionRow | undefined>
-  setWeight(id: Digest, weight: { readonly value: number; readonly reason: string }): Promise<void>
+  setWeight(id: Digest, weight: WeightRow): Promise<void>
   createRejection(row: RejectionRow): Promise<void>
   /** Inserts or, for the same measurer, language and community, replaces. */
   putEvaluations(rows: readonly EvaluationRow[]): Promise<void>
   /** Inserts or replaces. */
   putDiagnostics(key: RoundKey, report: Diagnostics, now: Millis): Promise<void>
+  /** Inserts or replaces. */
+  putGateRecord(key: RoundKey, record: GateRecord, now: Millis): Promise<void>
   createCheckpoint(row: CheckpointRow): Promise<void>
   createAttestations(checkpoint: Digest, rows: readonly AttestationRow[]): Promise<void>
   moveChannel(name: ChannelName, checkpoint: Digest, now: Millis): Promise<void>

@@ -3,10 +3,25 @@ import { ensureDigest } from '../core/digest.ts'
 import { ensureNodeId, ensureRunId, type RoundKey } from '../core/ids.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
 import { REJECTION_REASONS } from '../core/rejection.ts'
-import type { Contribution, ContributionLanguage, Evaluation, Rejection } from '../gen/prisma/client.ts'
+import type {
+  Contribution,
+  ContributionLanguage,
+  ContributionRecord,
+  Evaluation,
+  Rejection,
+} from '../gen/prisma/client.ts'
+import { pairedEvidenceSchema } from '../model/paired-evidence.ts'
+import { weightDecisionSchema } from '../policy/influence.ts'
 import { compareText, parseStored, toCount, toMeasure, toText } from './column.ts'
 import type { Database } from './database.ts'
-import type { ContributionRow, EvaluationRow, LanguageReportRow, RejectionRow } from './records.ts'
+import type {
+  ContributionRow,
+  EvaluationRow,
+  LanguageReportRow,
+  RecordTokensRow,
+  RejectionRow,
+  WeightRow,
+} from './records.ts'
 import { roundOf } from './rounds.ts'
 import type { Reader, Tx } from './store.ts'
 
@@ -23,7 +38,10 @@ const Reason = z.enum(REJECTION_REASONS)
 export function submissionReads(database: Database): Reads {
   return {
     contributions: async (key) => {
-      const rows = await database.contribution.findMany({ where: roundOf(key), include: { languages: true } })
+      const rows = await database.contribution.findMany({
+        where: roundOf(key),
+        include: { languages: true, records: true },
+      })
       return rows.map(contributionRow).sort((a, b) => compareText(a.node, b.node))
     },
     payloadOwners: async (payload) => {
@@ -52,14 +70,18 @@ export function submissionWrites(database: Database): Writes {
       await database.contribution.createMany({ data: [contributionColumns(row)] })
       const languages = row.languages.map((report) => languageColumns(row.id, report))
       if (languages.length > 0) await database.contributionLanguage.createMany({ data: languages })
+      const records = row.records.map(({ record, language, tokens }) => {
+        return { contributionId: row.id, recordDigest: record, language, tokens: toCount(tokens) }
+      })
+      if (records.length > 0) await database.contributionRecord.createMany({ data: records })
     },
     contributionByNonce: async (node, nonce) => {
       const where = { nodeId_nonce: { nodeId: node, nonce } }
-      const row = await database.contribution.findUnique({ where, include: { languages: true } })
+      const row = await database.contribution.findUnique({ where, include: { languages: true, records: true } })
       return row === null ? undefined : contributionRow(row)
     },
-    setWeight: async (id, { value, reason }) => {
-      await database.contribution.update({ where: { id }, data: { weight: toMeasure(value), weightReason: reason } })
+    setWeight: async (id, weight) => {
+      await database.contribution.update({ where: { id }, data: weightColumns(weight) })
     },
     createRejection: async (row) => {
       const { node, kind, reason } = row
@@ -89,13 +111,24 @@ function contributionColumns(row: ContributionRow) {
     payloadDigest: row.payload,
     bytes: toCount(row.bytes),
     norm: toMeasure(row.norm),
-    weight: row.weight === null ? null : toMeasure(row.weight.value),
-    weightReason: row.weight?.reason ?? null,
+    ...(row.weight && weightColumns(row.weight)),
     acceptedAt: new Date(row.acceptedAt),
   }
 }
 
-function contributionRow(row: Contribution & { languages: ContributionLanguage[] }): ContributionRow {
+function weightColumns({ value, reason, decision }: WeightRow) {
+  return { weight: toMeasure(value), weightReason: reason, ...(decision && { weightRecord: decision }) }
+}
+
+function weightRow({ weight, weightReason, weightRecord }: Contribution): WeightRow | null {
+  if (weight === null) return null
+  const decision = weightRecord === null ? null : parseStored(weightDecisionSchema, weightRecord, 'weight decision')
+  return { value: weight, reason: weightReason ?? '', decision }
+}
+
+function contributionRow(
+  row: Contribution & { languages: ContributionLanguage[]; records: ContributionRecord[] },
+): ContributionRow {
   return {
     id: ensureDigest(row.id),
     key: keyOf(row.runId, row.round),
@@ -106,8 +139,9 @@ function contributionRow(row: Contribution & { languages: ContributionLanguage[]
     payload: ensureDigest(row.payloadDigest),
     bytes: Number(row.bytes),
     norm: row.norm,
-    weight: row.weight === null ? null : { value: row.weight, reason: row.weightReason ?? '' },
+    weight: weightRow(row),
     languages: row.languages.map(languageRow).sort(byLanguage),
+    records: row.records.map(recordTokensRow).sort(byRecord),
     acceptedAt: row.acceptedAt.getTime(),
   }
 }
@@ -139,6 +173,10 @@ function languageRow(row: ContributionLanguage): LanguageReportRow {
   }
 }
 
+function recordTokensRow({ recordDigest, language, tokens }: ContributionRecord): RecordTokensRow {
+  return { record: ensureDigest(recordDigest), language: ensureLanguageTag(language), tokens: Number(tokens) }
+}
+
 function rejectionRow(row: Rejection): RejectionRow {
   return {
     key: row.runId === null || row.round === null ? null : keyOf(row.runId, row.round),
@@ -163,6 +201,7 @@ function evaluationColumns(row: EvaluationRow) {
     baseSe: toMeasure(row.base.standardError),
     candidateMean: toMeasure(row.candidate.mean),
     candidateSe: toMeasure(row.candidate.standardError),
+    ...(row.paired && { paired: { unit: row.paired.unit, steps: [...row.paired.steps] } }),
     report: row.report?.text ?? null,
     signature: row.report?.signature.value ?? null,
     keyId: row.report?.signature.keyId ?? null,
@@ -181,6 +220,7 @@ function evaluationRow(row: Evaluation): EvaluationRow {
     community: row.community,
     base: { mean: row.baseMean, standardError: row.baseSe, tokens },
     candidate: { mean: row.candidateMean, standardError: row.candidateSe, tokens },
+    paired: row.paired === null ? null : parseStored(pairedEvidenceSchema, row.paired, 'evidence'),
     report: signed ? { text: report, signature: { keyId, value: signature } } : null,
     at: row.at.getTime(),
   }
@@ -192,6 +232,10 @@ function keyOf(run: string, number: number): RoundKey {
 
 function byLanguage(a: LanguageReportRow, b: LanguageReportRow): number {
   return compareText(a.language, b.language) || compareText(a.community, b.community)
+}
+
+function byRecord(a: RecordTokensRow, b: RecordTokensRow): number {
+  return compareText(a.record, b.record) || compareText(a.language, b.language)
 }
 
 function byMeasurer(a: EvaluationRow, b: EvaluationRow): number {

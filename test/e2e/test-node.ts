@@ -9,9 +9,11 @@ import { RoundService } from '../../src/gen/proto/tapestry/v1/round_pb.ts'
 import type { TensorSpec } from '../../src/model/tensor.ts'
 import type { HttpsOrigin } from '../../src/participant/channel.ts'
 import type { NodeClient } from '../../src/participant/client.ts'
+import { DatasetBook } from '../../src/participant/declare.ts'
 import { artifactRequest, readText, responseTo } from '../../src/participant/https-request.ts'
 import { type RunNodeOptions, type RunNodeResult, runNode } from '../../src/participant/loop.ts'
 import { type Membership, type NodeDirectory, requireKey } from '../../src/participant/node-directory.ts'
+import { readPolicy } from '../../src/participant/policy-file.ts'
 import { engineTrainer } from '../../src/participant/trainer.ts'
 import { signatureMessage } from '../../src/participant/wire.ts'
 import { type Document, documentBytes, type Payload, payloadOf, safetensorsBytes, tensorsOf } from './payload.ts'
@@ -34,10 +36,12 @@ export class TestNode {
   readonly client: NodeClient
   readonly key: KeyObject
   readonly language: string
+  /** Digest of the record that declares its text, registered. */
+  readonly record: Digest
   readonly #clock: RunNodeOptions['clock']
 
   private constructor(
-    parts: Pick<TestNode, 'name' | 'directory' | 'client' | 'key' | 'language'>,
+    parts: Pick<TestNode, 'name' | 'directory' | 'client' | 'key' | 'language' | 'record'>,
     clock: RunNodeOptions['clock'],
   ) {
     this.name = parts.name
@@ -45,13 +49,18 @@ export class TestNode {
     this.client = parts.client
     this.key = parts.key
     this.language = parts.language
+    this.record = parts.record
     this.#clock = clock
   }
 
   static async open(directory: NodeDirectory, client: NodeClient, clock: RunNodeOptions['clock']): Promise<TestNode> {
     const { name, sources } = await directory.read()
     const key = privateKeyFromPem(await requireKey(directory, 'node.key'))
-    return new TestNode({ name, directory, client, key, language: sources[0]?.language ?? '' }, clock)
+    const book = new DatasetBook({ directory, client, nodeKey: key, policy: await readPolicy(directory) })
+    const [declared] = (await book.declare(new AbortController().signal)) ?? []
+    if (declared === undefined) throw new Error('the node has declared no text')
+    const language = sources[0]?.language ?? ''
+    return new TestNode({ name, directory, client, key, language, record: declared.digest }, clock)
   }
 
   get membership(): Membership {
@@ -106,6 +115,7 @@ export class TestNode {
       languages: [
         { language: this.language, community: '', tokens: 64, documents: 2, before: score(5.5), after: score(5.4) },
       ],
+      records: [{ digest: this.record, languages: [{ language: this.language, tokens: 64 }] }],
     }
   }
 

@@ -2,7 +2,10 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ensureLanguageTag } from '../../src/core/language-tag.ts'
 import type { DataSource } from '../../src/engine/sources.ts'
+import { termsText } from '../../src/participant/dataset-file.ts'
+import { RECORD_FILE } from '../../src/participant/datasets.ts'
 import { randomFrom } from '../../src/plan/random.ts'
+import { datasetTerms } from '../dataset-records.ts'
 
 /** Words to make lines of, by language tag: a byte-level model learns their letters within a few steps. */
 const WORDS: Readonly<Record<string, readonly string[]>> = {
@@ -27,7 +30,7 @@ export function textOf(name: string, language: string): string {
   return `${Array.from({ length: LINES }, line).join('\n')}\n`
 }
 
-/** Writes a folder of `<language>.txt` and says what is in it. */
+/** Writes a folder of `<language>.txt` with the record that declares it, and says what is in it. */
 export async function writeTexts(
   directory: string,
   name: string,
@@ -35,6 +38,8 @@ export async function writeTexts(
   community = '',
 ): Promise<DataSource[]> {
   await mkdir(directory, { recursive: true })
+  const terms = datasetTerms({ languages: languages.map(ensureLanguageTag) })
+  await writeFile(join(directory, RECORD_FILE), termsText(terms))
   return Promise.all(
     languages.map(async (language) => {
       const path = join(directory, `${language}.txt`)

@@ -228,6 +228,25 @@ describe('the WebAssembly kernels equal the reference bit for bit:', () => {
       expect(f32Of(b!, INPUTS + 65_536, 4096)).toEqual(f32Of(a!, INPUTS + 65_536, 4096))
     }
   })
+
+  test('dequantise', () => {
+    fc.assert(
+      fc.property(words, lanes, fc.integer({ min: 4, max: 7 }), (pattern, n, shift) => {
+        const [a, b] = onBoth(
+          (buffer) => {
+            fill(buffer, BASE, n / 4, pattern)
+            fill(buffer, SCALES, n, pattern)
+          },
+          (kernels) => {
+            kernels.dequantise(OUT, BASE, SCALES, n, shift)
+            return undefined
+          },
+        )
+        expect(f32Of(b!, OUT, n)).toEqual(f32Of(a!, OUT, n))
+      }),
+      { seed: SEED, numRuns: RUNS },
+    )
+  })
 })
 
 describe('the reference', () => {

@@ -34,6 +34,11 @@ export type Kernels = {
   widenBf16(out: number, x: number, n: number): void
   /** out (f32[n]) is the value of x (IEEE 754 binary16[n]). */
   widenF16(out: number, x: number, n: number): void
+  /**
+   * out[j] = f32(scale * x[j]) with scale number j >> shift. @param out f32[n] @param x int8[n]
+   * @param scales f32, one for each 2^shift elements @param shift at least 4
+   */
+  dequantise(out: number, x: number, scales: number, n: number, shift: number): void
   /** Dot product of two f32[n] in f64, with the eight partial sums of {@link dotProduct} in reference.ts. */
   dot(x: number, y: number, n: number): number
   /** `dot(x, x, n)`. */
@@ -67,6 +72,7 @@ export const KERNEL_NAMES = Object.keys({
   scale: true,
   widenBf16: true,
   widenF16: true,
+  dequantise: true,
   dot: true,
   sumOfSquares: true,
   finish: true,

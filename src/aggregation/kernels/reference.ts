@@ -33,6 +33,10 @@ export function referenceKernels(buffer: ArrayBuffer): Kernels {
     scale: (out, x, factor, n) => f32(out, n).set(Float64Array.from(f32(x, n), (value) => factor * value)),
     widenBf16: (out, x, n) => u32(out, n).set(Uint32Array.from(u16(x, n), (bits) => bits << 16)),
     widenF16: (out, x, n) => f32(out, n).set(Float32Array.from(u16(x, n), f16Value)),
+    dequantise(out, x, scales, n, shift) {
+      const [q, scale] = [new Int8Array(buffer, x, n), f32(scales, Math.ceil(n / 2 ** shift))]
+      f32(out, n).set(Float64Array.from(q, (step, j) => scale[j >> shift]! * step))
+    },
     dot: (x, y, n) => dotProduct(f32(x, n), f32(y, n)),
     sumOfSquares: (x, n) => dotProduct(f32(x, n), f32(x, n)),
     finish(out, delta, base, acc, n, sums) {

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { assertNever } from '../../core/assert.ts'
+import { F32 } from '../../core/codec.ts'
 import { TapestryError } from '../../core/error.ts'
 import { type Merging, mergingText } from '../../core/model-merging.ts'
 import { compareDeltas } from '../compare.ts'
@@ -42,6 +43,7 @@ export async function mergeModels(request: ModelMerge): Promise<MergeResult> {
   const sources = await openSources(
     request.base,
     request.models.map((path) => ({ path })),
+    F32,
   )
   const passes = new Passes(request, sources.elements)
   const vectors: VectorFile[] = []

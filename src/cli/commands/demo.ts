@@ -1,7 +1,8 @@
 import { z } from 'zod'
+import { CODEC_NAMES } from '../../core/codec.ts'
 import { defineCommand, flag } from '../command.ts'
 import { runDemo } from '../demo/demo.ts'
-import { languageTags, wholeNumber } from '../input.ts'
+import { codec, languageTags, wholeNumber } from '../input.ts'
 
 /** Beyond this a laptop only swaps. */
 const MAX_NODES = 64
@@ -14,6 +15,7 @@ export const demo = defineCommand({
     flag('--rounds <n>', 'rounds to run (3)'),
     flag('--languages <tags>', 'comma-separated BCP-47 tags, such as vi,sw,fr,eu'),
     flag('--data <directory>', 'your own text: a folder of <BCP-47>.txt or <BCP-47>/*.txt'),
+    flag('--codec <name:parameter=n,...>', `how updates travel: ${CODEC_NAMES.join(', ')} (f32)`),
     flag('--keep <directory>', 'keep everything here: coordinator, nodes, logs, model'),
   ],
   input: z.object({
@@ -21,6 +23,7 @@ export const demo = defineCommand({
     rounds: wholeNumber(1, 1000).default(3),
     languages: languageTags.optional(),
     data: z.string().optional(),
+    codec: codec.optional(),
     keep: z.string().optional(),
   }),
   notes: 'The text that comes with it is the Universal Declaration of Human Rights.',

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { codecText, F32 } from '../../core/codec.ts'
 import { digestOf } from '../../core/digest.ts'
 import { strategyText } from '../../core/strategy.ts'
 import type { Manifest, ReleasedFile } from '../../model/manifest.ts'
@@ -40,11 +41,13 @@ function manifestText(digest: string, manifest: Manifest): string {
     ['base', base ?? '-'],
     ['plan', plan],
     ['strategy', strategyText(strategy)],
+    ['codec', codecText(manifest.codec ?? F32)],
   ]
   const parts = [
     `${run}@${version}`,
     table([{ title: '' }, { title: '' }], facts).trimStart(),
     scoresTable(manifest),
+    gateTable(manifest),
     contributionsTable(manifest),
     filesTable(manifest),
   ]
@@ -61,6 +64,19 @@ function scoresTable({ scores }: Manifest): string {
   ])
   const numbers = ['BASE', 'LOSS', 'CHANGE', 'HELD-OUT TOKENS'].map((title) => ({ title, align: 'right' as const }))
   return rows.length === 0 ? '' : table([{ title: 'LANGUAGE' }, ...numbers], rows)
+}
+
+function gateTable({ gate }: Manifest): string {
+  const rows = (gate?.groups ?? []).map(({ language, community, verdict, evidence }) => [
+    language,
+    printable(community) || '-',
+    verdict.toUpperCase(),
+    evidence === undefined ? '-' : `${evidence.low.toFixed(4)} to ${evidence.high.toFixed(4)}`,
+    evidence?.method ?? '-',
+  ])
+  const titles = ['LANGUAGE', 'COMMUNITY', 'VERDICT', 'CHANGE, NATS A TOKEN', 'BY']
+  const columns = titles.map((title) => ({ title }))
+  return rows.length === 0 ? '' : table(columns, rows)
 }
 
 function contributionsTable({ contributions }: Manifest): string {

@@ -1,11 +1,13 @@
 import { z } from 'zod'
+import { TapestryError } from '../../core/error.ts'
 import { openNodeClient } from '../../participant/client.ts'
 import { runNode } from '../../participant/loop.ts'
 import { openNodeDirectory } from '../../participant/node-directory.ts'
 import { engineTrainer } from '../../participant/trainer.ts'
-import { defineCommand, setting } from '../command.ts'
+import { defineCommand, flag, setting } from '../command.ts'
 import { defaultNodeDirectory } from '../directories.ts'
-import { wholeNumber } from '../input.ts'
+import { reportDryRun } from '../dry-run.ts'
+import { runId, wholeNumber } from '../input.ts'
 import { NodeEventPrinter } from '../node-event-printer.ts'
 
 export const nodeRun = defineCommand({
@@ -14,12 +16,23 @@ export const nodeRun = defineCommand({
   options: [
     setting('--dir <directory>', 'where the node keeps its keys and rounds'),
     setting('--rounds <n>', 'end after this many rounds (never)'),
+    flag('--dry-run', 'say what would happen to each dataset in each run, and train nothing'),
+    flag('--run <run>', 'with --dry-run: only this run, also before its first round'),
   ],
-  input: z.object({ dir: z.string().optional(), rounds: wholeNumber(1, 1_000_000).optional() }),
-  notes: 'With --json each event is one line of JSON on stdout.',
-  async run({ dir, rounds }, { env, clock, output, stopSignal }) {
+  input: z.object({
+    dir: z.string().optional(),
+    rounds: wholeNumber(1, 1_000_000).optional(),
+    dryRun: z.boolean().default(false),
+    run: runId.optional(),
+  }),
+  notes: 'With --json each event is one line of JSON on stdout. A dry run ends with 1 when something would be refused.',
+  async run({ dir, rounds, dryRun, run }, { env, clock, output, stopSignal }) {
+    if (run !== undefined && !dryRun) throw new TapestryError('INVALID_ARGUMENT', '--run belongs to --dry-run')
     const directory = await openNodeDirectory(dir ?? defaultNodeDirectory(env))
     const client = await openNodeClient(directory, clock)
+    if (dryRun) {
+      return reportDryRun({ directory, client, clock, run, signal: stopSignal() }, output).finally(() => client.close())
+    }
     const printer = new NodeEventPrinter(output, () => clock.now())
     const limit = rounds === undefined ? {} : { rounds }
     try {

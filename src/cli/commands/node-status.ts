@@ -1,20 +1,27 @@
 import { z } from 'zod'
+import { readDatasets } from '../../participant/dataset-file.ts'
 import { LogMemory } from '../../participant/log-memory.ts'
 import { openNodeDirectory } from '../../participant/node-directory.ts'
+import { readRefusals } from '../../participant/policy-file.ts'
 import { parseTlsPem, validityOf } from '../../participant/tls-credential.ts'
 import { defineCommand, setting } from '../command.ts'
+import { stateOf } from '../dataset-view.ts'
 import { defaultNodeDirectory } from '../directories.ts'
 import { formatTime, table } from '../terminal.ts'
 
+const SHOWN_REFUSALS = 10
+
 export const nodeStatus = defineCommand({
   path: 'node status',
-  summary: 'show who this node is, what text it holds, and whom it has joined; needs no network',
+  summary: 'show who this node is, what text it holds, whom it has joined and what it refused; needs no network',
   options: [setting('--dir <directory>', 'where the node keeps its keys and rounds')],
   input: z.object({ dir: z.string().optional() }),
   async run({ dir }, { env, clock }) {
     const root = dir ?? defaultNodeDirectory(env)
     const directory = await openNodeDirectory(root)
     const { name, sources, membership } = await directory.read()
+    const datasets = await readDatasets(directory)
+    const refusals = await readRefusals(directory, SHOWN_REFUSALS)
     const credential = await directory.readKey('tls.pem')
     const until = credential === undefined ? null : validityOf(parseTlsPem(credential).certificate).to
     const certificate = until === null ? null : { untilMs: until, valid: until > clock.now() }
@@ -31,10 +38,12 @@ export const nodeStatus = defineCommand({
         certificate === null ? '-' : `${certificate.valid ? 'until' : 'ended'} ${formatTime(certificate.untilMs)}`,
       ],
       ['log', log === undefined ? '-' : `${log.size} entries when last seen`],
-      ...sources.map(({ language, community, path }) => [
+      ...sources.map(({ language, community, path, record }) => [
         'text',
-        `${language}${community && ` (${community})`}: ${path}`,
+        `${language}${community && ` (${community})`}${record === undefined ? ', without a record' : `, ${record}`}: ${path}`,
       ]),
+      ...datasets.map((dataset) => ['dataset', `${dataset.terms.id}: ${stateOf(dataset)}`]),
+      ...refusals.map(({ at, run, round, rule, detail }) => ['refused', `${at} ${run}/${round}: ${rule}: ${detail}`]),
     ]
     return {
       json: {
@@ -43,7 +52,9 @@ export const nodeStatus = defineCommand({
         membership: membership ?? null,
         certificate,
         log: log === undefined ? null : { size: log.size },
-        sources,
+        sources: sources.map((source) => ({ ...source, record: source.record ?? null })),
+        datasets: datasets.map((dataset) => ({ id: dataset.terms.id, state: stateOf(dataset) })),
+        refusals,
       },
       text: table([{ title: '' }, { title: '' }], rows).trimStart(),
     }

@@ -12,12 +12,22 @@ export const nodesLs = defineCommand({
   async run(access, { env }) {
     const { nodes } = await withOperator(access, env, (client) => client.call(OperatorService.method.listNodes, {}))
     return {
-      json: nodes.map(({ id, name, member, status, enrolledMs }) => {
-        return { id, name, member, status, enrolledMs: Number(enrolledMs) }
+      json: nodes.map(({ id, name, member, status, enrolledMs, jurisdiction }) => {
+        return { id, name, member, status, enrolledMs: Number(enrolledMs), jurisdiction: jurisdiction || null }
       }),
       text: table(
-        [{ title: 'NODE' }, { title: 'NAME' }, { title: 'MEMBER' }, { title: 'STATUS' }, { title: 'JOINED' }],
-        nodes.map((node) => [...[node.id, node.name, node.member, node.status].map(printable), joined(node)]),
+        [
+          { title: 'NODE' },
+          { title: 'NAME' },
+          { title: 'MEMBER' },
+          { title: 'PLACE' },
+          { title: 'STATUS' },
+          { title: 'JOINED' },
+        ],
+        nodes.map((node) => [
+          ...[node.id, node.name, node.member, node.jurisdiction || '-', node.status].map(printable),
+          joined(node),
+        ]),
       ),
     }
   },

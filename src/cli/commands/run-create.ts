@@ -1,9 +1,35 @@
 import { z } from 'zod'
+import { CODEC_NAMES, type Codec, F32 } from '../../core/codec.ts'
+import { DEFAULT_DEMANDS, STAGES, type Stage, USES, type Use } from '../../core/demands.ts'
+import { TapestryError } from '../../core/error.ts'
+import {
+  type Caps,
+  capsText,
+  DEFAULT_INFLUENCE,
+  QUALITY_FLOORS,
+  type QualityFloor,
+  WEIGHTING_NAMES,
+  type Weighting,
+} from '../../core/influence-choice.ts'
+import type { Jurisdiction } from '../../core/jurisdiction.ts'
+import { EVIDENCE, type Evidence } from '../../core/release-gate.ts'
 import { fewestContributions, MEAN, STRATEGY_NAMES, type Strategy } from '../../core/strategy.ts'
 import { OperatorService } from '../../gen/proto/tapestry/v1/operator_pb.ts'
 import { DEFAULT_RUN_POLICY } from '../../round/policy.ts'
 import { defineCommand, flag, setting } from '../command.ts'
-import { channelName, duration, measure, runId, strategy, wholeNumber } from '../input.ts'
+import {
+  caps,
+  channelName,
+  codec,
+  duration,
+  jurisdiction,
+  measure,
+  releaseLicence,
+  runId,
+  strategy,
+  weighting,
+  wholeNumber,
+} from '../input.ts'
 import { OPERATOR_INPUT, OPERATOR_OPTIONS, withOperator } from '../operator-client.ts'
 import { PRESET_NAMES, planSpecBytes } from '../plan-choice.ts'
 import { shortDigest } from '../terminal.ts'
@@ -36,6 +62,20 @@ export const runCreate = defineCommand({
     flag('--no-continuous', 'open rounds by hand'),
     setting('--max-norm <x>', 'largest accepted norm of a delta (no limit)'),
     setting('--strategy <name:parameter=n,...>', `how contributions merge: ${STRATEGY_NAMES.join(', ')} (mean)`),
+    setting('--weighting <name:parameter=n,...>', `shares before caps: ${WEIGHTING_NAMES.join(', ')} (uniform)`),
+    setting('--cap <kind=share,...>', `largest share of one of a kind (${capsText(DEFAULT_INFLUENCE.caps)})`),
+    setting('--quality-floor <name>', 'what a contribution has to pass (none)').choices(QUALITY_FLOORS),
+    setting('--evidence <kind>', 'what nodes tell about held-out text (paired)').choices(EVIDENCE),
+    setting(
+      '--min-evaluation <tokens>',
+      `a language with less text is unmeasured (${DEFAULT_RUN_POLICY.gate.minTokens})`,
+    ),
+    setting('--licence <id>', `SPDX id or LicenseRef that checkpoints are released under (${DEFAULT_DEMANDS.licence})`),
+    flag('--use <use...>', `what the run does with data: ${USES.join(', ')} (${DEFAULT_DEMANDS.uses.join(', ')})`),
+    setting('--stage <stage>', `how far its models reach: ${STAGES.join(', ')} (${DEFAULT_DEMANDS.stage})`),
+    setting('--coordinated-in <place>', 'where the run is coordinated, as ISO 3166 (not said)'),
+    flag('--without-records', 'take contributions that name no dataset records'),
+    setting('--codec <name:parameter=n,...>', `how updates travel: ${CODEC_NAMES.join(', ')} (f32)`),
     setting('--channel <name>', 'channel that published checkpoints move (global)'),
   ],
   input: z.object({
@@ -56,6 +96,17 @@ export const runCreate = defineCommand({
     continuous: z.boolean().optional(),
     maxNorm: measure.optional(),
     strategy: strategy.optional(),
+    weighting: weighting.optional(),
+    cap: caps.optional(),
+    qualityFloor: z.enum(QUALITY_FLOORS).optional(),
+    evidence: z.enum(EVIDENCE).optional(),
+    minEvaluation: wholeNumber(1, 1_000_000_000).optional(),
+    licence: releaseLicence.optional(),
+    use: z.array(z.enum(USES)).optional(),
+    stage: z.enum(STAGES).optional(),
+    coordinatedIn: jurisdiction.optional(),
+    withoutRecords: z.boolean().default(false),
+    codec: codec.optional(),
     channel: channelName.optional(),
   }),
   async run(input, { env }) {
@@ -81,6 +132,17 @@ type PolicyInput = {
   readonly continuous?: boolean | undefined
   readonly maxNorm?: number | undefined
   readonly strategy?: Strategy | undefined
+  readonly weighting?: Weighting | undefined
+  readonly cap?: Caps | undefined
+  readonly qualityFloor?: QualityFloor | undefined
+  readonly evidence?: Evidence | undefined
+  readonly minEvaluation?: number | undefined
+  readonly licence?: string | undefined
+  readonly use?: readonly Use[] | undefined
+  readonly stage?: Stage | undefined
+  readonly coordinatedIn?: Jurisdiction | undefined
+  readonly withoutRecords: boolean
+  readonly codec?: Codec | undefined
 }
 
 /** A smaller target than the default quorum means: all of them. A strategy that needs more than the default gets it. */
@@ -98,5 +160,39 @@ function policyOf(input: PolicyInput) {
     continuous: input.continuous ?? DEFAULT_RUN_POLICY.continuous,
     maxNorm: input.maxNorm ?? DEFAULT_RUN_POLICY.maxNorm,
     strategy: { name, parameters: { ...parameters } },
+    influence: influenceOf(input),
+    gate: {
+      evidence: input.evidence ?? DEFAULT_RUN_POLICY.gate.evidence,
+      minTokens: input.minEvaluation ?? DEFAULT_RUN_POLICY.gate.minTokens,
+    },
+    demands: demandsOf(input),
+    codec: wireCodec(input.codec ?? F32),
   }
+}
+
+function influenceOf({ weighting = DEFAULT_INFLUENCE.weighting, cap, qualityFloor }: PolicyInput) {
+  const { name, parameters } = weighting
+  return {
+    weighting: { name, parameters: { ...parameters } },
+    caps: cap ?? DEFAULT_INFLUENCE.caps,
+    qualityFloor: qualityFloor ?? DEFAULT_INFLUENCE.floor,
+  }
+}
+
+/** What is left out takes the coordinator's default. */
+function demandsOf({ licence, use, stage, coordinatedIn, withoutRecords }: PolicyInput) {
+  if (withoutRecords && (licence ?? use ?? stage ?? coordinatedIn) !== undefined) {
+    throw new TapestryError('INVALID_ARGUMENT', '--without-records leaves nothing to ask of records')
+  }
+  return {
+    withoutRecords,
+    licence: licence ?? '',
+    uses: [...(use ?? [])],
+    stage: stage ?? '',
+    coordinatedIn: coordinatedIn ?? '',
+  }
+}
+
+function wireCodec({ name, parameters }: Codec) {
+  return { name, parameters: { ...parameters } }
 }

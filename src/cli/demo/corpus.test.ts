@@ -29,7 +29,7 @@ describe('writeTexts', () => {
   const [vi, sw] = [tags[0]!, tags[1]!]
 
   it('divides a language between its holders without loss or overlap', async () => {
-    const texts = await writeTexts([{ language: vi, lines: lines(100_000) }], names(3), await root())
+    const texts = await writeTexts([{ language: vi, lines: lines(100_000) }], names(3), await root(), 'declaration')
     const parts = await Promise.all(texts.map(({ directory }) => readFile(join(directory, 'vi.txt'), 'utf8')))
     const shares = parts.map((part) => part.trimEnd().split('\n'))
     expect(shares.flat().sort()).toEqual(lines(100_000).sort())
@@ -44,12 +44,13 @@ describe('writeTexts', () => {
       ],
       names(1),
       await root(),
+      'declaration',
     )
     expect(texts).toMatchObject([{ node: 'node-1', languages: ['vi', 'sw'] }])
   })
 
   it('refuses too little text', async () => {
-    const writing = writeTexts([{ language: vi, lines: lines(5) }], names(3), await root())
+    const writing = writeTexts([{ language: vi, lines: lines(5) }], names(3), await root(), 'declaration')
     await expect(writing).rejects.toMatchObject({ code: 'DATA_INVALID' })
   })
 })

@@ -1,7 +1,10 @@
-import { mkdir, open } from 'node:fs/promises'
+import { mkdir, open, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { TapestryError } from '../../core/error.ts'
 import type { LanguageTag } from '../../core/language-tag.ts'
+import { termsText } from '../../participant/dataset-file.ts'
+import { RECORD_FILE } from '../../participant/datasets.ts'
+import { demoTerms, type TextSource } from './demo-record.ts'
 
 /** Text in one language, read once. */
 export type Corpus = { readonly language: LanguageTag; readonly lines: Iterable<string> | AsyncIterable<string> }
@@ -24,7 +27,7 @@ export function shareOut(languages: readonly LanguageTag[], nodes: readonly stri
 }
 
 /**
- * Writes every node's text. Lines of a language that several nodes hold go to them by turns, so
+ * Writes every node's text, and beside it the record that declares it. Lines of a language that several nodes hold go to them by turns, so
  * that each has text of its own and the same corpus is always divided in the same way.
  * @throws TapestryError DATA_INVALID when there are too few lines for everybody to train and to hold some out.
  */
@@ -32,11 +35,16 @@ export async function writeTexts(
   corpora: readonly Corpus[],
   nodes: readonly string[],
   root: string,
+  source: TextSource,
 ): Promise<NodeText[]> {
   const languages = corpora.map((corpus) => corpus.language)
   const shares = shareOut(languages, nodes)
   const texts = nodes.map((node) => ({ node, directory: join(root, node), languages: shares.get(node) ?? [] }))
-  for (const text of texts) await mkdir(text.directory, { recursive: true })
+  for (const text of texts) {
+    await mkdir(text.directory, { recursive: true })
+    const terms = demoTerms(text.node, text.languages, source)
+    if (text.languages.length > 0) await writeFile(join(text.directory, RECORD_FILE), termsText(terms))
+  }
   for (const corpus of corpora) {
     const holders = texts.filter((text) => text.languages.includes(corpus.language))
     await writeShares(

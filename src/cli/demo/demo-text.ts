@@ -2,6 +2,7 @@ import { TapestryError } from '../../core/error.ts'
 import { ensureLanguageTag, type LanguageTag } from '../../core/language-tag.ts'
 import { discoverSources } from '../../engine/sources.ts'
 import { type Corpus, type NodeText, writeTexts } from './corpus.ts'
+import type { TextSource } from './demo-record.ts'
 import { textLines } from './text-lines.ts'
 import { declarationLines } from './udhr.ts'
 
@@ -26,7 +27,12 @@ export type TextChoice = {
  */
 export async function prepareText(choice: TextChoice, root: string): Promise<NodeText[]> {
   const corpora = choice.data === undefined ? await declarations(choice) : await folder(choice.data, choice.languages)
-  return writeTexts(corpora, choice.nodes, root)
+  return writeTexts(corpora, choice.nodes, root, sourceOf(choice))
+}
+
+/** Whose text a demonstration shows. */
+export function sourceOf({ data }: Pick<TextChoice, 'data'>): TextSource {
+  return data === undefined ? 'declaration' : 'folder'
 }
 
 async function declarations({ languages, nodes }: TextChoice): Promise<Corpus[]> {

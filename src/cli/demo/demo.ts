@@ -1,5 +1,6 @@
 import { readdir, rm } from 'node:fs/promises'
 import { z } from 'zod'
+import { type Codec, codecText, F32 } from '../../core/codec.ts'
 import { TapestryError } from '../../core/error.ts'
 import type { LanguageTag } from '../../core/language-tag.ts'
 import { type GetRoundResponse, RoundPhase } from '../../gen/proto/tapestry/v1/round_pb.ts'
@@ -11,7 +12,8 @@ import { closingText } from './closing.ts'
 import type { NodeText } from './corpus.ts'
 import { COORDINATOR, DemoFederation } from './demo-federation.ts'
 import { createLayout, type DemoLayout } from './demo-layout.ts'
-import { prepareText } from './demo-text.ts'
+import { demoLicence } from './demo-record.ts'
+import { prepareText, sourceOf } from './demo-text.ts'
 import { DemoView } from './demo-view.ts'
 import { MemoryMeter } from './memory-meter.ts'
 import { type DemoReport, reportJson, unlearned } from './report.ts'
@@ -22,6 +24,7 @@ export type DemoOptions = {
   readonly rounds: number
   readonly languages?: readonly LanguageTag[] | undefined
   readonly data?: string | undefined
+  readonly codec?: Codec | undefined
   readonly keep?: string | undefined
 }
 
@@ -112,9 +115,10 @@ async function createRun({ federation, layout, options }: Stage): Promise<void> 
   const dir = ['--dir', layout.coordinator]
   const nodes = String(options.nodes)
   const counts = ['--target', nodes, '--quorum', nodes, '--rounds', String(options.rounds)]
-  const plan = ['--preset', 'tiny']
+  const plan = ['--preset', 'tiny', '--licence', demoLicence(sourceOf(options))]
+  const codec = ['--codec', codecText(options.codec ?? F32)]
   const windows = ['--join-window', '5m', '--collect-window', '30m', '--evaluate-window', '30m']
-  await federation.command(['run', 'create', RUN, ...dir, ...plan, ...counts, ...windows, '--continuous'])
+  await federation.command(['run', 'create', RUN, ...dir, ...plan, ...counts, ...codec, ...windows, '--continuous'])
   await federation.command(['round', 'start', RUN, ...dir])
 }
 

@@ -18,6 +18,8 @@ function round(number: number, base: number, candidate: number, phase = RoundPha
         node: 'node-a',
         status: 'accepted',
         weight: 0.5,
+        weightReason: 'influence/2: half',
+        bytes: 1000n,
         languages: [
           { language: 'vi', community: 'x', tokens: 10n, before: score(4, 300n), after: score(2, 300n) },
           { language: 'vi', community: 'y', tokens: 20n, before: score(8), after: score(6) },
@@ -25,7 +27,9 @@ function round(number: number, base: number, candidate: number, phase = RoundPha
       },
       { node: 'node-b', status: 'rejected', rejection: { reason: 'NON_FINITE', detail: 'NaN in it' } },
     ],
-    languages: [{ language: 'vi', base: score(base), candidate: score(candidate), measuredBy: ['node-a'] }],
+    languages: [
+      { language: 'vi', base: score(base), candidate: score(candidate), measuredBy: ['node-a'], verdict: 'better' },
+    ],
   })
 }
 
@@ -46,11 +50,23 @@ describe('reportJson', () => {
               node: 'node-a',
               status: 'accepted',
               weight: 0.5,
+              bytes: 1000,
+              weightReason: 'influence/2: half',
+              weightDecision: null,
               languages: { vi: { tokens: 30, lossBefore: 5, lossAfter: 3 } },
             },
-            { node: 'node-b', status: 'rejected', weight: 0, reason: 'NON_FINITE', languages: {} },
+            {
+              node: 'node-b',
+              status: 'rejected',
+              weight: 0,
+              bytes: 0,
+              weightReason: null,
+              weightDecision: null,
+              reason: 'NON_FINITE',
+              languages: {},
+            },
           ],
-          languages: { vi: { base: 5, candidate: 3 } },
+          languages: { vi: { base: 5, candidate: 3, verdict: 'better' } },
         },
       ],
       checkpoint,

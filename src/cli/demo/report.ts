@@ -6,6 +6,7 @@ import {
   type LanguageScore,
   RoundPhase,
 } from '../../gen/proto/tapestry/v1/round_pb.ts'
+import { weightDecisionJson } from '../influence-view.ts'
 import { phaseName } from '../round-view.ts'
 
 export type DemoReport = {
@@ -35,20 +36,24 @@ function roundReport({ round, contributions, languages }: GetRoundResponse) {
     status: phaseName(round?.phase ?? 0),
     contributions: contributions.map(contributionReport),
     languages: Object.fromEntries(
-      languages.map(({ language, base, candidate }) => [
+      languages.map(({ language, base, candidate, verdict }) => [
         language,
-        { base: base?.mean ?? null, candidate: candidate?.mean ?? null },
+        { base: base?.mean ?? null, candidate: candidate?.mean ?? null, verdict: verdict || null },
       ]),
     ),
   }
 }
 
-function contributionReport({ node, status, weight, rejection, languages }: ContributionSummary) {
+function contributionReport(contribution: ContributionSummary) {
+  const { node, status, weight, bytes, weightReason, weightDecision, rejection, languages } = contribution
   const tags = [...new Set(languages.map((report) => report.language))]
   return {
     node,
     status,
     weight,
+    weightReason: weightReason || null,
+    weightDecision: weightDecisionJson(weightDecision),
+    bytes: Number(bytes),
     ...(rejection === undefined ? {} : { reason: rejection.reason }),
     languages: Object.fromEntries(
       tags.map((tag) => [tag, languageReport(languages.filter((report) => report.language === tag))]),

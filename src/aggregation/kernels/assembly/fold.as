@@ -179,6 +179,19 @@ export function widenF16(out: usize, x: usize, n: i32): void {
   }
 }
 
+export function dequantise(out: usize, x: usize, scales: usize, n: i32, shift: i32): void {
+  for (let at: usize = 0; at < <usize>n; at += 16) {
+    const s = v128.load32_splat(scales + ((at >> shift) << 2));
+    const v = v128.load(x + at);
+    const p = i16x8.extend_low_i8x16_s(v), q = i16x8.extend_high_i8x16_s(v);
+    v128.store(out, f32x4.mul(s, f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(p))));
+    v128.store(out, f32x4.mul(s, f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(p))), 16);
+    v128.store(out, f32x4.mul(s, f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(q))), 32);
+    v128.store(out, f32x4.mul(s, f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(q))), 48);
+    out += 64;
+  }
+}
+
 export function scale(out: usize, x: usize, factor: f64, n: i32): void {
   const f = f64x2.splat(factor);
   const end = x + (<usize>n << 2);

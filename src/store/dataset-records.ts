@@ -1,0 +1,81 @@
+import { ensureDigest } from '../core/digest.ts'
+import { ensureMemberId, ensureNodeId, ensureRecordId } from '../core/ids.ts'
+import type { DatasetRecord, Node } from '../gen/prisma/client.ts'
+import type { Database } from './database.ts'
+import type { DatasetRecordFilter, DatasetRecordRow } from './records.ts'
+import type { Reader, Tx } from './store.ts'
+
+type Reads = Pick<Reader, 'datasetRecords' | 'findDatasetRecords' | 'countDatasetRecords' | 'withdrawnRecords'>
+type Writes = Pick<Tx, 'createDatasetRecord' | 'withdrawDatasetRecords'>
+
+const WITH_NODE = { include: { node: true } } as const
+
+/** What nodes declare about their data: questions. */
+export function datasetRecordReads(database: Database): Reads {
+  return {
+    datasetRecords: async (digests) => {
+      const rows = await database.datasetRecord.findMany({ where: { digest: { in: [...digests] } }, ...WITH_NODE })
+      return rows.map(datasetRecordRow)
+    },
+    findDatasetRecords: async (filter) => {
+      const order = [{ registeredAt: 'desc' }, { digest: 'asc' }] as const
+      const where = whereOf(filter)
+      const rows = await database.datasetRecord.findMany({
+        where,
+        orderBy: [...order],
+        take: filter.limit,
+        ...WITH_NODE,
+      })
+      return rows.map(datasetRecordRow)
+    },
+    countDatasetRecords: (node) => database.datasetRecord.count({ where: { nodeId: node } }),
+    withdrawnRecords: async (member) => {
+      const where = { withdrawnAt: { not: null }, node: { memberId: member } }
+      const rows = await database.datasetRecord.findMany({ where, orderBy: { digest: 'asc' }, ...WITH_NODE })
+      return rows.map(datasetRecordRow)
+    },
+  }
+}
+
+/** What nodes declare about their data: changes. */
+export function datasetRecordWrites(database: Database): Writes {
+  return {
+    createDatasetRecord: async ({ digest, node, id, text, signature, evidence, content, registeredAt, ...row }) => {
+      const signed = { record: text, signature: signature.value, keyId: signature.keyId }
+      const data = { digest, nodeId: node, recordId: id, ...signed, evidence, content, public: row.public }
+      await database.datasetRecord.createMany({
+        data: [{ ...data, registeredAt: new Date(registeredAt) }],
+        skipDuplicates: true,
+      })
+    },
+    withdrawDatasetRecords: async ({ node, id, text, signature, at }) => {
+      await database.datasetRecord.updateMany({
+        where: { nodeId: node, recordId: id, withdrawnAt: null },
+        data: { withdrawnAt: new Date(at), withdrawal: text, withdrawalSignature: signature.value },
+      })
+    },
+  }
+}
+
+function whereOf({ node, id, publicOnly }: DatasetRecordFilter) {
+  const readable = publicOnly && {
+    OR: [{ public: true }, ...(publicOnly.orOf === null ? [] : [{ nodeId: publicOnly.orOf }])],
+  }
+  return { ...(node && { nodeId: node }), ...(id && { recordId: id }), ...readable }
+}
+
+function datasetRecordRow(row: DatasetRecord & { node: Node }): DatasetRecordRow {
+  return {
+    digest: ensureDigest(row.digest),
+    node: ensureNodeId(row.nodeId),
+    member: ensureMemberId(row.node.memberId),
+    id: ensureRecordId(row.recordId),
+    text: row.record,
+    signature: { keyId: row.keyId, value: row.signature },
+    evidence: ensureDigest(row.evidence),
+    content: ensureDigest(row.content),
+    public: row.public,
+    registeredAt: row.registeredAt.getTime(),
+    withdrawnAt: row.withdrawnAt?.getTime() ?? null,
+  }
+}

@@ -300,7 +300,6 @@ function usualPolicy(participants: number): RunPolicy {
     continuous: false,
     maxNorm: 0,
     strategy: MEAN,
-    codec: F32,
     influence: DEFAULT_INFLUENCE,
     gate: SMALL_GATE,
     demands: DEFAULT_DEMANDS,

@@ -11,7 +11,7 @@ import type { PublicVerdict } from '../policy/quality-floor.ts'
 import { becauseOf, neededOf } from '../round/quorum.ts'
 import type { AggregatingRound } from '../round/round.ts'
 import { advanceRound } from '../store/advance.ts'
-import type { ContributionRow, NodeRow } from '../store/records.ts'
+import type { ContributionRow, MemberRow, NodeRow } from '../store/records.ts'
 import { type Weighed, weightEvents } from './ledger-events.ts'
 import { judgeQuality } from './quality.ts'
 import { finish, subjectOf, type Task } from './task.ts'
@@ -95,10 +95,16 @@ async function weigh(
   rows: readonly ContributionRow[],
   quality: readonly PublicVerdict[],
 ): Promise<Weighed[]> {
-  const nodes = new Map((await context.store.reader.nodes()).map((node): [string, NodeRow] => [node.id, node]))
+  const { reader } = context.store
+  const nodes = new Map((await reader.nodes()).map((node): [string, NodeRow] => [node.id, node]))
+  const members = new Map((await reader.members()).map((member): [string, MemberRow] => [member.id, member]))
+  const ownerOf = (node: string) => {
+    const member = nodes.get(node)?.member ?? ''
+    return { member, jurisdiction: members.get(member)?.jurisdiction ?? null }
+  }
   const { localSteps, batchSize, sequenceLength } = plan.spec.training
   const influencers = rows.map(({ id, node, norm, languages }, i) => ({
-    ...{ id, node, norm, languages, member: nodes.get(node)?.member ?? '', jurisdiction: null },
+    ...{ id, node, norm, languages, ...ownerOf(node) },
     ...(quality[i] ?? { quality: null, below: null }),
   }))
   const mostTokens = localSteps * batchSize * sequenceLength

@@ -20,6 +20,7 @@ import {
   releaseLicence,
 } from '../store/publish.ts'
 import type { ContributionRow, RunRow } from '../store/records.ts'
+import { declaredDatasets } from './declared-datasets.ts'
 import { scoreEvents } from './ledger-events.ts'
 import { measurePublicSets } from './public-sets.ts'
 import { finish, subjectOf, type Task } from './task.ts'
@@ -133,7 +134,7 @@ async function build(
   const origin = {
     rules: { quorum: round.policy.quorum, weighting: weightingText(round.policy.influence.weighting) },
     shares: await reader.trainingShares(job.key, round.base),
-    datasets: [],
+    datasets: declaredDatasets(await reader.trainingRecords(job.key, round.base)),
   }
   const licence = releaseLicence(round.policy)
   const parts = { facts, origin, plan, licence, tensors: { weights, optimizerState } }

@@ -37,6 +37,10 @@ export const entrySchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('log-opened'), federation, record: digestSchema, log: keyText }),
   /** A node was let in. `genesis`: digest of its genesis record, which holds its keys. */
   z.strictObject({ type: z.literal('enrolment'), node, member: branded(ensureMemberId), genesis: digestSchema }),
+  /** A node declared a corpus. `record`: digest of what it signed; `consent`: digest of the evidence that the data may be used. */
+  z.strictObject({ type: z.literal('record-registered'), node, record: digestSchema, consent: digestSchema }),
+  /** A node ended the use of a corpus, one entry for each record of it. `withdrawal`: digest of what it signed. */
+  z.strictObject({ type: z.literal('record-withdrawn'), node, record: digestSchema, withdrawal: digestSchema }),
   /** `policy`: digest of the run's policy as canonical JSON. */
   z.strictObject({
     type: z.literal('run-created'),
@@ -110,6 +114,8 @@ export function subjectOf(event: LedgerEvent): string | null {
       return event.checkpoint
     case 'enrolment':
       return event.node
+    case 'record-registered':
+      return event.record
     default:
       return null
   }

@@ -33,7 +33,9 @@ export async function registerRecord(
     if ((await tx.countDatasetRecords(node.id)) >= MAX_RECORDS) {
       throw new TapestryError('RESOURCE_EXHAUSTED', `a node registers at most ${MAX_RECORDS} records`)
     }
-    await tx.createDatasetRecord(row)
+    if (!(await tx.createDatasetRecord(row))) return
+    const entry = { type: 'record-registered', node: node.id, record: digest, consent: row.evidence } as const
+    await tx.appendToLedger(entry, row.registeredAt)
   })
   return { digest }
 }

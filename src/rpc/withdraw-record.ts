@@ -1,4 +1,5 @@
 import type { Context } from '../context.ts'
+import { digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { DOMAINS } from '../core/signature.ts'
 import type { WithdrawRecordRequest } from '../gen/proto/tapestry/v1/record_pb.ts'
@@ -23,7 +24,8 @@ export async function withdrawRecord(
     at: context.clock.now(),
   }
   const records = await context.store.transact('withdraw-record', async (tx) => {
-    await tx.withdrawDatasetRecords(row)
+    const entry = { type: 'record-withdrawn', node: node.id, withdrawal: digestOf(bytes) } as const
+    for (const record of await tx.withdrawDatasetRecords(row)) await tx.appendToLedger({ ...entry, record }, row.at)
     return tx.findDatasetRecords({ node: node.id, id: withdrawal.id, limit: MOST })
   })
   if (records.length === 0) throw new TapestryError('NOT_FOUND', `this node has no record of "${withdrawal.id}" here`)

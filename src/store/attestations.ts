@@ -1,10 +1,12 @@
 import { z } from 'zod'
-import { ensureDigest } from '../core/digest.ts'
-import { ensureMemberId } from '../core/ids.ts'
-import { branded } from '../model/parsing.ts'
+import { type Digest, ensureDigest } from '../core/digest.ts'
+import { ensureMemberId, type RoundKey } from '../core/ids.ts'
+import { Prisma } from '../gen/prisma/client.ts'
+import { branded, digestSchema } from '../model/parsing.ts'
 import type { TrainingShare } from '../model/training-content.ts'
 import { compareText, parseStored, toCount } from './column.ts'
 import type { Database } from './database.ts'
+import { datasetRecordReads } from './dataset-records.ts'
 import type { Reader, Tx } from './store.ts'
 
 const Shares = z.array(
@@ -17,8 +19,12 @@ const Shares = z.array(
   }),
 )
 
+const Digests = z.array(z.object({ digest: digestSchema }))
+
+type Reads = Pick<Reader, 'attestations' | 'attestation' | 'trainingShares' | 'trainingRecords'>
+
 /** Documents about checkpoints, and what they are filled from: questions. */
-export function attestationReads(database: Database): Pick<Reader, 'attestations' | 'attestation' | 'trainingShares'> {
+export function attestationReads(database: Database): Reads {
   return {
     attestations: async (checkpoint) => {
       const where = { checkpointDigest: checkpoint }
@@ -30,14 +36,9 @@ export function attestationReads(database: Database): Pick<Reader, 'attestations
       const where = { checkpointDigest_path: { checkpointDigest: checkpoint, path } }
       return (await database.attestation.findUnique({ where, select: { content: true } }))?.content
     },
-    // Along the parents, not the run: a run that goes back to an older checkpoint leaves rounds behind.
     trainingShares: async (key, base) => {
       const found: unknown = await database.$queryRaw`
-        WITH RECURSIVE lineage AS (
-          SELECT ${key.run}::text AS run_id, ${key.number}::int AS round, ${base}::text AS parent
-          UNION ALL
-          SELECT p.run_id, p.round, p.parent_digest FROM checkpoint p JOIN lineage l ON p.digest = l.parent
-        )
+        ${lineage(key, base)}
         SELECT n.member_id AS member, t.language, t.community,
           sum(t.tokens)::float8 AS tokens, sum(t.documents)::float8 AS documents
         FROM lineage l
@@ -48,7 +49,30 @@ export function attestationReads(database: Database): Pick<Reader, 'attestations
         ORDER BY n.member_id COLLATE "C", t.language COLLATE "C", t.community COLLATE "C"`
       return parseStored(Shares, found, 'account of training data') satisfies TrainingShare[]
     },
+    trainingRecords: async (key, base) => {
+      const found: unknown = await database.$queryRaw`
+        ${lineage(key, base)}
+        SELECT DISTINCT r.digest
+        FROM lineage l
+        JOIN contribution c ON c.run_id = l.run_id AND c.round = l.round AND c.weight > 0
+        JOIN contribution_record u ON u.contribution_id = c.id
+        JOIN dataset_record r ON r.digest = u.record_digest AND r.public`
+      const digests = parseStored(Digests, found, 'records of training data')
+        .map(({ digest }) => digest)
+        .sort(compareText)
+      return datasetRecordReads(database).datasetRecords(digests)
+    },
   }
+}
+
+/** A round and those before it, along the parents: a run that goes back to an older checkpoint leaves rounds behind. */
+function lineage({ run, number }: RoundKey, base: Digest) {
+  return Prisma.sql`
+    WITH RECURSIVE lineage AS (
+      SELECT ${run}::text AS run_id, ${number}::int AS round, ${base}::text AS parent
+      UNION ALL
+      SELECT p.run_id, p.round, p.parent_digest FROM checkpoint p JOIN lineage l ON p.digest = l.parent
+    )`
 }
 
 /** Documents about checkpoints: changes. */

@@ -1,6 +1,7 @@
 import { ensureDigest } from '../core/digest.ts'
 import { ensureMemberId, ensureNodeId, ensureRecordId } from '../core/ids.ts'
 import type { DatasetRecord, Node } from '../gen/prisma/client.ts'
+import { compareText } from './column.ts'
 import type { Database } from './database.ts'
 import type { DatasetRecordFilter, DatasetRecordRow } from './records.ts'
 import type { Reader, Tx } from './store.ts'
@@ -14,7 +15,11 @@ const WITH_NODE = { include: { node: true } } as const
 export function datasetRecordReads(database: Database): Reads {
   return {
     datasetRecords: async (digests) => {
-      const rows = await database.datasetRecord.findMany({ where: { digest: { in: [...digests] } }, ...WITH_NODE })
+      const rows = await database.datasetRecord.findMany({
+        where: { digest: { in: [...digests] } },
+        orderBy: { digest: 'asc' },
+        ...WITH_NODE,
+      })
       return rows.map(datasetRecordRow)
     },
     findDatasetRecords: async (filter) => {
@@ -43,16 +48,18 @@ export function datasetRecordWrites(database: Database): Writes {
     createDatasetRecord: async ({ digest, node, id, text, signature, evidence, content, registeredAt, ...row }) => {
       const signed = { record: text, signature: signature.value, keyId: signature.keyId }
       const data = { digest, nodeId: node, recordId: id, ...signed, evidence, content, public: row.public }
-      await database.datasetRecord.createMany({
+      const { count } = await database.datasetRecord.createMany({
         data: [{ ...data, registeredAt: new Date(registeredAt) }],
         skipDuplicates: true,
       })
+      return count === 1
     },
     withdrawDatasetRecords: async ({ node, id, text, signature, at }) => {
-      await database.datasetRecord.updateMany({
-        where: { nodeId: node, recordId: id, withdrawnAt: null },
-        data: { withdrawnAt: new Date(at), withdrawal: text, withdrawalSignature: signature.value },
-      })
+      const where = { nodeId: node, recordId: id, withdrawnAt: null }
+      const standing = await database.datasetRecord.findMany({ where, select: { digest: true } })
+      const data = { withdrawnAt: new Date(at), withdrawal: text, withdrawalSignature: signature.value }
+      await database.datasetRecord.updateMany({ where, data })
+      return standing.map(({ digest }) => ensureDigest(digest)).sort(compareText)
     },
   }
 }

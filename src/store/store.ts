@@ -84,6 +84,8 @@ export type Reader = {
   attestation(checkpoint: Digest, path: string): Promise<string | undefined>
   /** What trained a candidate of this round, and the base and all before it; ordered by member, language, community. */
   trainingShares(key: RoundKey, base: Digest): Promise<readonly TrainingShare[]>
+  /** The public records that the contributions behind {@link trainingShares} name; ordered by digest. */
+  trainingRecords(key: RoundKey, base: Digest): Promise<readonly DatasetRecordRow[]>
   channel(name: ChannelName): Promise<ChannelRow | undefined>
   channels(): Promise<readonly ChannelRow[]>
   /** True when some published checkpoint lists a file with this digest. */
@@ -117,10 +119,10 @@ export type Tx = Reader & {
   createFederation(row: FederationRow): Promise<void>
   /** @throws TapestryError FAILED_PRECONDITION when another jurisdiction has been declared for it. */
   ensureMember(id: MemberId, now: Millis, jurisdiction?: Jurisdiction): Promise<void>
-  /** Inserts; a record that is there already stays as it is. */
-  createDatasetRecord(row: Omit<DatasetRecordRow, 'member' | 'withdrawnAt'>): Promise<void>
-  /** Marks every record of a dataset that still stands. */
-  withdrawDatasetRecords(row: WithdrawalRow): Promise<void>
+  /** Inserts. False for a record that is there already: it stays as it is. */
+  createDatasetRecord(row: Omit<DatasetRecordRow, 'member' | 'withdrawnAt'>): Promise<boolean>
+  /** Marks every record of a dataset that still stands. @returns their digests, in order. */
+  withdrawDatasetRecords(row: WithdrawalRow): Promise<readonly Digest[]>
   createInvitation(row: InvitationRow, now: Millis): Promise<void>
   invitation(secretHash: string): Promise<InvitationRow | undefined>
   useInvitation(secretHash: string, node: NodeId, now: Millis): Promise<void>

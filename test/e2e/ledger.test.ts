@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createProgram } from '../../src/cli/program.ts'
 import { LedgerService } from '../../src/gen/proto/tapestry/v1/ledger_pb.ts'
 import { RoundPhase } from '../../src/gen/proto/tapestry/v1/round_pb.ts'
+import { INFLUENCE_POLICY } from '../../src/policy/influence.ts'
 import { type ReadLog, readExport, readReceipt } from '../ledger-reader.ts'
 import { TestNetwork } from '../network.ts'
 import { documentBytes } from './payload.ts'
@@ -72,6 +73,7 @@ describe('the log of a federation that did two rounds', () => {
     const types = log.entries.map(({ type }) => type)
     expect(types).toEqual([
       ...['federation-created', 'enrolment', 'enrolment', 'run-created', 'release'],
+      ...['record-registered', 'record-registered'],
       ...['contribution', 'contribution', 'weights', 'scores', 'release'],
       ...['contribution', 'contribution', 'weights', 'scores', 'release-refused'],
     ])
@@ -85,7 +87,7 @@ describe('the log of a federation that did two rounds', () => {
     expect(contributions.map(({ contribution }) => contribution).sort()).toEqual(rows.map(({ id }) => id).sort())
     const [weights] = log.entries.filter(({ type }) => type === 'weights')
     expect(weights).toMatchObject({
-      policy: 'uniform/1',
+      policy: INFLUENCE_POLICY,
       weights: rows.map(({ id, weight }) => ({ contribution: id, weight: weight?.value, reason: weight?.reason })),
     })
     const head = await reader.checkpointByVersion(network.run, 1)

@@ -179,14 +179,18 @@ describe('access', () => {
       'ListChannels',
       'ListCheckpoints',
       'ListEntries',
+      'ListRecords',
     ])
     expect(methodsOf('node')).toEqual([
+      'AdviseRecords',
       'AnnounceArtifact',
       'JoinRound',
+      'RegisterRecord',
       'RenewCertificate',
       'SubmitContribution',
       'SubmitEvaluation',
       'UploadArtifact',
+      'WithdrawRecord',
     ])
     expect(methodsOf('node-or-operator')).toEqual(['GetRound', 'ListRounds', 'SummarizeContributions', 'WatchRounds'])
     expect(methodsOf('operator')).toEqual(['CreateInvitation', 'CreateRun', 'ListNodes', 'ListRuns', 'StartRound'])

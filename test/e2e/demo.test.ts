@@ -25,6 +25,9 @@ const reportSchema = z.strictObject({
           node: z.string().regex(/^node-[0-9a-f]{32}$/),
           status: z.literal('accepted'),
           weight: z.number(),
+          weightReason: z.string().min(1),
+          weightDecision: z.looseObject({ policy: z.string(), caps: z.array(z.looseObject({})) }),
+          bytes: z.number().positive(),
           reason: z.string().optional(),
           languages: z.record(
             z.string(),
@@ -32,7 +35,10 @@ const reportSchema = z.strictObject({
           ),
         }),
       ),
-      languages: z.record(z.string(), z.strictObject({ base: loss, candidate: loss })),
+      languages: z.record(
+        z.string(),
+        z.strictObject({ base: loss, candidate: loss, verdict: z.enum(['better', 'same', 'worse', 'unmeasured']) }),
+      ),
     }),
   ),
   checkpoint: z.strictObject({ version: z.number(), digest, channel: z.string(), path: z.string() }),

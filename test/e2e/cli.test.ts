@@ -118,6 +118,9 @@ describe('from nothing to a released model', () => {
         '2',
         '--rounds',
         '2',
+        // Two sentences of text are little to measure on.
+        '--min-evaluation',
+        '10',
         ...dir(),
       ],
       { home },

@@ -64,7 +64,8 @@ beforeAll(async () => {
   try {
     port = await portOf(coordinator)
     for (const node of NODES) await joinNode(template, node)
-    const policy = ['--target', '3', '--quorum', '3', '--rounds', String(ROUNDS), '--continuous']
+    const counts = ['--target', '3', '--quorum', '3', '--rounds', String(ROUNDS)]
+    const policy = [...counts, '--continuous', '--min-evaluation', '10']
     await succeed(['run', 'create', RUN, '--dir', dir, '--plan', plan, ...policy])
   } finally {
     await coordinator.stop()

@@ -10,6 +10,7 @@ import { OperatorService } from '../../src/gen/proto/tapestry/v1/operator_pb.ts'
 import { RoundPhase, RoundService } from '../../src/gen/proto/tapestry/v1/round_pb.ts'
 import { encodeHeader } from '../../src/model/safetensors.ts'
 import { openNodeClient } from '../../src/participant/client.ts'
+import { addDataset } from '../../src/participant/datasets.ts'
 import { joinFederation } from '../../src/participant/enrolment.ts'
 import { digestOfFile } from '../../src/participant/file-digest.ts'
 import { createNodeDirectory } from '../../src/participant/node-directory.ts'
@@ -17,6 +18,7 @@ import { uploadArtifact } from '../../src/participant/upload.ts'
 import { parameterCount } from '../../src/plan/budget.ts'
 import { parameterSpecs } from '../../src/plan/parameters.ts'
 import type { PlanSpec } from '../../src/plan/spec.ts'
+import { datasetTerms } from '../dataset-records.ts'
 import { MICRO_SPEC } from '../network.ts'
 import { documentBytes } from './payload.ts'
 import { Service, tapestry } from './processes.ts'
@@ -85,6 +87,7 @@ async function peakResidentMb(pid: number): Promise<number> {
 async function enrolledNode(invitation: string): Promise<TestNode> {
   const sources = await writeTexts(join(root, 'texts'), 'node', ['sw'])
   const directory = await createNodeDirectory(join(root, 'node'), { name: 'node', sources })
+  await addDataset(directory, datasetTerms({ languages: sources.map(({ language }) => language) }), sources)
   await joinFederation(directory, invitation, systemClock)
   return TestNode.open(directory, await openNodeClient(directory, systemClock), systemClock)
 }

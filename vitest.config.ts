@@ -9,6 +9,7 @@ export default defineConfig({
           name: 'unit',
           include: ['src/**/*.test.ts', 'test/unit/**/*.test.ts', 'bench/**/*.test.ts'],
           globalSetup: ['test/postgres-setup.ts'],
+          setupFiles: ['test/property-seed.ts'],
           // By default one processor of two would idle.
           maxWorkers: availableParallelism(),
           testTimeout: 60_000,

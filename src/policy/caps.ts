@@ -14,23 +14,38 @@ const HALVINGS = 30
  * The shares nearest to the wished ones under the caps (see {@link nearestShares}). Caps are put on
  * in the order node, member, jurisdiction, language. One that cannot hold, by itself or beside those
  * before it, is raised to the least that can: `1 / groups` where that suffices, else the least that a
- * bisection finds. So a cap is never broken silently, and an earlier one never gives way to a later.
- * @param wish above 0, adding up to 1
+ * bisection finds, and to 1 where rounding hides even that. So a cap is never broken silently, and an earlier one
+ * never gives way to a later.
+ * @param wished above 0, adding up to 1; where there are caps, no wish counts for less than a millionth of the largest
  */
-export function sharesUnderCaps(wish: readonly number[], belongings: readonly Belonging[], caps: Caps): CappedShares {
+export function sharesUnderCaps(wished: readonly number[], belongings: readonly Belonging[], caps: Caps): CappedShares {
   const kept = { ...caps }
-  let shares: readonly number[] = wish
+  let shares: readonly number[] = wished
+  const wish = raised(wished)
   let bounds: readonly Bound[] = []
   for (const kind of CAP_KINDS) {
     if (caps[kind] >= 1) continue
     const groups = groupsOf(kind, belongings)
     const limited = (limit: number) => [...bounds, ...groups.map((group): Bound => ({ ...group, limit }))]
     const limit = leastLimit(caps[kind], groups.length, (each) => nearestShares(wish, limited(each)) !== undefined)
+    const found = nearestShares(wish, limited(limit))
+    kept[kind] = found === undefined ? 1 : limit
+    if (found === undefined) continue
     bounds = limited(limit)
-    shares = nearestShares(wish, bounds) ?? shares
-    kept[kind] = limit
+    shares = found
   }
   return { shares, kept }
+}
+
+/** Least wish beside the largest: what is next to nothing could only take part in rounding. */
+const LEAST_WISH = 1e-6
+
+function raised(wished: readonly number[]): readonly number[] {
+  const least = LEAST_WISH * wished.reduce((most, share) => Math.max(most, share), 0)
+  if (wished.every((share) => share >= least)) return wished
+  const wish = wished.map((share) => Math.max(share, least))
+  const total = wish.reduce((sum, share) => sum + share, 0)
+  return wish.map((share) => share / total)
 }
 
 /** What a group of each kind has of the shares, as its cap counts it. */

@@ -64,7 +64,27 @@ describe('decideWeights', () => {
           for (const total of totals.values()) expect(total).toBeLessThanOrEqual(limit + 1e-9)
         }
       }),
+      { numRuns: 1000 },
     )
+  })
+
+  it('gives weights that add up to 1 where wishes are next to nothing and caps leave one point', () => {
+    const of = (node: string, member: string, jurisdiction: string | null, tokens: Record<string, number>) => {
+      const languages = Object.entries(tokens).map(([language, count]) => ({ language, tokens: count }))
+      return { id: node, node, member, jurisdiction, norm: 1, languages, below: null }
+    }
+    const all = [
+      { ...of('1', 'b', 'KE', { fr: 48676, sw: 3 }), quality: null },
+      { ...of('2', 'a', 'EU', { vi: 29446, fr: 46947, yo: 69049, sw: 14273, quz: 56411 }), quality: 1e-260 },
+      { ...of('3', 'b', null, { sw: 50167 }), quality: 3e-43 },
+      { ...of('4', 'c', null, { sw: 5, fr: 9, yo: 5, vi: 93392, quz: 40736 }), quality: 3e-87 },
+    ]
+    const limits: Caps = { node: 0.872, member: 1, jurisdiction: 0.0691, language: 0.3279 }
+    for (const rule of ['quality', 'tokens', 'uniform']) {
+      const values = valuesOf(all, { caps: limits, weighting: parseWeightingText(rule) })
+      expect(Math.abs(values.reduce((sum, value) => sum + value, 0) - 1)).toBeLessThan(1e-9)
+      expect(values.every((value) => value >= 0)).toBe(true)
+    }
   })
 
   it('decides the same in any order of arrival', () => {

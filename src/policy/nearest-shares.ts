@@ -13,6 +13,8 @@ type Constraint = { readonly indices: readonly number[]; readonly values: readon
 const TOLERANCE = 1e-12
 /** Every bound is this much wider inside: bounds that only one point keeps would else be lost to rounding. */
 const ROOM = 1e-10
+/** What shares may be off by. */
+const KEPT = 5e-10
 /** A constraint whose normal lies this near to the span of those that hold already adds nothing new. */
 const DEPENDENT = 1e-10
 
@@ -33,24 +35,34 @@ const DEPENDENT = 1e-10
 export function nearestShares(wish: readonly number[], bounds: readonly Bound[]): number[] | undefined {
   const x = [...wish]
   const total: Constraint = { indices: wish.map((_, i) => i), values: wish.map(() => 1), least: 1 }
-  const constraints = bounds.map(
-    ({ members, parts, limit }): Constraint => ({
-      indices: members,
-      values: parts.map((part) => -part),
-      least: -limit - ROOM,
-    }),
+  const constraints = bounds.map(({ members, parts, limit }) =>
+    normalised({ indices: members, values: parts.map((part) => -part), least: -limit - ROOM }, wish),
   )
-  const lengths = constraints.map(({ indices, values }) =>
-    Math.sqrt(indices.reduce((sum, i, k) => sum + values[k]! ** 2 * wish[i]!, 0)),
-  )
-  const active: Active[] = [{ constraint: total, multiplier: 0, key: -1 }]
+  const active: Active[] = [{ constraint: normalised(total, wish), multiplier: 0, key: -1 }]
   const mostSteps = 100 + 10 * (bounds.length + wish.length)
   for (let step = 0; step < mostSteps; step += 1) {
-    const worst = worstOf(x, wish, constraints, lengths, active)
-    if (worst === undefined) return x.map((share) => Math.max(0, share))
+    const worst = worstOf(x, wish, constraints, active)
+    if (worst === undefined) return keeping(x, bounds)
     if (!enforce(worst, x, wish, active)) return undefined
   }
   return undefined
+}
+
+/** The same constraint with a normal of length 1 in the metric of the objective, so that all are of one scale. */
+function normalised({ indices, values, least }: Constraint, wish: readonly number[]): Constraint {
+  const length = Math.sqrt(indices.reduce((sum, i, k) => sum + values[k]! ** 2 * wish[i]!, 0))
+  return { indices, values: values.map((value) => value / length), least: least / length }
+}
+
+/** Nothing leaves here unchecked: where rounding has got the better of the method, no shares are known to keep the bounds. */
+function keeping(x: readonly number[], bounds: readonly Bound[]): number[] | undefined {
+  const shares = x.map((share) => Math.max(0, share))
+  const off = Math.abs(shares.reduce((sum, share) => sum + share, 0) - 1)
+  const kept = bounds.every(({ members, parts, limit }) => {
+    const held = members.reduce((sum, i, k) => sum + parts[k]! * shares[i]!, 0)
+    return held <= limit + KEPT
+  })
+  return kept && off <= KEPT ? shares : undefined
 }
 
 type Active = { readonly constraint: Constraint; multiplier: number; readonly key: number }
@@ -60,20 +72,20 @@ function worstOf(
   x: readonly number[],
   wish: readonly number[],
   constraints: readonly Constraint[],
-  lengths: readonly number[],
   active: readonly Active[],
 ): { readonly constraint: Constraint; readonly key: number } | undefined {
   const held = new Set(active.map(({ key }) => key))
   let worst: { constraint: Constraint; key: number } | undefined
   let most = TOLERANCE
   constraints.forEach((constraint, key) => {
-    const violation = -slack(constraint, x) / lengths[key]!
+    const violation = -slack(constraint, x)
     if (violation > most && !held.has(key)) [worst, most] = [{ constraint, key }, violation]
   })
   x.forEach((share, i) => {
     const violation = -share / Math.sqrt(wish[i]!)
     if (violation > most && !held.has(constraints.length + i)) {
-      worst = { constraint: { indices: [i], values: [1], least: 0 }, key: constraints.length + i }
+      const constraint = { indices: [i], values: [1 / Math.sqrt(wish[i]!)], least: 0 }
+      worst = { constraint, key: constraints.length + i }
       most = violation
     }
   })
@@ -96,8 +108,7 @@ function enforce(
     const along = solve(active, constraint, wish)
     const direction = directionOf(constraint, active, along, wish)
     const square = dot(constraint, direction)
-    const full = squareOf(constraint, wish)
-    const whole = square > DEPENDENT * full ? -slack(constraint, x) / square : Number.POSITIVE_INFINITY
+    const whole = square > DEPENDENT ? -slack(constraint, x) / square : Number.POSITIVE_INFINITY
     const { index, length } = firstToDrop(active, along)
     const step = Math.min(whole, length)
     if (step === Number.POSITIVE_INFINITY) return false
@@ -143,10 +154,6 @@ function addTo(sum: Float64Array, { indices, values }: Constraint, factor: numbe
 
 function dot({ indices, values }: Constraint, vector: Float64Array): number {
   return indices.reduce((sum, i, k) => sum + values[k]! * vector[i]!, 0)
-}
-
-function squareOf({ indices, values }: Constraint, wish: readonly number[]): number {
-  return indices.reduce((sum, i, k) => sum + values[k]! ** 2 * wish[i]!, 0)
 }
 
 /** Coefficients of the active normals whose sum is nearest to the constraint's: the normal equations, by elimination. */

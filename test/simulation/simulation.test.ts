@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type TestCoordinator, testCoordinator } from '../rounds.ts'
 import { simulate } from './schedule.ts'
 
-const SEEDS = Number(process.env['TAPESTRY_SIMULATION_SEEDS'] ?? 60)
+const SEEDS = Number(process.env['TAPESTRY_SIMULATION_SEEDS'] ?? 40)
 
 let coordinator: TestCoordinator
 

@@ -236,13 +236,14 @@ export class TestNetwork {
   ): Promise<RunId> {
     const plan = canonicalBytes(spec ?? MICRO_SPEC)
     const whole = { ...usualPolicy(this.#options.participants ?? 0), ...this.#options.policy, ...policy }
-    const { joinWindowMs, collectWindowMs, evaluateWindowMs, demands, ...rest } = whole
+    const { joinWindowMs, collectWindowMs, evaluateWindowMs, demands, influence, ...rest } = whole
     const windows = {
       joinWindowMs: BigInt(joinWindowMs),
       collectWindowMs: BigInt(collectWindowMs),
       evaluateWindowMs: BigInt(evaluateWindowMs),
     }
-    const message = { ...rest, ...windows, demands: demandsMessage(demands) }
+    const floor = { ...influence, qualityFloor: influence.floor }
+    const message = { ...rest, ...windows, influence: floor, demands: demandsMessage(demands) }
     await this.operator.call(OperatorService.method.createRun, { run, plan, policy: message, channel })
     return ensureRunId(run)
   }

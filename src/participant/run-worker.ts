@@ -8,6 +8,7 @@ import { evaluate } from './evaluate.ts'
 import { type Action, nextAction } from './next-action.ts'
 import type { NodeContext, WorkSignals } from './node-context.ts'
 import { backoffMs, isPassing, pause } from './retry.ts'
+import { review } from './review.ts'
 import { pruneRounds, RoundFolder } from './round-folder.ts'
 import { fetchPlan } from './round-inputs.ts'
 import { hasEnded, type NodeStanding, type RoundView } from './round-view.ts'
@@ -174,6 +175,9 @@ export class RunWorker {
         else this.#aside(view)
         return
       }
+      case 'review':
+        await review(this.#node, view, folder, signals, onWeights)
+        return this.#aside(view)
       case 'evaluate': {
         const { candidate } = view
         if (candidate === undefined) return this.#aside(view)

@@ -96,7 +96,7 @@ function acceptedSummary(contribution: ContributionRow, nodes: ReadonlyMap<NodeI
   }
 }
 
-function decisionMessage({ claimed, tokens, jurisdiction, quality, below, ...rest }: WeightRecord) {
+function decisionMessage({ claimed, tokens, jurisdiction, quality, below, peers = '', ...rest }: WeightRecord) {
   return {
     ...rest,
     claimedTokens: claimed,
@@ -104,6 +104,7 @@ function decisionMessage({ claimed, tokens, jurisdiction, quality, below, ...res
     jurisdiction: jurisdiction ?? '',
     ...(quality !== null && { quality }),
     belowFloor: below ?? '',
+    peers,
   }
 }
 

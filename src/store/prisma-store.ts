@@ -10,6 +10,7 @@ import { memberReads, memberWrites } from './members.ts'
 import { NoticeBoard, publishNotices } from './notices.ts'
 import { Numberer } from './numberer.ts'
 import { releaseReads, releaseWrites } from './releases.ts'
+import { reviewReads, reviewWrites } from './reviews.ts'
 import { roundReads, roundWrites } from './rounds.ts'
 import type { Notice, Reader, Store, Tx } from './store.ts'
 import { submissionReads, submissionWrites } from './submissions.ts'
@@ -63,6 +64,7 @@ function readerOf(database: Database): Reader {
     ...roundReads(database),
     ...submissionReads(database),
     ...inspectionReads(database),
+    ...reviewReads(database),
     ...diagnosticsReads(database),
     ...releaseReads(database),
     ...attestationReads(database),
@@ -80,6 +82,7 @@ function txOf(database: Database, notify: (notice: Notice) => void): Tx {
     ...roundWrites(database, notify),
     ...submissionWrites(database),
     ...inspectionWrites(database),
+    ...reviewWrites(database),
     ...diagnosticsWrites(database),
     ...releaseWrites(database),
     ...attestationWrites(database),

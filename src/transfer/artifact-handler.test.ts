@@ -89,6 +89,7 @@ beforeEach(async () => {
         isReleased: async (digest) => released.has(digest),
         isCandidate: async (digest) => candidates.has(digest),
         payloadOwners: async (digest) => [payloads.get(digest) ?? []].flat(),
+        isReviewer: async () => false,
       },
     },
     blobs,

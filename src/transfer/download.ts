@@ -10,7 +10,7 @@ import { sendProblem } from './problem.ts'
 import { chooseRange, type Span } from './range.ts'
 
 export type DownloadContext = {
-  readonly store: { readonly reader: Pick<Reader, 'isReleased' | 'isCandidate' | 'payloadOwners'> }
+  readonly store: { readonly reader: Pick<Reader, 'isReleased' | 'isCandidate' | 'payloadOwners' | 'isReviewer'> }
   readonly blobs: Pick<BlobStore, 'stat' | 'localPath'>
 }
 

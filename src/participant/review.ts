@@ -1,6 +1,7 @@
-import { rm } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { mergeRound } from '../aggregation/merge-round.ts'
-import { type Digest, ensureDigest } from '../core/digest.ts'
+import { type Digest, ensureDigest, hexOf } from '../core/digest.ts'
 import { toTapestryError } from '../core/error.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
 import { DOMAINS, signMessage } from '../core/signature.ts'
@@ -16,18 +17,14 @@ import type { RoundFolder } from './round-folder.ts'
 import { fetchBase, fetchPlan, mostWeightBytes, type Weights } from './round-inputs.ts'
 import type { RoundView } from './round-view.ts'
 import { printable } from './rpc-error.ts'
+import type { Scored } from './trainer.ts'
 import { received, signatureMessage } from './wire.ts'
 
 /** No codec makes a delta more than twice as long: a sparse one has an index beside each value. */
 const LONGEST_ENCODING = 2
 
-type Work = {
-  readonly view: RoundView
-  readonly plan: Plan
-  readonly base: Weights
-  readonly folder: RoundFolder
-  readonly sources: Awaited<ReturnType<typeof admissionTo>>['sources']
-}
+/** Files to score: the base, and the base with one contribution each. */
+type Alone = { readonly contribution: Digest; readonly languages: ReadonlySet<string>; readonly path: string }
 
 /**
  * Scores the contributions of other members' nodes that this node is asked about on its own held-out text, and
@@ -45,63 +42,88 @@ export async function review(
   const { key } = view
   const { reviews } = await node.client.call(ContributionService.method.listReviews, { round: key }, { signal })
   if (reviews.length === 0) return
-  await folder.prepare()
   const plan = await fetchPlan(node, view.plan, signal)
   const base = await fetchBase(node, view, plan, { signal, backoff: node.backoff })
   onWeights(base.digest)
-  const { sources } = await admissionTo(node, key.run, signal)
-  const work = { view, plan, base, folder, sources }
-  for (const asked of reviews) {
-    const languages = await scoresOf(node, work, asked, signal)
+  await mkdir(folder.reviewsPath, { recursive: true, mode: 0o700 })
+  try {
+    const alone: Alone[] = []
+    for (const asked of reviews) alone.push(await aloneWith(node, view, plan, base, folder, asked, signal))
+    const found = await scores(node, view, plan, base, alone, signal)
     signal.throwIfAborted()
-    await handIn(node, view, received(ensureDigest, asked.contribution), languages, stop)
+    for (const [i, { contribution }] of alone.entries()) await handIn(node, view, contribution, found[i] ?? [], stop)
+  } finally {
+    await rm(folder.reviewsPath, { recursive: true, force: true })
   }
   node.emit({ type: 'reviewed', key, contributions: reviews.length })
 }
 
-/**
- * Nothing when the contribution cannot be scored: that it breaks the model, or is no delta at all, is no reason for
- * this node to stop, and the other reviewers see the same. The delta is deleted in any case.
- */
-async function scoresOf(node: NodeContext, work: Work, asked: Review, signal: AbortSignal) {
-  const payload = received(ensureDigest, asked.payloadDigest)
-  const maxBytes = LONGEST_ENCODING * mostWeightBytes(work.plan)
-  const wanted = { digest: payload, maxBytes }
+/** Merges a contribution alone into the base. The delta itself is deleted at once: this node has no further use for it. */
+async function aloneWith(
+  node: NodeContext,
+  { codec }: RoundView,
+  plan: Plan,
+  base: Weights,
+  folder: RoundFolder,
+  asked: Review,
+  signal: AbortSignal,
+): Promise<Alone> {
+  const contribution = received(ensureDigest, asked.contribution)
+  const wanted = {
+    digest: received(ensureDigest, asked.payloadDigest),
+    maxBytes: LONGEST_ENCODING * mostWeightBytes(plan),
+  }
+  const path = join(folder.reviewsPath, `${hexOf(contribution)}.safetensors`)
   const delta = await node.cache.fetch(node.client, wanted, { signal, backoff: node.backoff })
   try {
-    return await score(node, work, asked, delta, signal)
+    const deltas = [{ path: delta, weight: 1 }]
+    await mergeRound({ base: base.path, deltas, out: path, strategy: MEAN, codec, signal })
   } catch (error) {
-    const { code } = toTapestryError(error)
-    if (signal.aborted || (code !== 'DATA_INVALID' && code !== 'ENGINE_FAILED')) throw error
-    return []
+    unlessUnusable(error, signal)
   } finally {
     await rm(delta, { force: true })
-    await rm(work.folder.reviewedPath, { force: true })
+  }
+  const languages = new Set(asked.languages.map((tag) => received(ensureLanguageTag, tag).toLowerCase()))
+  return { contribution, languages, path }
+}
+
+/** All at once, so that the base is scored once; one by one when one of them breaks the scoring. */
+async function scores(
+  node: NodeContext,
+  view: RoundView,
+  plan: Plan,
+  base: Weights,
+  alone: readonly Alone[],
+  signal: AbortSignal,
+): Promise<LanguageEvaluation[][]> {
+  const { sources } = await admissionTo(node, view.key.run, signal)
+  const own = sources.filter(({ language }) => alone.some(({ languages }) => languages.has(language.toLowerCase())))
+  if (own.length === 0) return []
+  const weights = [base, ...alone].map(({ path }, i) => ({ name: `${i}`, path }))
+  try {
+    const task = { plan, weights, sources: own, exclusions: node.policy.exclusions }
+    const [before, ...after] = await node.trainer.score(task, signal)
+    return alone.map(({ languages }, i) => {
+      const shared = (scored: Scored | undefined) =>
+        languagesOf(scored).filter(({ language }) => languages.has(language.toLowerCase()))
+      return comparedLanguages(shared(before), shared(after[i])) ?? []
+    })
+  } catch (error) {
+    unlessUnusable(error, signal)
+    if (alone.length === 1) return []
+    const each: LanguageEvaluation[][] = []
+    for (const one of alone) each.push(...(await scores(node, view, plan, base, [one], signal)))
+    return each
   }
 }
 
-async function score(
-  node: NodeContext,
-  { view, plan, base, folder, sources }: Work,
-  asked: Review,
-  delta: string,
-  signal: AbortSignal,
-): Promise<LanguageEvaluation[]> {
-  const tags = new Set(asked.languages.map((tag) => received(ensureLanguageTag, tag).toLowerCase()))
-  const own = sources.filter(({ language }) => tags.has(language.toLowerCase()))
-  if (own.length === 0) return []
-  const out = folder.reviewedPath
-  const deltas = [{ path: delta, weight: 1 }]
-  await mergeRound({ base: base.path, deltas, out, strategy: MEAN, codec: view.codec, signal })
-  const weights = [
-    { name: 'base', path: base.path },
-    { name: 'reviewed', path: out },
-  ]
-  const [before, after] = await node.trainer.score(
-    { plan, weights, sources: own, exclusions: node.policy.exclusions },
-    signal,
-  )
-  return comparedLanguages(languagesOf(before), languagesOf(after)) ?? []
+/**
+ * That a contribution breaks the model, or is no delta at all, is no reason for this node to stop: it says nothing
+ * about it, and the other reviewers see the same.
+ */
+function unlessUnusable(error: unknown, signal: AbortSignal): void {
+  const { code } = toTapestryError(error)
+  if (signal.aborted || (code !== 'DATA_INVALID' && code !== 'ENGINE_FAILED')) throw error
 }
 
 async function handIn(

@@ -23,6 +23,16 @@ import { received, signatureMessage } from './wire.ts'
 /** No codec makes a delta more than twice as long: a sparse one has an index beside each value. */
 const LONGEST_ENCODING = 2
 
+/** What is at hand while a round is reviewed. */
+type Work = {
+  readonly node: NodeContext
+  readonly view: RoundView
+  readonly plan: Plan
+  readonly base: Weights
+  readonly folder: RoundFolder
+  readonly signal: AbortSignal
+}
+
 /** Files to score: the base, and the base with one contribution each. */
 type Alone = { readonly contribution: Digest; readonly languages: ReadonlySet<string>; readonly path: string }
 
@@ -45,11 +55,12 @@ export async function review(
   const plan = await fetchPlan(node, view.plan, signal)
   const base = await fetchBase(node, view, plan, { signal, backoff: node.backoff })
   onWeights(base.digest)
+  const work = { node, view, plan, base, folder, signal }
   await mkdir(folder.reviewsPath, { recursive: true, mode: 0o700 })
   try {
     const alone: Alone[] = []
-    for (const asked of reviews) alone.push(await aloneWith(node, view, plan, base, folder, asked, signal))
-    const found = await scores(node, view, plan, base, alone, signal)
+    for (const asked of reviews) alone.push(await aloneWith(work, asked))
+    const found = await scores(work, alone)
     signal.throwIfAborted()
     for (const [i, { contribution }] of alone.entries()) await handIn(node, view, contribution, found[i] ?? [], stop)
   } finally {
@@ -59,15 +70,7 @@ export async function review(
 }
 
 /** Merges a contribution alone into the base. The delta itself is deleted at once: this node has no further use for it. */
-async function aloneWith(
-  node: NodeContext,
-  { codec }: RoundView,
-  plan: Plan,
-  base: Weights,
-  folder: RoundFolder,
-  asked: Review,
-  signal: AbortSignal,
-): Promise<Alone> {
+async function aloneWith({ node, view, plan, base, folder, signal }: Work, asked: Review): Promise<Alone> {
   const contribution = received(ensureDigest, asked.contribution)
   const wanted = {
     digest: received(ensureDigest, asked.payloadDigest),
@@ -77,7 +80,7 @@ async function aloneWith(
   const delta = await node.cache.fetch(node.client, wanted, { signal, backoff: node.backoff })
   try {
     const deltas = [{ path: delta, weight: 1 }]
-    await mergeRound({ base: base.path, deltas, out: path, strategy: MEAN, codec, signal })
+    await mergeRound({ base: base.path, deltas, out: path, strategy: MEAN, codec: view.codec, signal })
   } catch (error) {
     unlessUnusable(error, signal)
   } finally {
@@ -88,14 +91,8 @@ async function aloneWith(
 }
 
 /** All at once, so that the base is scored once; one by one when one of them breaks the scoring. */
-async function scores(
-  node: NodeContext,
-  view: RoundView,
-  plan: Plan,
-  base: Weights,
-  alone: readonly Alone[],
-  signal: AbortSignal,
-): Promise<LanguageEvaluation[][]> {
+async function scores(work: Work, alone: readonly Alone[]): Promise<LanguageEvaluation[][]> {
+  const { node, view, plan, base, signal } = work
   const { sources } = await admissionTo(node, view.key.run, signal)
   const own = sources.filter(({ language }) => alone.some(({ languages }) => languages.has(language.toLowerCase())))
   if (own.length === 0) return []
@@ -112,7 +109,7 @@ async function scores(
     unlessUnusable(error, signal)
     if (alone.length === 1) return []
     const each: LanguageEvaluation[][] = []
-    for (const one of alone) each.push(...(await scores(node, view, plan, base, [one], signal)))
+    for (const one of alone) each.push(...(await scores(work, [one])))
     return each
   }
 }

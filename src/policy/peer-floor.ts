@@ -1,3 +1,4 @@
+import { compareText } from '../core/order.ts'
 import type { Draws, Evidence } from './evidence.ts'
 import { judgeTexts, type QualityVerdict } from './quality-floor.ts'
 import { REVIEWERS } from './reviewers.ts'
@@ -52,7 +53,7 @@ function textsByLanguage(reviews: readonly PeerReview[]): Map<string, Voice[]> {
   }
   return new Map(
     [...languages]
-      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .sort(([a], [b]) => compareText(a, b))
       .map(([language, voices]) => [
         language,
         [...voices].map(([voice, texts]) => ({ voice, texts, change: changeOf(texts) })),

@@ -1,3 +1,4 @@
+import { compareText } from '../core/order.ts'
 /** A contribution that is to be reviewed, whose node reviews others in turn. */
 export type Contributor = {
   /** The contribution's id. */
@@ -28,7 +29,7 @@ export const REVIEWERS = 3
  * Depends on the arguments alone; the order of `contributors` does not matter.
  */
 export function assignReviewers(contributors: readonly Contributor[], shuffle: Shuffle): Assignment[] {
-  const ordered = [...contributors].sort((a, b) => (a.id < b.id ? -1 : 1))
+  const ordered = [...contributors].sort((a, b) => compareText(a.id, b.id))
   const reviewers = new Map(ordered.map(({ id }): [string, Map<string, Contributor>] => [id, new Map()]))
   for (const [language, speakers] of byLanguage(ordered)) {
     const ring = shuffle(speakers)
@@ -71,7 +72,7 @@ function byLanguage(contributors: readonly Contributor[]): [string, Contributor[
       else others.push(one)
     }
   }
-  return [...speakers].sort(([a], [b]) => (a < b ? -1 : 1))
+  return [...speakers].sort(([a], [b]) => compareText(a, b))
 }
 
 function speaks({ languages }: Contributor, language: string): boolean {

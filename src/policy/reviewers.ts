@@ -1,4 +1,5 @@
 import { compareText } from '../core/order.ts'
+
 /** A contribution that is to be reviewed, whose node reviews others in turn. */
 export type Contributor = {
   /** The contribution's id. */

@@ -1,4 +1,5 @@
 import { compareText } from '../core/order.ts'
+
 /** Leaves out a third of the voices at each end, ordered by what they say the change is; nobody of fewer than three. */
 export function withoutExtremes<T extends { readonly voice: string; readonly change: number }>(
   voices: readonly T[],

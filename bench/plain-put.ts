@@ -17,7 +17,11 @@ export async function putPlain(client: NodeClient, port: number, { digest, size,
     socket.on('error', reject).once('close', () => resolve(text))
   })
   const write = (bytes: Uint8Array | string) => new Promise((resolve) => socket.write(bytes, resolve))
-  const headers = [`Content-Length: ${size}`, `Content-Range: bytes 0-${size - 1}/${size}`, 'Connection: close, Upgrade']
+  const headers = [
+    `Content-Length: ${size}`,
+    `Content-Range: bytes 0-${size - 1}/${size}`,
+    'Connection: close, Upgrade',
+  ]
   const head = [`PUT /${client.membership.node}/${digest} HTTP/1.1`, 'Host: bench', `Upgrade: ${RAW_BODY}`, ...headers]
   await write(`${head.join('\r\n')}\r\n\r\n`)
   for await (const block of fileBlocks(path, { start: 0, end: size }, BLOCK_BYTES)) await write(block)

@@ -237,11 +237,19 @@ function sameSize<T>(announced: number, size: number, value: T): T {
 
 async function ensureRoom({ freeBytes, config }: UploadContext, bytes: number): Promise<void> {
   if ((await freeBytes()) - bytes >= config.minFreeBytes) return
-  throw new TapestryError('DISK_FULL', 'the coordinator has no room for this artifact', { hint: 'tell its operator' })
+  throw new TapestryError('DISK_FULL', 'the coordinator has no room for this artifact', {
+    hint: 'tell its operator',
+    retryMs: FULL_DISK_RETRY_MS,
+  })
 }
+
+/** Uploads end within seconds or minutes; a full disk is a person's to mend. */
+const RETRY_MS = 10_000
+const FULL_DISK_RETRY_MS = 60_000
 
 function tooMany(most: number): TapestryError {
   return new TapestryError('RESOURCE_EXHAUSTED', `more than ${most} unfinished uploads`, {
     hint: 'finish the uploads that are open',
+    retryMs: RETRY_MS,
   })
 }

@@ -97,7 +97,13 @@ beforeEach(async () => {
     },
     blobs,
     clock: { now: () => now },
-    config: { maxArtifactBytes: 4_000_000, maxOpenUploads: 2, minFreeBytes: 1000 },
+    config: {
+      maxArtifactBytes: 4_000_000,
+      maxOpenUploads: 2,
+      maxOpenBytes: 8_000_000,
+      minBytesPerSecond: 0,
+      minFreeBytes: 1000,
+    },
     freeBytes: async () => free,
     log,
   }

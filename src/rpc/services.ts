@@ -29,12 +29,14 @@ import { joinRound } from './join-round.ts'
 import { listChannels } from './list-channels.ts'
 import { listCheckpoints } from './list-checkpoints.ts'
 import { listEntries } from './list-entries.ts'
+import { listJobs } from './list-jobs.ts'
 import { listNodes } from './list-nodes.ts'
 import { listRecords } from './list-records.ts'
 import { listRounds } from './list-rounds.ts'
 import { listRuns } from './list-runs.ts'
 import { registerRecord } from './register-record.ts'
 import { renewCertificate } from './renew-certificate.ts'
+import { retryJob } from './retry-job.ts'
 import type { RoundFeed } from './round-feed.ts'
 import { startRound } from './start-round.ts'
 import { submitContribution } from './submit-contribution.ts'
@@ -154,5 +156,7 @@ function addOperatorService(server: Server, { context, rpc, signer, address }: S
     listRuns: unary(rpc, operator.listRuns, () => listRuns(context)),
     startRound: unary(rpc, operator.startRound, (request) => startRound(context, request)),
     listNodes: unary(rpc, operator.listNodes, () => listNodes(context)),
+    listJobs: unary(rpc, operator.listJobs, (request) => listJobs(context, request)),
+    retryJob: unary(rpc, operator.retryJob, (request) => retryJob(context, request)),
   })
 }

@@ -18,7 +18,7 @@ import type { Store } from '../store/store.ts'
 import { openWakeQueue, type WakeQueue } from './driver.ts'
 import { startSweeper, sweep } from './sweep.ts'
 import type { Task } from './task.ts'
-import { HANDLERS, type Handlers, startWorker, type WorkerOptions, workUntilIdle } from './worker.ts'
+import { type Handlers, startWorker, type WorkerOptions, workUntilIdle } from './worker.ts'
 
 let coordinator: TestCoordinator
 let store: Store
@@ -103,9 +103,10 @@ describe('a worker', () => {
     await sweep(coordinator.context, () => {})
     const ask = () => store.transact('retry', (tx) => tx.retryJob('aggregate/asked-again/1', coordinator.clock.now()))
     expect([await ask(), await ask()]).toEqual([true, false])
-    await work(options(HANDLERS))
+    await work(options(handle(finishJob)))
+    expect(await job('aggregate/asked-again/1')).toMatchObject({ state: 'done', attempts: 1 })
     await waitInVain()
-    expect((await store.reader.round(key))?.round.phase).toBe('evaluating')
+    expect((await store.reader.round(key))?.round.phase).toBe('sealed')
   })
 
   it('tells nobody what an unexpected error said', async () => {

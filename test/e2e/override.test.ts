@@ -308,15 +308,6 @@ describe('the accounts', () => {
     expect(rows.every(({ effectMethod }) => effectMethod === 'cosine/1')).toBe(true)
   })
 
-  test('say who harmed whom: the reversed update made its own language worse', async () => {
-    const { diagnostics } = await network.round(blocked.key)
-    expect(diagnostics).toBeDefined()
-    const rows: Account[] = await json('contributions', '--by', 'member')
-    const [honest, reversed] = rows
-    expect(honest?.effects['sw']).toBeLessThan(0)
-    expect(reversed?.accepted).toBe(4)
-  })
-
   test('tell refusals by their reasons, and a node its own part alone', async () => {
     const [node, other] = network.nodes
     const place = await network.startRound()

@@ -1,3 +1,4 @@
+import { compareText } from '../core/order.ts'
 import type { SummarizeContributionsResponse, SummaryRow } from '../gen/proto/tapestry/v1/contribution_pb.ts'
 import { changeText } from './round-view.ts'
 import { type Column, printable, table } from './terminal.ts'
@@ -84,7 +85,7 @@ function field(text: string): string {
 
 const nameOf = ({ key }: SummaryRow) => (key === '' ? '(none declared)' : printable(key))
 
-const byName = ([a]: readonly [string, unknown], [b]: readonly [string, unknown]) => (a < b ? -1 : 1)
+const byName = ([a]: readonly [string, unknown], [b]: readonly [string, unknown]) => compareText(a, b)
 
 const refusalsOf = ({ refusals }: SummaryRow) =>
   Object.entries(refusals)

@@ -4,6 +4,7 @@ import { canonicalBytes } from '../core/canonical-json.ts'
 import { type Digest, digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { ensureFederationId, ensureMemberId, type FederationId } from '../core/ids.ts'
+import { compareText } from '../core/order.ts'
 import { DOMAINS, keyIdOf, publicKeyFromPem, type Signature, signMessage, verifyMessage } from '../core/signature.ts'
 import { branded, digestSchema, parseCanonical } from './parsing.ts'
 
@@ -61,7 +62,7 @@ export function operatorRecordBytes(
     const key = publicKeyFromPem(publicKey)
     return { name, keyId: keyIdOf(key), publicKey: pemOf(key) }
   })
-  operators.sort((a, b) => (a.keyId < b.keyId ? -1 : 1))
+  operators.sort((a, b) => compareText(a.keyId, b.keyId))
   const bytes = canonicalBytes({ format: 'tapestry-operators/1', ...facts, operators })
   try {
     parseOperatorRecord(bytes)

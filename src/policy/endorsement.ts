@@ -1,4 +1,5 @@
 import type { Millis } from '../core/clock.ts'
+import { compareText } from '../core/order.ts'
 
 /** Whoever signed long ago has not agreed to what others sign now: three days, so that a weekend is no veto. */
 export const ENDORSEMENT_WINDOW_MS = 72 * 3_600_000
@@ -20,5 +21,5 @@ export function countedEndorsements<T extends Endorsement>(
     if (!keys.has(one.keyId) || one.at <= now - ENDORSEMENT_WINDOW_MS) continue
     if (one.at >= (newest.get(one.keyId)?.at ?? Number.NEGATIVE_INFINITY)) newest.set(one.keyId, one)
   }
-  return [...newest.values()].sort((a, b) => (a.keyId < b.keyId ? -1 : 1))
+  return [...newest.values()].sort((a, b) => compareText(a.keyId, b.keyId))
 }

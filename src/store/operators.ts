@@ -1,6 +1,7 @@
 import { ensureDigest } from '../core/digest.ts'
+import { compareText } from '../core/order.ts'
 import { overrideSchema } from '../model/override.ts'
-import { compareText, parseStored } from './column.ts'
+import { parseStored } from './column.ts'
 import type { Database } from './database.ts'
 import { roundOf } from './rounds.ts'
 import type { Reader, Tx } from './store.ts'

@@ -11,6 +11,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   jobs: "the coordinator's own work",
   run: 'training programmes',
   round: 'passes of the loop',
+  operator: 'who may override the release gate, together',
   node: 'take part with your own data',
   dataset: 'whose data they are, and what they may be used for',
   models: 'released checkpoints',

@@ -14,7 +14,9 @@ import {
   type RunId,
 } from '../core/ids.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
+import { compareText } from '../core/order.ts'
 import { type Strategy, strategySchema } from '../core/strategy.ts'
+import { type Override, overrideSchema } from './override.ts'
 import { branded, digestSchema, parseCanonical } from './parsing.ts'
 import { findPathClash, isReleasePath } from './release-path.ts'
 
@@ -93,6 +95,8 @@ export type Manifest = {
   readonly scores: Readonly<Record<string, LanguageScores>>
   /** In order of language and community; absent for the initial checkpoint and for older releases. */
   readonly gate?: GateResult | undefined
+  /** Why the candidate was released although the gate had blocked it; absent where it had not. */
+  readonly override?: Override | undefined
   /** In order of path. */
   readonly files: readonly ReleasedFile[]
 }
@@ -157,6 +161,7 @@ const manifestSchema = z
       z.strictObject({ base: scoreSchema, candidate: scoreSchema, measuredBy: z.array(shortText) }),
     ),
     gate: gateSchema.optional(),
+    override: overrideSchema.optional(),
     files: z.array(
       z.strictObject({
         path: z.string().refine(isReleasePath, 'not a safe relative path'),
@@ -191,6 +196,11 @@ export function manifestBytes(manifest: Manifest): Uint8Array {
   return canonicalBytes(arranged)
 }
 
+/** What the gate found as {@link manifestBytes} states it: canonical JSON. Its digest is what an override names. */
+export function gateBytes(gate: GateResult): Uint8Array {
+  return canonicalBytes(inOrder(gate))
+}
+
 /** The digest that names the checkpoint: SHA-256 of {@link manifestBytes}. */
 export function manifestDigest(manifest: Manifest): Digest {
   return digestOf(manifestBytes(manifest))
@@ -209,24 +219,25 @@ function arrange(manifest: Manifest): Manifest {
     tag,
     { ...score, measuredBy: [...score.measuredBy].sort() },
   ])
-  const groups = manifest.gate?.groups.toSorted((a, b) => compare(groupKey(a), groupKey(b)))
   return {
     ...manifest,
-    ...(manifest.gate && groups && { gate: { ...manifest.gate, groups } }),
-    contributions: [...manifest.contributions].sort((a, b) => compare(a.node, b.node)),
+    ...(manifest.gate && { gate: inOrder(manifest.gate) }),
+    contributions: [...manifest.contributions].sort((a, b) => compareText(a.node, b.node)),
     scores: Object.fromEntries(scores),
-    files: [...manifest.files].sort((a, b) => compare(a.path, b.path)),
+    files: [...manifest.files].sort((a, b) => compareText(a.path, b.path)),
   }
+}
+
+function inOrder(gate: GateResult): GateResult {
+  return { ...gate, groups: gate.groups.toSorted((a, b) => compareText(groupKey(a), groupKey(b))) }
 }
 
 /** A tab stands in no language tag and before every printable character. */
 const groupKey = ({ language, community }: Pick<GateGroup, 'language' | 'community'>) => `${language}\t${community}`
 
-const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
-
 /** Strictly ascending, so also without repeats. */
 function ascend(texts: readonly string[]): boolean {
-  return texts.every((text, index) => index === 0 || compare(texts[index - 1] ?? '', text) < 0)
+  return texts.every((text, index) => index === 0 || compareText(texts[index - 1] ?? '', text) < 0)
 }
 
 function weightsAddUp(contributions: readonly { readonly weight: number }[]): boolean {

@@ -9,6 +9,7 @@ import { ledgerReads, ledgerWrites } from './ledger.ts'
 import { memberReads, memberWrites } from './members.ts'
 import { NoticeBoard, publishNotices } from './notices.ts'
 import { Numberer } from './numberer.ts'
+import { operatorReads, operatorWrites } from './operators.ts'
 import { releaseReads, releaseWrites } from './releases.ts'
 import { reviewReads, reviewWrites } from './reviews.ts'
 import { roundReads, roundWrites } from './rounds.ts'
@@ -66,6 +67,7 @@ function readerOf(database: Database): Reader {
     ...inspectionReads(database),
     ...reviewReads(database),
     ...diagnosticsReads(database),
+    ...operatorReads(database),
     ...releaseReads(database),
     ...attestationReads(database),
     ...jobReads(database),
@@ -84,6 +86,7 @@ function txOf(database: Database, notify: (notice: Notice) => void): Tx {
     ...inspectionWrites(database),
     ...reviewWrites(database),
     ...diagnosticsWrites(database),
+    ...operatorWrites(database),
     ...releaseWrites(database),
     ...attestationWrites(database),
     ...jobWrites(database, notify),

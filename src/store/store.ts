@@ -9,6 +9,7 @@ import type { Tile } from '../ledger/tile.ts'
 import type { Override } from '../model/override.ts'
 import type { Summary } from '../model/summary.ts'
 import type { TrainingShare } from '../model/training-content.ts'
+import type { BlobHolder } from '../policy/blob-holder.ts'
 import type { GateRecord } from '../policy/release.ts'
 import type { Round } from '../round/round.ts'
 import type { Standing, Work } from '../round/step.ts'
@@ -114,6 +115,8 @@ export type Reader = {
   /** Nodes with an accepted contribution of this payload. */
   payloadOwners(payload: Digest): Promise<readonly NodeId[]>
   upload(digest: Digest): Promise<UploadRow | undefined>
+  /** Every reason to keep one of these blobs. */
+  blobHolders(digests: readonly Digest[]): Promise<readonly BlobHolder[]>
   /** Undefined when nothing was kept, or by a build that said other things. */
   inspection(digest: Digest): Promise<Summary | undefined>
   /** Announced and unfinished, newest first. */

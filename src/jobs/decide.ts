@@ -2,15 +2,16 @@ import type { Context } from '../context.ts'
 import type { Digest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { weightingText } from '../core/influence-choice.ts'
-import type { LanguageTag } from '../core/language-tag.ts'
+
 import type { LedgerEvent } from '../ledger/entry.ts'
-import type { GateResult, LanguageScores, MergedContribution } from '../model/manifest.ts'
+import type { GateResult, LanguageScores } from '../model/manifest.ts'
 import { type Plan, parsePlan } from '../plan/plan.ts'
 import { randomFrom } from '../plan/random.ts'
 import { decideRelease, type GateRecord, type ReleaseDecision, type Verdict } from '../policy/release.ts'
 import type { EvaluatingRound } from '../round/round.ts'
 import { advanceRound } from '../store/advance.ts'
 import type { Blob } from '../store/blob-store.ts'
+import { contributionsIn } from '../store/contributions-in.ts'
 import {
   type BuiltCheckpoint,
   buildCheckpoint,
@@ -19,12 +20,12 @@ import {
   recordCheckpoint,
   releaseLicence,
 } from '../store/publish.ts'
-import type { ContributionRow, RunRow } from '../store/records.ts'
+import type { RunRow } from '../store/records.ts'
 import { declaredDatasets } from './declared-datasets.ts'
 import { scoreEvents } from './ledger-events.ts'
+import { mergedMembers } from './merged-members.ts'
 import { measurePublicSets } from './public-sets.ts'
 import { finish, subjectOf, type Task } from './task.ts'
-import { requireCheckpoint } from './weights.ts'
 
 /**
  * Decides about a candidate: measures it on the operator's public sets when there are any, pools
@@ -50,7 +51,7 @@ async function judge({ context, job }: Task, plan: Plan, round: EvaluatingRound)
   const { reader } = context.store
   const [rows, contributions, nodes] = await Promise.all([
     reader.evaluations(job.key),
-    reader.contributions(job.key),
+    contributionsIn(reader, job.key, round),
     reader.nodes(),
   ])
   const members = new Map(nodes.map((node): [string, string] => [node.id, node.member]))
@@ -118,16 +119,17 @@ async function build(
   const { candidate, optimizerState: state } = round
   const weights = await requireBlob(context, candidate)
   const optimizerState = state === null ? undefined : await requireBlob(context, state)
-  const base = await requireCheckpoint(reader, round.base)
+  const [newest] = await reader.checkpoints({ run: run.id, limit: 1 })
   const facts: CheckpointFacts = {
     run: run.id,
-    version: base.version + 1,
+    // Superseded versions keep their numbers.
+    version: (newest?.version ?? 0) + 1,
     round: job.key.number,
     parents: [round.base],
     base: round.base,
     strategy: round.policy.strategy,
     ...codecMember(round.policy.codec),
-    contributions: await mergedContributions(task),
+    ...(await mergedMembers(task, round)),
     scores: Object.fromEntries(record.languages.flatMap(scoresEntry)),
     gate: gateResult(record),
   }
@@ -158,28 +160,4 @@ function gateResult({ policy, confidence, languages, communities }: GateRecord):
     ...(evidence !== null && { evidence }),
   }))
   return { policy, confidence, groups }
-}
-
-async function mergedContributions({ context, job }: Task): Promise<MergedContribution[]> {
-  const { reader } = context.store
-  const rows = await reader.contributions(job.key)
-  return Promise.all(rows.map(async (row) => mergedContribution(row, await reader.node(row.node))))
-}
-
-type Owner = { readonly member: MergedContribution['member'] } | undefined
-
-function mergedContribution(row: ContributionRow, owner: Owner): MergedContribution {
-  const { id, node, payload, bytes, weight } = row
-  if (weight === null || owner === undefined) {
-    throw new TapestryError('INTERNAL', `contribution ${id} has no weight or no member`)
-  }
-  const languages = tokensByLanguage(row)
-  return { id, node, member: owner.member, payload, bytes, weight: weight.value, reason: weight.reason, languages }
-}
-
-/** Tokens trained on by language, its communities added up. */
-function tokensByLanguage({ languages }: ContributionRow): Record<LanguageTag, number> {
-  const tokens = new Map<LanguageTag, number>()
-  for (const report of languages) tokens.set(report.language, (tokens.get(report.language) ?? 0) + report.tokens)
-  return Object.fromEntries(tokens)
 }

@@ -9,13 +9,15 @@ import type { ScoredLanguage } from '../engine/messages.ts'
 import type { Plan } from '../plan/plan.ts'
 import { randomFrom } from '../plan/random.ts'
 import { judgeNorms, judgePublic, type PublicVerdict } from '../policy/quality-floor.ts'
-import type { AggregatingRound } from '../round/round.ts'
+import type { RunPolicy } from '../round/policy.ts'
 import type { ContributionRow } from '../store/records.ts'
 import { publicEvidence, publicSets, scorePublicSets } from './public-sets.ts'
 import type { Task } from './task.ts'
-import { weightsOf } from './weights.ts'
 
 const PASSED: PublicVerdict = { quality: null, below: null }
+
+/** What contributions are merged into: the path of its weights, and by which rules. */
+export type MergeBase = { readonly base: string; readonly policy: RunPolicy }
 
 /**
  * Holds the contributions of a round to the run's quality floor, in the order of `rows`. The public
@@ -27,14 +29,13 @@ const PASSED: PublicVerdict = { quality: null, below: null }
 export async function judgeQuality(
   task: Task,
   plan: Plan,
-  round: AggregatingRound,
+  { base, policy }: MergeBase,
   rows: readonly ContributionRow[],
 ): Promise<readonly PublicVerdict[]> {
-  const { codec, influence } = round.policy
+  const { codec, influence } = policy
   const { floor } = influence
   if (floor === 'none') return rows.map(() => PASSED)
-  const { blobs, store } = task.context
-  const base = await blobs.localPath(await weightsOf(store.reader, round.base))
+  const { blobs } = task.context
   const paths = await Promise.all(rows.map(({ payload }) => blobs.localPath(payload)))
   const { norms, cosines } = await examineDeltas(base, paths, codec, task.signal)
   const judged = rows.map(({ node, acceptedAt }, i) => ({ node, acceptedAt, norm: norms[i] ?? 0 }))
@@ -63,7 +64,7 @@ async function judgeOnPublicSets(task: Task, plan: Plan, pending: Pending) {
   for (const [i, row] of rows.entries()) {
     const verdict = byNorms[i] ?? PASSED
     const after = verdict.below === null ? await scoreAlone(task, plan, pending, paths[i] ?? '', sources) : undefined
-    verdicts.push(after === undefined ? verdict : judgePublic(ownTexts(row, before ?? [], after), draws(task, row)))
+    verdicts.push(after === undefined ? verdict : judgePublic(ownTexts(row, before ?? [], after), draws(row)))
   }
   return verdicts
 }
@@ -92,6 +93,6 @@ function ownTexts(row: ContributionRow, before: readonly ScoredLanguage[], after
   return publicEvidence(before, after).filter(({ language }) => own.has(language.toLowerCase()))
 }
 
-function draws({ job }: Task, { node }: ContributionRow) {
-  return randomFrom(`quality ${job.key.run} ${job.key.number} ${node}`)
+function draws({ key, node }: ContributionRow) {
+  return randomFrom(`quality ${key.run} ${key.number} ${node}`)
 }

@@ -7,6 +7,7 @@ import { aggregate } from './aggregate.ts'
 import { decide } from './decide.ts'
 import type { WakeQueue } from './driver.ts'
 import { holdLease } from './lease.ts'
+import { abandonRevocation, revoke } from './revoke.ts'
 import type { Task } from './task.ts'
 
 export type WorkerOptions = {
@@ -28,7 +29,7 @@ export type WorkerOptions = {
 
 export type Handlers = { readonly [kind in JobKind]: (task: Task) => Promise<void> }
 
-export const HANDLERS: Handlers = { aggregate, decide }
+export const HANDLERS: Handlers = { aggregate, decide, revoke }
 
 /** A job that failed this often is given up, and its round with it. */
 const MOST_ATTEMPTS = 5
@@ -129,7 +130,9 @@ async function fail(task: Task, thrown: unknown, options: WorkerOptions): Promis
     const now = context.clock.now()
     const text = reasonOf(thrown)
     if ((await tx.failJob(job, text, MOST_ATTEMPTS, now)) !== 'abandoned') return
-    await advanceRound(tx, job.key, { type: 'work-abandoned', reason: `${job.kind} was given up: ${text}` }, now)
+    const reason = `${job.kind} was given up: ${text}`
+    if (job.kind === 'revoke') await abandonRevocation(tx, job.key, reason, now)
+    else await advanceRound(tx, job.key, { type: 'work-abandoned', reason }, now)
   })
 }
 

@@ -151,9 +151,9 @@ async function mayLeave(node: NodeContext, { view, plan, folder }: Work, { paylo
   return refusal === undefined
 }
 
-/** Specific to node and round, so that no two draw their batches alike; the same after a restart. */
-function trainingSeed(node: NodeContext, { key }: RoundView, plan: Plan): string {
-  return digestOf(canonicalJson([plan.spec.seed, key.run, key.number, node.client.membership.node]))
+/** Specific to node and turn, so that no two draw their batches alike; the same after a restart and when a round is repeated. */
+function trainingSeed(node: NodeContext, { key, turn }: RoundView, plan: Plan): string {
+  return digestOf(canonicalJson([plan.spec.seed, key.run, turn, node.client.membership.node]))
 }
 
 /**

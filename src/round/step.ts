@@ -2,7 +2,14 @@ import { assertNever } from '../core/assert.ts'
 import type { Millis } from '../core/clock.ts'
 import type { Digest } from '../core/digest.ts'
 import { becauseOf, isComplete, neededOf, quorumIsOutOfReach, quorumReached } from './quorum.ts'
-import type { AggregatingRound, CollectingRound, EvaluatingRound, OpenRound, Round } from './round.ts'
+import {
+  type AggregatingRound,
+  type CollectingRound,
+  type EvaluatingRound,
+  hasEnded,
+  type OpenRound,
+  type Round,
+} from './round.ts'
 
 /** A roster member's latest submission in a round. */
 export type Standing = 'joined' | 'accepted' | 'refused'
@@ -22,6 +29,8 @@ export type RoundEvent =
   | { readonly type: 'release-refused'; readonly reason: string }
   /** Work was given up for good. */
   | { readonly type: 'work-abandoned'; readonly reason: string }
+  /** A revocation takes the round back: whatever it is doing is for nothing. */
+  | { readonly type: 'taken-back'; readonly reason: string }
   /** Time passed: the sweeper, or anything that looked at the clock. */
   | { readonly type: 'time-passed' }
 
@@ -37,6 +46,7 @@ export type Step = { readonly round: Round; readonly changed: boolean; readonly 
  */
 export function step(round: Round, event: RoundEvent, now: Millis): Step {
   if (event.type === 'work-abandoned') return abandon(round, event.reason)
+  if (event.type === 'taken-back') return takeBack(round, event.reason)
   switch (round.phase) {
     case 'open':
       return stepOpen(round, event, now)
@@ -73,9 +83,8 @@ function stepOpen(round: OpenRound, event: RoundEvent, now: Millis): Step {
 }
 
 function collect(round: OpenRound, roster: number, now: Millis): Step {
-  const { base, plan, policy } = round
-  const deadline = now + policy.collectWindowMs
-  return moved({ phase: 'collecting', base, plan, policy, roster, accepted: 0, refused: 0, deadline })
+  const deadline = now + round.policy.collectWindowMs
+  return moved({ ...settled(round, { roster, accepted: 0, refused: 0 }), phase: 'collecting', deadline })
 }
 
 function stepCollecting(round: CollectingRound, event: RoundEvent, now: Millis): Step {
@@ -142,10 +151,19 @@ function abandon(round: Round, reason: string): Step {
   }
 }
 
+function takeBack(round: Round, reason: string): Step {
+  if (hasEnded(round)) return unchanged(round)
+  const counts = round.phase === 'open' ? { roster: round.joined, accepted: 0, refused: 0 } : round
+  return moved({ ...settled(round, counts), phase: 'failed', reason })
+}
+
 /** The fields that every phase after collecting keeps, and no others. */
-function settled(round: Round, counts: { roster: number; accepted: number; refused: number }) {
-  const { base, plan, policy } = round
-  return { base, plan, policy, roster: counts.roster, accepted: counts.accepted, refused: counts.refused }
+function settled(
+  { base, plan, policy, uncounted, revisionOf }: Round,
+  { roster, accepted, refused }: { roster: number; accepted: number; refused: number },
+) {
+  const rare = { ...(uncounted !== undefined && { uncounted }), ...(revisionOf !== undefined && { revisionOf }) }
+  return { base, plan, policy, ...rare, roster, accepted, refused }
 }
 
 function moved(round: Round, work: readonly Work[] = []): Step {

@@ -9,7 +9,7 @@ import { JOB_KINDS, type JobKind, type JobRow, type LeasedJob } from './records.
 import type { Notice, Reader, Tx } from './store.ts'
 
 type Reads = Pick<Reader, 'jobs'>
-type Writes = Pick<Tx, 'leaseJob' | 'renewLease' | 'finishJob' | 'failJob'>
+type Writes = Pick<Tx, 'askForRevocation' | 'leaseJob' | 'renewLease' | 'finishJob' | 'failJob'>
 
 const Kind = z.enum(JOB_KINDS)
 const State = z.enum(['ready', 'leased', 'done', 'abandoned'])
@@ -38,6 +38,14 @@ export function jobReads(database: Database): Reads {
  */
 export function jobWrites(database: Database, notify: (notice: Notice) => void): Writes {
   return {
+    askForRevocation: async (key, now) => {
+      const id = jobId('revoke', key)
+      const at = new Date(now)
+      const ready = { ...endOfLease(now), state: 'ready', attempts: 0 }
+      const create = { id, kind: 'revoke', runId: key.run, round: key.number, createdAt: at, ...ready }
+      await database.job.upsert({ where: { id }, create, update: ready })
+      notify({ kind: 'job', id })
+    },
     leaseJob: async (kinds, now, leaseMs) => {
       const token = randomUUID()
       const leaseUntil = now + leaseMs

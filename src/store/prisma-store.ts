@@ -10,6 +10,7 @@ import { memberReads, memberWrites } from './members.ts'
 import { NoticeBoard, publishNotices } from './notices.ts'
 import { Numberer } from './numberer.ts'
 import { releaseReads, releaseWrites } from './releases.ts'
+import { revocationReads, revocationWrites } from './revocations.ts'
 import { roundReads, roundWrites } from './rounds.ts'
 import type { Notice, Reader, Store, Tx } from './store.ts'
 import { submissionReads, submissionWrites } from './submissions.ts'
@@ -66,6 +67,7 @@ function readerOf(database: Database): Reader {
     ...diagnosticsReads(database),
     ...releaseReads(database),
     ...attestationReads(database),
+    ...revocationReads(database),
     ...jobReads(database),
     ...summaryReads(database),
     ...ledgerReads(database),
@@ -83,6 +85,7 @@ function txOf(database: Database, notify: (notice: Notice) => void): Tx {
     ...diagnosticsWrites(database),
     ...releaseWrites(database),
     ...attestationWrites(database),
+    ...revocationWrites(database),
     ...jobWrites(database, notify),
     ...ledgerWrites(database),
   }

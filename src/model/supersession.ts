@@ -38,6 +38,7 @@ const schema: z.ZodType<Supersession> = z.strictObject({
   replacement: digestSchema.nullable(),
 })
 
+/** `text`: canonical JSON of a {@link Supersession}. */
 export type SignedSupersession = { readonly text: string; readonly signature: Signature }
 
 /** Signs a notice with a release key. */
@@ -60,4 +61,11 @@ export function verifySupersession(
   const notice = parseCanonical(bytes, schema, WHAT)
   if (notice.federation === federation) return notice
   throw new TapestryError('VERIFICATION_FAILED', `${WHAT} belongs to another federation`)
+}
+
+/** The refusal of a superseded checkpoint. @param how the reader can have it all the same */
+export function supersededError({ run, revocation, base, replacement }: Supersession, how: string): TapestryError {
+  const instead = replacement === null ? `${base}, which is older` : replacement
+  const detail = `this checkpoint is superseded: revocation ${revocation} of run ${run} took contributions back`
+  return new TapestryError('VERIFICATION_FAILED', detail, { hint: `use ${instead}; ${how}` })
 }

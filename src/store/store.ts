@@ -112,6 +112,8 @@ export type Reader = {
   isCandidate(weights: Digest): Promise<boolean>
   /** Nodes with an accepted contribution of this payload. */
   payloadOwners(payload: Digest): Promise<readonly NodeId[]>
+  /** True when a contribution of this payload was revoked: its bytes are deleted, and never taken again. */
+  isRevoked(payload: Digest): Promise<boolean>
   /** Everything that needs one of these blobs, or needed it until it was taken back. */
   blobHolders(digests: readonly Digest[]): Promise<readonly BlobHolder[]>
   upload(digest: Digest): Promise<UploadRow | undefined>

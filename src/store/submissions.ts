@@ -27,7 +27,7 @@ import type { Reader, Tx } from './store.ts'
 
 type Reads = Pick<
   Reader,
-  'contributions' | 'contribution' | 'contributionsOf' | 'remerged' | 'payloadOwners' | 'rejections' | 'evaluations'
+  'contributions' | 'contribution' | 'contributionsOf' | 'remerged' | 'payloadOwners' | 'isRevoked' | 'rejections' | 'evaluations'
 >
 type Writes = Pick<
   Tx,
@@ -69,6 +69,10 @@ export function submissionReads(database: Database): Reads {
         distinct: ['nodeId'],
       })
       return rows.map(({ nodeId }) => ensureNodeId(nodeId))
+    },
+    isRevoked: async (payload) => {
+      const where = { payloadDigest: payload, revocation: { not: null } }
+      return (await database.contribution.findFirst({ where, select: { id: true } })) !== null
     },
     rejections: async (key) => {
       const rows = await database.rejection.findMany({ where: roundOf(key), orderBy: { id: 'asc' } })

@@ -19,6 +19,8 @@ export const DOMAINS = {
   statement: 'application/vnd.in-toto+json',
   log: 'tapestry/log/v1',
   supersession: 'tapestry/supersession/v1',
+  operators: 'tapestry/operators/v1',
+  override: 'tapestry/override/v1',
 } as const
 
 export type Domain = (typeof DOMAINS)[keyof typeof DOMAINS]

@@ -1,29 +1,15 @@
-import type { Context } from '../context.ts'
 import type { Digest } from '../core/digest.ts'
-import { TapestryError } from '../core/error.ts'
-import { weightingText } from '../core/influence-choice.ts'
-
 import type { LedgerEvent } from '../ledger/entry.ts'
-import type { GateResult, LanguageScores } from '../model/manifest.ts'
 import { type Plan, parsePlan } from '../plan/plan.ts'
 import { randomFrom } from '../plan/random.ts'
-import { decideRelease, type GateRecord, type ReleaseDecision, type Verdict } from '../policy/release.ts'
+import { decideRelease, type GateRecord, type ReleaseDecision } from '../policy/release.ts'
 import type { EvaluatingRound } from '../round/round.ts'
 import { advanceRound } from '../store/advance.ts'
-import type { Blob } from '../store/blob-store.ts'
 import { contributionsIn } from '../store/contributions-in.ts'
-import {
-  type BuiltCheckpoint,
-  buildCheckpoint,
-  type CheckpointFacts,
-  codecMember,
-  recordCheckpoint,
-  releaseLicence,
-} from '../store/publish.ts'
+import { type BuiltCheckpoint, recordCheckpoint } from '../store/publish.ts'
 import type { RunRow } from '../store/records.ts'
-import { declaredDatasets } from './declared-datasets.ts'
+import { buildRelease } from './build-release.ts'
 import { scoreEvents } from './ledger-events.ts'
-import { mergedMembers } from './merged-members.ts'
 import { measurePublicSets } from './public-sets.ts'
 import { finish, subjectOf, type Task } from './task.ts'
 
@@ -43,7 +29,7 @@ export async function decide(task: Task): Promise<void> {
   const decision = await judge(task, plan, round.round)
   const scores = scoreEvents(job.key, round.round.candidate, decision.record)
   if (decision.reason !== null) return refuse(task, round.round.candidate, decision.reason, decision.record, scores)
-  await publish(task, run, await build(task, run, plan, round.round, decision.record), decision.record, scores)
+  await publish(task, run, await buildRelease(task, run, round.round, decision.record), decision.record, scores)
 }
 
 /** What the draws are made from is fixed before anybody reports: nobody can try until they suit him. */
@@ -105,59 +91,4 @@ async function publish(
     await advanceRound(tx, job.key, { type: 'checkpoint-published', checkpoint: checkpoint.digest }, now)
   })
   context.log.info({ job: job.id, checkpoint: checkpoint.digest, version: checkpoint.version }, 'published')
-}
-
-async function build(
-  task: Task,
-  run: RunRow,
-  plan: Plan,
-  round: EvaluatingRound,
-  record: GateRecord,
-): Promise<BuiltCheckpoint> {
-  const { context, signer, job } = task
-  const { reader } = context.store
-  const { candidate, optimizerState: state } = round
-  const weights = await requireBlob(context, candidate)
-  const optimizerState = state === null ? undefined : await requireBlob(context, state)
-  const [newest] = await reader.checkpoints({ run: run.id, limit: 1 })
-  const facts: CheckpointFacts = {
-    run: run.id,
-    // Superseded versions keep their numbers.
-    version: (newest?.version ?? 0) + 1,
-    round: job.key.number,
-    parents: [round.base],
-    base: round.base,
-    strategy: round.policy.strategy,
-    ...codecMember(round.policy.codec),
-    ...(await mergedMembers(task, round)),
-    scores: Object.fromEntries(record.languages.flatMap(scoresEntry)),
-    gate: gateResult(record),
-  }
-  const origin = {
-    rules: { quorum: round.policy.quorum, weighting: weightingText(round.policy.influence.weighting) },
-    shares: await reader.trainingShares(job.key, round.base),
-    datasets: declaredDatasets(await reader.trainingRecords(job.key, round.base)),
-  }
-  const licence = releaseLicence(round.policy)
-  const parts = { facts, origin, plan, licence, tensors: { weights, optimizerState } }
-  return buildCheckpoint(context, signer, parts, context.clock.now())
-}
-
-async function requireBlob({ blobs }: Context, digest: Digest): Promise<Blob> {
-  const blob = await blobs.stat(digest)
-  if (blob === undefined) throw new TapestryError('NOT_FOUND', `${digest}, a part of the candidate, is not stored`)
-  return blob
-}
-
-/** Nothing for a language that was not measured. */
-function scoresEntry({ language, base, candidate, measuredBy }: Verdict): [string, LanguageScores][] {
-  return base === null || candidate === null ? [] : [[language, { base, candidate, measuredBy }]]
-}
-
-function gateResult({ policy, confidence, languages, communities }: GateRecord): GateResult {
-  const groups = [...languages, ...communities].map(({ language, community, verdict, evidence, leftOut }) => ({
-    ...{ language, community, verdict, leftOut },
-    ...(evidence !== null && { evidence }),
-  }))
-  return { policy, confidence, groups }
 }

@@ -1,7 +1,7 @@
 import { TapestryError } from '../core/error.ts'
 import type { LanguageTag } from '../core/language-tag.ts'
 import type { Manifest, MergedContribution, Revision } from '../model/manifest.ts'
-import type { EvaluatingRound } from '../round/round.ts'
+import type { Round } from '../round/round.ts'
 import { contributionsIn } from '../store/contributions-in.ts'
 import type { ContributionRow } from '../store/records.ts'
 import type { Task } from './task.ts'
@@ -9,7 +9,7 @@ import type { Task } from './task.ts'
 /** What a manifest says of what was merged: a round's contributions, or those of each step of a revision. */
 export async function mergedMembers(
   { context, job }: Task,
-  round: EvaluatingRound,
+  round: Round,
 ): Promise<Pick<Manifest, 'contributions' | 'revision'>> {
   const { reader } = context.store
   const { revisionOf } = round

@@ -1,5 +1,5 @@
 import type { Millis } from '../core/clock.ts'
-import { digestOf } from '../core/digest.ts'
+import { type Digest, digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import type { RoundKey } from '../core/ids.ts'
 import type { LedgerEvent } from '../ledger/entry.ts'
@@ -10,6 +10,9 @@ import type { RevocationRow } from '../store/records.ts'
 import { tensorFiles } from '../store/revocation-plan.ts'
 import type { Reader, Tx } from '../store/store.ts'
 import { finish, type Task } from './task.ts'
+
+/** What more refused candidates leave is for the collection of what nothing refers to. */
+const MOST_ROUNDS = 10_000
 
 /**
  * Does what a revocation still has to do: signs the notice, and, when its revision has ended or there was none, says
@@ -72,11 +75,19 @@ async function conclude(task: Task, { plan, key }: RevocationRow): Promise<void>
   const { reader } = store
   const payloads = await Promise.all(plan.contributions.map(async (id) => (await reader.contribution(id))?.payload))
   const tensors = (await tensorFiles(reader, plan.superseded)).map(([digest]) => digest)
-  const candidates = [...payloads.filter((digest) => digest !== undefined), ...tensors]
+  const refused = await refusedTensors(reader, key)
+  const candidates = [...payloads, ...tensors, ...refused].filter((digest) => digest !== undefined && digest !== null)
   const deleted = unheldBlobs(candidates, await reader.blobHolders(candidates))
   for (const digest of deleted) await blobs.remove(digest)
   await move(task, { type: 'blobs-deleted' })
   log.info({ run: key.run, revocation: key.number, deleted: deleted.length }, 'a revocation is done')
+}
+
+/** Candidates that were refused, of rounds with a revoked contribution. */
+async function refusedTensors(reader: Reader, { run, number }: RoundKey): Promise<(Digest | null)[]> {
+  const rows = await reader.rounds({ run, phases: ['rejected'], limit: MOST_ROUNDS })
+  const own = rows.filter(({ revocation }) => revocation === number)
+  return own.flatMap(({ round }) => (round.phase === 'rejected' ? [round.candidate, round.optimizerState] : []))
 }
 
 function doneEvent({ key, state, notice }: RevocationRow): LedgerEvent {

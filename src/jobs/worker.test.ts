@@ -55,7 +55,12 @@ function options(handlers: Handlers, rest: Partial<WorkerOptions> = {}): WorkerO
 }
 
 const nothing = async () => {}
-const handle = (aggregate: (task: Task) => Promise<void>): Handlers => ({ aggregate, decide: nothing, revoke: nothing })
+const handle = (aggregate: (task: Task) => Promise<void>): Handlers => ({
+  aggregate,
+  decide: nothing,
+  override: nothing,
+  revoke: nothing,
+})
 const work = (given: WorkerOptions, context: Context = coordinator.context) =>
   workUntilIdle(context, coordinator.signer, given)
 

@@ -7,6 +7,7 @@ import { aggregate } from './aggregate.ts'
 import { decide } from './decide.ts'
 import type { WakeQueue } from './driver.ts'
 import { holdLease } from './lease.ts'
+import { override } from './override.ts'
 import { abandonRevocation, revoke } from './revoke.ts'
 import type { Task } from './task.ts'
 
@@ -29,7 +30,7 @@ export type WorkerOptions = {
 
 export type Handlers = { readonly [kind in JobKind]: (task: Task) => Promise<void> }
 
-export const HANDLERS: Handlers = { aggregate, decide, revoke }
+export const HANDLERS: Handlers = { aggregate, decide, override, revoke }
 
 /** A job that failed this often is given up, and its round with it. */
 const MOST_ATTEMPTS = 5

@@ -23,7 +23,7 @@ export async function advanceRound(tx: Tx, key: RoundKey, event: RoundEvent, now
   const { round, changed, work } = step(row.round, event, now)
   if (!changed) return row
   await tx.saveRound(row, round, work, now)
-  if (hasEnded(round)) {
+  if (hasEnded(round) && !hasEnded(row.round)) {
     if (round.revisionOf !== undefined) await endRevision(tx, key.run, round.revisionOf, outcomeOf(round), now)
     await goOn(tx, key.run, now)
   }
@@ -48,6 +48,15 @@ export async function openNextRound(tx: Tx, id: RunId, now: Millis): Promise<Rou
   const round = openRound(run.head, run.planDigest, run.policy, now, run.uncounted)
   await tx.createRound(key, round, now)
   return (await tx.round(key)) ?? missing(key)
+}
+
+/**
+ * Ends the live round of a run whose head has just been moved by something else than that round: what its nodes
+ * make from the old base has no place any more. A continuous run opens the next one from the new head.
+ */
+export async function endLiveRound(tx: Tx, run: RunId, reason: string, now: Millis): Promise<void> {
+  const [live] = await tx.rounds({ run, phases: LIVE_PHASES, limit: 1 })
+  if (live !== undefined) await advanceRound(tx, live.key, { type: 'base-replaced', reason }, now)
 }
 
 /** Numbers never come back, turns do: a repeated round gets the next number. */

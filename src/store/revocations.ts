@@ -59,8 +59,11 @@ export function revocationWrites(database: Database): Writes {
     takeBack: async ({ run, number }, { contributions, rounds, superseded }) => {
       const data = { revocation: number }
       await database.contribution.updateMany({ where: { id: { in: contributions } }, data })
-      await database.round.updateMany({ where: { runId: run, number: { in: rounds } }, data })
-      await database.checkpoint.updateMany({ where: { digest: { in: superseded } }, data })
+      // A candidate that was refused must not be released by anybody's word any more.
+      const refused = { phase: 'rejected', contributions: { some: { id: { in: contributions } } } }
+      const touched = [{ number: { in: rounds } }, refused]
+      await database.round.updateMany({ where: { runId: run, revocation: null, OR: touched }, data })
+      await database.checkpoint.updateMany({ where: { digest: { in: superseded }, revocation: null }, data })
     },
     createRemerge: async ({ run, number }, contributions) => {
       const data = contributions.map((contributionId) => ({ runId: run, revision: number, contributionId }))

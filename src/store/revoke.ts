@@ -99,7 +99,7 @@ async function revokeInRun(
 /** Ends what is live on a touched base. A revision that was on its way leaves its task to this revocation. */
 async function endLive(tx: Tx, { live, plan }: PlannedFor, key: RoundKey, now: Millis): Promise<RevocationPlan> {
   if (live === undefined) return plan
-  const ended = step(live.round, { type: 'taken-back', reason: `revocation ${key.number} took it back` }, now)
+  const ended = step(live.round, { type: 'base-replaced', reason: `revocation ${key.number} took it back` }, now)
   await tx.saveRound(live, ended.round, ended.work, now)
   const { revisionOf } = live.round
   if (revisionOf === undefined) return plan

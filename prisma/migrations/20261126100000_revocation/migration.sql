@@ -63,5 +63,4 @@ COMMENT ON COLUMN "remerge"."contribution_id" IS 'The contribution; its own row 
 COMMENT ON COLUMN "remerge"."weight" IS 'Share in its step of the merge, 0 to 1; null before the merge.';
 COMMENT ON COLUMN "remerge"."weight_reason" IS 'Why the weight is what it is.';
 COMMENT ON COLUMN "remerge"."weight_record" IS 'What the weight was decided from: WeightRecord of src/policy/influence.ts; null before the merge.';
-COMMENT ON COLUMN "job"."kind" IS 'aggregate, decide or revoke.';
 COMMENT ON COLUMN "job"."round" IS 'Number of the round; of the revocation for revoke.';

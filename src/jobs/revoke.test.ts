@@ -42,8 +42,6 @@ beforeAll(async () => {
 
 afterAll(() => coordinator.close())
 
-const STRATEGIES = ['mean', 'fedadam', 'median']
-
 async function work(context: Context = coordinator.context): Promise<void> {
   const options = { concurrency: 1, signal: new AbortController().signal, retryMs: 1, handlers: HANDLERS }
   await workUntilIdle(context, coordinator.signer, options)
@@ -82,8 +80,8 @@ async function passTime(key: RoundKey): Promise<void> {
 }
 
 /** Lets these nodes judge a candidate well, and publishes it. */
-async function release(key: RoundKey, nodes: readonly number[]): Promise<CheckpointRow> {
-  await work()
+async function release(key: RoundKey, nodes: readonly number[], context?: Context): Promise<CheckpointRow> {
+  await work(context)
   for (const n of nodes) await evaluate(coordinator, key, n, n % 2 === 0 ? 'sw' : 'yo', { base: 3, candidate: 2.9 })
   await endEvaluation(coordinator, key)
   await work()
@@ -112,35 +110,62 @@ function revoke(id: Digest, mode: RevocationMode): Promise<readonly RevocationRo
   return store.transact('revoke', (tx) => requestRevocation(tx, request, coordinator.clock.now()))
 }
 
-const revocationOf = async (run: RunRow, number = 1) => store.reader.revocation({ run: run.id, number })
+const revocationOf = (run: RunRow, number = 1) => store.reader.revocation({ run: run.id, number })
+const headOf = async (run: RunRow) => (await store.reader.run(run.id))?.head
+const manifestOf = ({ manifest }: CheckpointRow) => parseManifest(Buffer.from(manifest, 'utf8'))
 
-describe.each(STRATEGIES)('a remerge of %s', (strategy) => {
-  it('gives, byte for byte, what a run without the contribution gives from the same later ones', async () => {
+/** The store as it is for a worker that dies once inside each of the named transactions. */
+function dyingOnceIn(...names: readonly string[]): Context {
+  const left = new Set(names)
+  const transact = <T>(name: string, work: (tx: Tx) => Promise<T>): Promise<T> =>
+    store.transact(name, async (tx) => {
+      const result = await work(tx)
+      if (left.delete(name)) throw new TapestryError('UNAVAILABLE', 'as if the process died before the commit')
+      return result
+    })
+  return { ...coordinator.context, store: { ...store, transact } }
+}
+
+describe.each(['mean', 'fedadam'])('without a contribution to a run of %s', (strategy) => {
+  let control: (Digest | undefined)[]
+
+  beforeAll(async () => {
+    const never = await newRun(strategy)
+    await wholeRound(never, 1, [1, 2, 3])
+    await wholeRound(never, 2, [1, 2])
+    await wholeRound(never, 3, [1, 2, 3])
+    control = await filesOf(never)
+  })
+
+  it('a remerge gives, byte for byte, what a run without it gives from the same later ones', async () => {
     const run = await newRun(strategy)
-    await wholeRound(run, 1, [1, 2, 3])
-    const [clean] = await store.reader.checkpoints({ run: run.id, limit: 1 })
-    for (const turn of [2, 3]) await wholeRound(run, turn, [1, 2, 3])
+    const clean = await wholeRound(run, 1, [1, 2, 3])
+    const touched = [await wholeRound(run, 2, [1, 2, 3]), await wholeRound(run, 3, [1, 2, 3])]
     await revoke(contributionId(run, 2, 3), 'remerge')
-    const revision = { run: run.id, number: 5 }
-    expect((await store.reader.run(run.id))?.head).toBe(clean?.digest)
-    const reissued = await release(revision, [1, 2, 3])
-
-    const control = await newRun(strategy)
-    await wholeRound(control, 1, [1, 2, 3])
-    await wholeRound(control, 2, [1, 2])
-    await wholeRound(control, 3, [1, 2, 3])
-    expect(await filesOf(run)).toEqual(await filesOf(control))
-    const manifest = parseManifest(Buffer.from(reissued.manifest, 'utf8'))
-    expect(manifest).toMatchObject({ version: 4, round: 5, base: clean?.digest, contributions: [] })
-    expect(manifest.revision?.steps.map(({ round, contributions }) => [round, contributions.length])).toEqual([
+    expect(await headOf(run)).toBe(clean.digest)
+    const context = dyingOnceIn('record-remerge', 'revocation-notice-signed')
+    const reissued = await release({ run: run.id, number: 5 }, [1, 2, 3], context)
+    expect(await filesOf(run)).toEqual(control)
+    const manifest = manifestOf(reissued)
+    expect(manifest).toMatchObject({ version: 4, round: 5, base: clean.digest, contributions: [] })
+    expect(manifest.revision?.replaces).toEqual(touched.map(({ digest }) => digest))
+    const steps = manifest.revision?.steps.map(({ round, contributions }) => [round, contributions.length])
+    expect(steps).toEqual([
       [2, 2],
       [3, 3],
     ])
+    const { blobs } = coordinator.context
+    const replayed = await replayMerge({
+      manifest,
+      base: manifestOf(clean),
+      pathOf: (digest) => blobs.localPath(digest),
+      digestOf: async (path) => (await digestOfFile(path)).digest,
+      scratch: await blobs.scratch(),
+    })
+    expect(replayed.map(({ found }) => found)).toEqual(control.filter((digest) => digest !== undefined))
   })
-})
 
-describe.each(STRATEGIES)('a rewind of %s', (strategy) => {
-  it('gives, byte for byte, what a run that never had it gives from the same turns', async () => {
+  it('a rewind gives what a run that never had it gives, in the same turns', async () => {
     const run = await newRun(strategy)
     for (const turn of [1, 2, 3]) await wholeRound(run, turn, [1, 2, 3])
     await revoke(contributionId(run, 2, 3), 'rewind')
@@ -148,14 +173,81 @@ describe.each(STRATEGIES)('a rewind of %s', (strategy) => {
     expect((await store.reader.round(repeated))?.round).toMatchObject({ uncounted: repeated.number - 2 })
     await wholeRound(run, 2, [1, 2])
     await wholeRound(run, 3, [1, 2, 3])
-
-    const control = await newRun(strategy)
-    await wholeRound(control, 1, [1, 2, 3])
-    await wholeRound(control, 2, [1, 2])
-    await wholeRound(control, 3, [1, 2, 3])
-    expect(await filesOf(run)).toEqual(await filesOf(control))
+    expect(await filesOf(run)).toEqual(control)
   })
 })
 
-void [replayMerge, digestOfFile, createPublicKey, DOMAINS, verifyMessage, TapestryError, testNode, revocationOf]
-export type Unused = Tx
+describe('a revocation', () => {
+  it('supersedes, signs, records and deletes what nothing else needs, and only that', async () => {
+    const run = await newRun()
+    const clean = await wholeRound(run, 1, [1, 2, 3])
+    const touched = await wholeRound(run, 2, [1, 2, 3])
+    const { blobs } = coordinator.context
+    const payload = (await store.reader.contribution(contributionId(run, 2, 3)))?.payload ?? digestOf('')
+    const weights = touched.files.find(({ path }) => path === WEIGHTS_FILE)?.digest ?? digestOf('')
+    const [begun] = await revoke(contributionId(run, 2, 3), 'rewind')
+    expect(begun?.plan).toMatchObject({ base: clean.digest, superseded: [touched.digest], firstBase: false })
+    expect((await store.reader.channel(run.channel))?.checkpoint).toBe(clean.digest)
+    await work(dyingOnceIn('revocation-blobs-deleted'))
+    const row = await revocationOf(run)
+    expect(row?.state).toMatchObject({ phase: 'done', outcome: { kind: 'returned' } })
+    const notice = row?.notice
+    const key = createPublicKey(coordinator.signer.key)
+    const bytes = Buffer.from(notice?.text ?? '', 'utf8')
+    expect(notice && verifyMessage(key, DOMAINS.supersession, bytes, notice.signature)).toBe(true)
+    expect(await blobs.has(payload)).toBe(false)
+    expect(await blobs.has(weights)).toBe(false)
+    const kept = [...clean.files, ...touched.files.filter(({ path }) => path !== WEIGHTS_FILE)]
+    for (const { digest } of kept) expect(await blobs.has(digest)).toBe(true)
+    for (const { payload: other } of (await store.reader.contributions({ run: run.id, number: 2 })).slice(0, 2)) {
+      expect(await blobs.has(other)).toBe(true)
+    }
+    await expect(revoke(contributionId(run, 2, 3), 'rewind')).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
+    await expect(revoke(digestOf('nothing'), 'rewind')).rejects.toMatchObject({ code: 'NOT_FOUND' })
+  })
+
+  it('of everything returns the run to the checkpoint that it began with, and says so', async () => {
+    const run = await newRun('mean', { continuous: false })
+    const first = await headOf(run)
+    await wholeRound(run, 1, [1, 2])
+    for (const n of [1, 2]) await revoke(contributionId(run, 1, n), 'remerge')
+    await work()
+    expect(await headOf(run)).toBe(first)
+    const [one, other] = [await revocationOf(run, 1), await revocationOf(run, 2)]
+    expect(one?.plan).toMatchObject({ firstBase: true, steps: [] })
+    expect(one?.state).toMatchObject({ phase: 'done', outcome: { kind: 'returned' } })
+    expect(other?.state).toMatchObject({ phase: 'done', outcome: { kind: 'untouched' } })
+  })
+
+  it('that comes during the revision of another takes over what that was to merge', async () => {
+    const run = await newRun('mean', { quorum: 1, continuous: false })
+    const clean = await wholeRound(run, 1, [1, 2, 3])
+    const touched = await wholeRound(run, 2, [1, 2, 3])
+    await revoke(contributionId(run, 2, 3), 'remerge')
+    await work()
+    await revoke(contributionId(run, 2, 2), 'remerge')
+    const reissued = await release({ run: run.id, number: 4 }, [1])
+    const { revision, base } = manifestOf(reissued)
+    expect(base).toBe(clean.digest)
+    expect(revision?.replaces).toEqual([touched.digest])
+    expect(revision?.steps.map(({ contributions }) => contributions.map(({ node }) => node))).toEqual([[testNode(1)]])
+    expect((await revocationOf(run, 1))?.state).toMatchObject({ outcome: { kind: 'overtaken', by: 2 } })
+    expect((await revocationOf(run, 2))?.state).toMatchObject({ phase: 'done', outcome: { kind: 'reissued' } })
+  })
+
+  it('ends a live round in any phase, gives its turn back, and the run goes on', async () => {
+    const run = await newRun()
+    const collecting = await joinedRound(coordinator, run, [0, 1, 2])
+    await contribute(coordinator, collecting, 3, await storeDelta(coordinator, 0.01), 0.01)
+    await revoke(contributionId(run, 1, 3), 'remerge')
+    expect((await store.reader.round(collecting))?.round).toMatchObject({ phase: 'failed', uncounted: undefined })
+    const evaluating = await handIn(run, 1, [1, 2, 3])
+    await work()
+    expect((await store.reader.round(evaluating))?.round.phase).toBe('evaluating')
+    await revoke(contributionId(run, 2, 1), 'rewind')
+    expect((await store.reader.round(evaluating))?.round.phase).toBe('failed')
+    const next = await live(run)
+    expect((await store.reader.round(next))?.round).toMatchObject({ phase: 'open', uncounted: 2 })
+    expect(await store.reader.run(run.id)).toMatchObject({ roundsStarted: 1, uncounted: 2 })
+  })
+})

@@ -74,7 +74,11 @@ export async function verifyCheckpoint(
 }
 
 /** Any release key may have signed it: the one that signed the checkpoint may have been retired since. */
-async function noticeBeside(directory: string, checkpoint: Digest, federation: FederationRecord): Promise<Supersession> {
+async function noticeBeside(
+  directory: string,
+  checkpoint: Digest,
+  federation: FederationRecord,
+): Promise<Supersession> {
   const notice = verifySupersession(await readSuperseded(directory), federation.releaseKeys, federation.id)
   if (notice.superseded.includes(checkpoint)) return notice
   throw failed(SUPERSEDED, 'is about other checkpoints')

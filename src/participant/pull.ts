@@ -76,7 +76,11 @@ export async function pullCheckpoint(options: PullOptions): Promise<Pulled> {
 /** The checkpoint, if it is in the directory whole and unharmed. */
 async function presentCheckpoint(directory: string, release: Release): Promise<VerifiedCheckpoint | undefined> {
   try {
-    const found = await verifyCheckpoint(directory, { federation: release.manifest.federation }, { allowSuperseded: true })
+    const found = await verifyCheckpoint(
+      directory,
+      { federation: release.manifest.federation },
+      { allowSuperseded: true },
+    )
     return found.digest === release.digest ? found : undefined
   } catch (error) {
     if (error instanceof TapestryError) return undefined

@@ -18,7 +18,7 @@ const ENDED = { type: 'revision-ended', outcome: REISSUED } as const
 const SIGNED = { type: 'notice-signed' } as const
 const DELETED = { type: 'blobs-deleted' } as const
 
-const event: fc.Arbitrary<RevocationEvent> = fc.constantFrom(
+const event = fc.constantFrom<RevocationEvent[]>(
   SIGNED,
   ENDED,
   DELETED,
@@ -27,22 +27,25 @@ const event: fc.Arbitrary<RevocationEvent> = fc.constantFrom(
 )
 const opened = fc.constantFrom(openRevocation({ revision: 5 }), openRevocation({ outcome: RETURNED }))
 
-function after(state: RevocationState, ...events: readonly RevocationEvent[]): RevocationState {
+function led(state: RevocationState, ...events: readonly RevocationEvent[]): RevocationState {
   return events.reduce(stepRevocation, state)
 }
 
 describe('a revocation', () => {
   it('announces, waits for its revision, deletes and is done', () => {
     const state = openRevocation({ revision: 5 })
-    expect(after(state, SIGNED)).toEqual({ phase: 'remerging', revision: 5 })
-    expect(after(state, SIGNED, ENDED)).toEqual({ phase: 'deleting', outcome: REISSUED })
-    expect(after(state, SIGNED, ENDED, DELETED)).toEqual({ phase: 'done', outcome: REISSUED })
+    expect(led(state, SIGNED)).toEqual({ phase: 'remerging', revision: 5 })
+    expect(led(state, SIGNED, ENDED)).toEqual({ phase: 'deleting', outcome: REISSUED })
+    expect(led(state, SIGNED, ENDED, DELETED)).toEqual({ phase: 'done', outcome: REISSUED })
   })
 
   it('loses nothing when its revision is quicker than its notice, or signing was given up', () => {
     const given = [{ type: 'work-abandoned', reason: 'no key' }, ENDED, { type: 'work-resumed' }] as const
     for (const events of [[ENDED], given]) {
-      expect(after(openRevocation({ revision: 5 }), ...events, SIGNED)).toEqual({ phase: 'deleting', outcome: REISSUED })
+      expect(led(openRevocation({ revision: 5 }), ...events, SIGNED)).toEqual({
+        phase: 'deleting',
+        outcome: REISSUED,
+      })
     }
   })
 

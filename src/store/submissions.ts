@@ -28,7 +28,14 @@ import type { Reader, Tx } from './store.ts'
 
 type Reads = Pick<
   Reader,
-  'contributions' | 'contribution' | 'contributionsOf' | 'remerged' | 'payloadOwners' | 'isRevoked' | 'rejections' | 'evaluations'
+  | 'contributions'
+  | 'contribution'
+  | 'contributionsOf'
+  | 'remerged'
+  | 'payloadOwners'
+  | 'isRevoked'
+  | 'rejections'
+  | 'evaluations'
 >
 type Writes = Pick<
   Tx,

@@ -77,8 +77,6 @@ const EXPECTED: Readonly<Record<string, Doors>> = {
   '/tapestry.v1.RoundService/GetRound': MEMBERS,
   '/tapestry.v1.RoundService/JoinRound': NODE,
   '/tapestry.v1.RoundService/ListRounds': MEMBERS,
-  '/tapestry.v1.RevocationService/RequestRevocation': MEMBERS,
-  '/tapestry.v1.RevocationService/ListRevocations': MEMBERS,
   '/tapestry.v1.RoundService/WatchRounds': MEMBERS,
 }
 

@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { type VerifiedCheckpoint, verifyCheckpoint } from '../../model/verify.ts'
-import { byteProgress } from '../byte-progress.ts'
-import { fetchRelease, refuseSuperseded } from '../../participant/release.ts'
 import { openPublicClient } from '../../participant/public-client.ts'
+import { fetchRelease, refuseSuperseded } from '../../participant/release.ts'
+import { byteProgress } from '../byte-progress.ts'
 import { defineCommand, flag, setting } from '../command.ts'
 import { trustStorePath } from '../directories.ts'
 import { address } from '../input.ts'
@@ -24,7 +24,8 @@ export const verify = defineCommand({
     from: address.optional(),
     allowSuperseded: z.boolean().default(false),
   }),
-  notes: 'Exits with 5 when anything does not hold, and when a notice (superseded.json, or the coordinator) says it is superseded.',
+  notes:
+    'Exits with 5 when anything does not hold, and when a notice (superseded.json, or the coordinator) says it is superseded.',
   async run({ directory, from, allowSuperseded, ...trust }, { output, clock, env }) {
     const root = await trustRoot(trust)
     await requireNamedDirectory(directory)

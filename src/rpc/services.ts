@@ -31,6 +31,7 @@ import { joinRound } from './join-round.ts'
 import { listChannels } from './list-channels.ts'
 import { listCheckpoints } from './list-checkpoints.ts'
 import { listEntries } from './list-entries.ts'
+import { listJobs } from './list-jobs.ts'
 import { listNodes } from './list-nodes.ts'
 import { listRecords } from './list-records.ts'
 import { listRevocations } from './list-revocations.ts'
@@ -40,6 +41,7 @@ import { overrideRound } from './override-round.ts'
 import { registerRecord } from './register-record.ts'
 import { renewCertificate } from './renew-certificate.ts'
 import { requestRevocation } from './request-revocation.ts'
+import { retryJob } from './retry-job.ts'
 import type { RoundFeed } from './round-feed.ts'
 import { setOperators } from './set-operators.ts'
 import { startRound } from './start-round.ts'
@@ -169,6 +171,8 @@ function addOperatorService(server: Server, { context, rpc, issuer, signer, addr
     listRuns: unary(rpc, operator.listRuns, () => listRuns(context)),
     startRound: unary(rpc, operator.startRound, (request) => startRound(context, request)),
     listNodes: unary(rpc, operator.listNodes, () => listNodes(context)),
+    listJobs: unary(rpc, operator.listJobs, (request) => listJobs(context, request)),
+    retryJob: unary(rpc, operator.retryJob, (request) => retryJob(context, request)),
     setOperators: unary(rpc, operator.setOperators, (request) => setOperators(context, issuer, request)),
     getOperators: unary(rpc, operator.getOperators, () => getOperators(context)),
     overrideRound: unary(rpc, operator.overrideRound, (request) => overrideRound(context, request)),

@@ -5,7 +5,7 @@ import { fetchRelease, refuseSuperseded } from '../../participant/release.ts'
 import { byteProgress } from '../byte-progress.ts'
 import { defineCommand, flag, setting } from '../command.ts'
 import { trustStorePath } from '../directories.ts'
-import { address } from '../input.ts'
+import { addresses } from '../input.ts'
 import { requireNamedDirectory } from '../named-file.ts'
 import { TRUST_ROOT_INPUT, TRUST_ROOT_OPTIONS, trustRoot } from '../trust-root.ts'
 
@@ -21,7 +21,7 @@ export const verify = defineCommand({
   input: z.object({
     ...TRUST_ROOT_INPUT,
     directory: z.string(),
-    from: address.optional(),
+    from: addresses.optional(),
     allowSuperseded: z.boolean().default(false),
   }),
   notes:

@@ -1,7 +1,7 @@
 import { usesWeights } from '../core/strategy.ts'
 import type { Plan } from '../plan/plan.ts'
 import { decideWeights } from '../policy/influence.ts'
-import type { PublicVerdict } from '../policy/quality-floor.ts'
+import type { QualityVerdict } from '../policy/quality-floor.ts'
 import type { RunPolicy } from '../round/policy.ts'
 import { becauseOf, neededOf } from '../round/quorum.ts'
 import { advanceRound } from '../store/advance.ts'
@@ -16,7 +16,7 @@ const MOST_NAMED = 5
 export function shortfall(
   policy: RunPolicy,
   rows: readonly ContributionRow[],
-  quality: readonly PublicVerdict[],
+  quality: readonly QualityVerdict[],
 ): string | undefined {
   const needed = neededOf(policy)
   const below = rows.flatMap(({ node }, i) => (quality[i]?.below ? [`${node}: ${quality[i].below}`] : []))
@@ -42,7 +42,7 @@ export async function weigh(
   plan: Plan,
   policy: RunPolicy,
   rows: readonly ContributionRow[],
-  quality: readonly PublicVerdict[],
+  quality: readonly QualityVerdict[],
 ): Promise<Weighed[]> {
   const { reader } = context.store
   const nodes = new Map((await reader.nodes()).map((node): [string, NodeRow] => [node.id, node]))

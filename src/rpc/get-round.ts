@@ -105,7 +105,7 @@ function acceptedSummary(contribution: ContributionRow, asked: RoundKey, nodes: 
   }
 }
 
-function decisionMessage({ claimed, tokens, jurisdiction, quality, below, ...rest }: WeightRecord) {
+function decisionMessage({ claimed, tokens, jurisdiction, quality, below, peers = '', ...rest }: WeightRecord) {
   return {
     ...rest,
     claimedTokens: claimed,
@@ -113,6 +113,7 @@ function decisionMessage({ claimed, tokens, jurisdiction, quality, below, ...res
     jurisdiction: jurisdiction ?? '',
     ...(quality !== null && { quality }),
     belowFloor: below ?? '',
+    peers,
   }
 }
 

@@ -3,11 +3,12 @@ import { TapestryError } from '../core/error.ts'
 import type { RoundKey, RunId } from '../core/ids.ts'
 import { type RevocationOutcome, stepRevocation } from '../round/revocation.ts'
 import { hasEnded, openRound, type Phase, type Round } from '../round/round.ts'
-import { type RoundEvent, step } from '../round/step.ts'
+import { type RoundEvent, type Step, step } from '../round/step.ts'
 import type { RoundRow, RunRow } from './records.ts'
+import { assignReviews } from './review-assignment.ts'
 import type { Tx } from './store.ts'
 
-export const LIVE_PHASES: readonly Phase[] = ['open', 'collecting', 'sealed', 'aggregating', 'evaluating']
+export const LIVE_PHASES: readonly Phase[] = ['open', 'collecting', 'reviewing', 'sealed', 'aggregating', 'evaluating']
 
 /**
  * Applies an event to a round inside the caller's transaction: the only way in which rounds move.
@@ -20,7 +21,7 @@ export const LIVE_PHASES: readonly Phase[] = ['open', 'collecting', 'sealed', 'a
 export async function advanceRound(tx: Tx, key: RoundKey, event: RoundEvent, now: Millis): Promise<RoundRow> {
   const row = await tx.round(key)
   if (row === undefined) throw new TapestryError('NOT_FOUND', `there is no round ${key.number} in run ${key.run}`)
-  const { round, changed, work } = step(row.round, event, now)
+  const { round, changed, work } = await stepWithReviews(tx, row, event, now)
   if (!changed) return row
   await tx.saveRound(row, round, work, now)
   if (hasEnded(round) && !hasEnded(row.round)) {
@@ -28,6 +29,15 @@ export async function advanceRound(tx: Tx, key: RoundKey, event: RoundEvent, now
     await goOn(tx, key.run, now)
   }
   return { ...row, round, version: row.version + 1, updatedAt: now }
+}
+
+/** The reviewers are those who have contributed when the round seals: they are named in the same transaction. */
+async function stepWithReviews(tx: Tx, row: RoundRow, event: RoundEvent, now: Millis): Promise<Step> {
+  const stepped = step(row.round, event, now)
+  if (stepped.round.phase !== 'reviewing' || row.round.phase === 'reviewing') return stepped
+  const reviews = await assignReviews(tx, row.key)
+  const assigned = step(stepped.round, { type: 'reviewers-assigned', reviews }, now)
+  return { ...assigned, changed: true }
 }
 
 /**

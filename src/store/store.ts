@@ -15,6 +15,7 @@ import type { RevocationPlan } from '../policy/revocation.ts'
 import type { Round } from '../round/round.ts'
 import type { Standing, Work } from '../round/step.ts'
 import type {
+  AskedReview,
   AttestationRow,
   ChannelRow,
   CheckpointFileRow,
@@ -36,6 +37,9 @@ import type {
   OperatorRecordRow,
   RejectionRow,
   RevocationRow,
+  ReviewAnswer,
+  ReviewAssignment,
+  ReviewRow,
   RosterRow,
   RoundFilter,
   RoundRow,
@@ -82,6 +86,12 @@ export type Reader = {
   rejections(key: RoundKey): Promise<readonly RejectionRow[]>
   /** Ordered by measuredBy, language, community. */
   evaluations(key: RoundKey): Promise<readonly EvaluationRow[]>
+  /** Who scores what in a round, and what they found; ordered by contribution and reviewer. */
+  reviews(key: RoundKey): Promise<readonly ReviewRow[]>
+  /** What a node was asked to score in a round. */
+  reviewsAsked(key: RoundKey, reviewer: NodeId): Promise<readonly AskedReview[]>
+  /** True while the node is to score a contribution of this payload: not once it has, or the round went on. */
+  isReviewer(node: NodeId, payload: Digest): Promise<boolean>
   /** Undefined before the merge, and for rounds merged by a build that kept none. */
   diagnostics(key: RoundKey): Promise<Diagnostics | undefined>
   /** Who may override together: the newest record; undefined when there never was any. */
@@ -191,6 +201,8 @@ export type Tx = Reader & {
   setRemergeWeight(revision: RoundKey, contribution: Digest, weight: WeightRow): Promise<void>
   /** Inserts or, for the same measurer, language and community, replaces. */
   putEvaluations(rows: readonly EvaluationRow[]): Promise<void>
+  createReviews(key: RoundKey, rows: readonly ReviewAssignment[]): Promise<void>
+  answerReview(answer: ReviewAnswer): Promise<void>
   /** Inserts or replaces. */
   putDiagnostics(key: RoundKey, report: Diagnostics, now: Millis): Promise<void>
   /** Inserts or replaces. */

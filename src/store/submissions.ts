@@ -44,7 +44,7 @@ type Writes = Pick<
 
 const WITH_PARTS = { include: { languages: true, records: true } } as const
 
-const Kind = z.enum(['upload', 'contribution', 'evaluation'])
+const Kind = z.enum(['upload', 'contribution', 'evaluation', 'review'])
 const Reason = z.enum(REJECTION_REASONS)
 
 /** What nodes sent for a round: questions. */

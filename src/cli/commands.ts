@@ -20,6 +20,8 @@ export const COMMANDS: ReadonlyMap<string, () => Promise<Definition>> = new Map(
   ['worker', async () => (await import('./commands/worker.ts')).worker],
   ['invite create', async () => (await import('./commands/invite-create.ts')).inviteCreate],
   ['nodes ls', async () => (await import('./commands/nodes-ls.ts')).nodesLs],
+  ['jobs ls', async () => (await import('./commands/jobs-ls.ts')).jobsLs],
+  ['jobs retry', async () => (await import('./commands/jobs-retry.ts')).jobsRetry],
   ['run create', async () => (await import('./commands/run-create.ts')).runCreate],
   ['run ls', async () => (await import('./commands/run-ls.ts')).runLs],
   ['round start', async () => (await import('./commands/round-start.ts')).roundStart],

@@ -30,18 +30,22 @@ import { joinRound } from './join-round.ts'
 import { listChannels } from './list-channels.ts'
 import { listCheckpoints } from './list-checkpoints.ts'
 import { listEntries } from './list-entries.ts'
+import { listJobs } from './list-jobs.ts'
 import { listNodes } from './list-nodes.ts'
 import { listRecords } from './list-records.ts'
+import { listReviews } from './list-reviews.ts'
 import { listRounds } from './list-rounds.ts'
 import { listRuns } from './list-runs.ts'
 import { overrideRound } from './override-round.ts'
 import { registerRecord } from './register-record.ts'
 import { renewCertificate } from './renew-certificate.ts'
+import { retryJob } from './retry-job.ts'
 import type { RoundFeed } from './round-feed.ts'
 import { setOperators } from './set-operators.ts'
 import { startRound } from './start-round.ts'
 import { submitContribution } from './submit-contribution.ts'
 import { submitEvaluation } from './submit-evaluation.ts'
+import { submitReview } from './submit-review.ts'
 import { summarizeContributions } from './summarize-contributions.ts'
 import { watchRounds } from './watch-rounds.ts'
 import { withdrawRecord } from './withdraw-record.ts'
@@ -84,6 +88,12 @@ function addParticipantServices(server: Server, { context, rpc, feed, log }: Ser
     ),
     submitEvaluation: unary(rpc, contributions.submitEvaluation, (request, principal) =>
       submitEvaluation(context, request, principal),
+    ),
+    listReviews: unary(rpc, contributions.listReviews, (request, principal) =>
+      listReviews(context, request, principal),
+    ),
+    submitReview: unary(rpc, contributions.submitReview, (request, principal) =>
+      submitReview(context, request, principal),
     ),
     summarizeContributions: unary(rpc, contributions.summarizeContributions, (request, principal) =>
       summarizeContributions(context, request, principal),
@@ -157,6 +167,8 @@ function addOperatorService(server: Server, { context, rpc, issuer, signer, addr
     listRuns: unary(rpc, operator.listRuns, () => listRuns(context)),
     startRound: unary(rpc, operator.startRound, (request) => startRound(context, request)),
     listNodes: unary(rpc, operator.listNodes, () => listNodes(context)),
+    listJobs: unary(rpc, operator.listJobs, (request) => listJobs(context, request)),
+    retryJob: unary(rpc, operator.retryJob, (request) => retryJob(context, request)),
     setOperators: unary(rpc, operator.setOperators, (request) => setOperators(context, issuer, request)),
     getOperators: unary(rpc, operator.getOperators, () => getOperators(context)),
     overrideRound: unary(rpc, operator.overrideRound, (request) => overrideRound(context, request)),

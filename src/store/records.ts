@@ -5,6 +5,7 @@ import type { Jurisdiction } from '../core/jurisdiction.ts'
 import type { LanguageTag } from '../core/language-tag.ts'
 import type { RejectionReason } from '../core/rejection.ts'
 import type { Signature } from '../core/signature.ts'
+import type { LanguageEvaluation } from '../model/evaluation-report.ts'
 import type { PairedEvidence } from '../model/paired-evidence.ts'
 import type { WeightRecord } from '../policy/influence.ts'
 import type { RunPolicy } from '../round/policy.ts'
@@ -111,6 +112,28 @@ export type RoundRow = {
 
 export type RosterRow = { readonly node: NodeId; readonly standing: Standing; readonly evaluated: boolean }
 
+export type ReviewAssignment = { readonly contribution: Digest; readonly reviewer: NodeId }
+
+/** What a reviewer found, as it signed it; `candidate` is the base with the contribution alone. */
+export type ReviewAnswer = ReviewAssignment & {
+  readonly languages: readonly LanguageEvaluation[]
+  readonly report: string
+  readonly signature: Signature
+  readonly at: Millis
+}
+
+/** A contribution as its reviewer needs it. `languages`: those that both were trained on. */
+export type AskedReview = {
+  readonly contribution: Digest
+  readonly payload: Digest
+  readonly bytes: number
+  readonly languages: readonly LanguageTag[]
+  readonly answered: boolean
+}
+
+/** A review, asked for. `languages`: null until it is answered. */
+export type ReviewRow = ReviewAssignment & { readonly languages: readonly LanguageEvaluation[] | null }
+
 /** Mean loss in nats per token with its standard error over sequences. */
 export type ScoreRow = { readonly mean: number; readonly standardError: number; readonly tokens: number }
 
@@ -153,7 +176,7 @@ export type RejectionRow = {
   /** Null when the submission named no round that exists. */
   readonly key: RoundKey | null
   readonly node: NodeId
-  readonly kind: 'upload' | 'contribution' | 'evaluation'
+  readonly kind: 'upload' | 'contribution' | 'evaluation' | 'review'
   readonly reason: RejectionReason
   readonly detail: string
   readonly at: Millis
@@ -224,14 +247,23 @@ export type ChannelRow = {
 export const JOB_KINDS = ['aggregate', 'decide', 'override'] as const
 export type JobKind = (typeof JOB_KINDS)[number]
 
+export const JOB_STATES = ['ready', 'leased', 'done', 'abandoned'] as const
+export type JobState = (typeof JOB_STATES)[number]
+
 export type JobRow = {
   /** `<kind>/<run>/<round>`. */
   readonly id: string
   readonly kind: JobKind
   readonly key: RoundKey
-  readonly state: 'ready' | 'leased' | 'done' | 'abandoned'
+  readonly state: JobState
   readonly attempts: number
   readonly lastError: string | null
+  /** `<host>/<process id>` that took the last lease; null before the first. */
+  readonly leaseHolder: string | null
+  /** When the lease ends; of an abandoned job, until when its round waits for an operator; null when neither. */
+  readonly leaseUntil: Millis | null
+  readonly createdAt: Millis
+  readonly updatedAt: Millis
 }
 
 /** A job in somebody's hands: only the holder of the token may finish it, and only before the lease ends. */

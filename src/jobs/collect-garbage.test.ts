@@ -46,7 +46,12 @@ it('never deletes what is referred to, whatever is being stored and referred to 
       if (old && !isHeld && !submitted) garbage.push(digest)
     }
     const turn = (name: string) => schedule.schedule(Promise.resolve(), name)
+    let begin = () => {}
+    const asked = new Promise<void>((resolve) => {
+      begin = resolve
+    })
     const submit = async ({ digest, again }: Submission) => {
+      await asked
       await turn('renew')
       if ((await blobs.renew(digest)) === undefined) await again()
       await turn('refer')
@@ -54,6 +59,7 @@ it('never deletes what is referred to, whatever is being stored and referred to 
     }
     const reader = {
       blobHolders: async (digests: readonly Digest[]) => {
+        begin()
         await turn('holders')
         const found = digests.filter((digest) => held.has(digest))
         return found.map((digest) => ({ digest, kind: 'upload' as const, holder: 'x', takenBack: false }))
@@ -68,7 +74,8 @@ it('never deletes what is referred to, whatever is being stored and referred to 
       blobs: { old: blobs.old.bind(blobs), removeOld },
       clock: { now: () => NOW },
     }
-    const all = [collectGarbage(context, { graceMs: GRACE_MS }), ...submissions.map(submit)]
+    const collecting = collectGarbage(context, { graceMs: GRACE_MS }).finally(begin)
+    const all = [collecting, ...submissions.map(submit)]
     await schedule.waitFor(Promise.all(all))
     for (const digest of held) expect(await blobs.has(digest)).toBe(true)
     for (const digest of garbage) expect(await blobs.has(digest)).toBe(false)

@@ -42,6 +42,7 @@ describe('writing behind', () => {
     await pushMiB(second, 20)
     expect([one.flushes(), other.flushes()]).toEqual([1, 0])
     one.end()
+    await turn()
     await pushMiB(second, 1)
     expect(other.flushes()).toBe(1)
     other.end()

@@ -120,5 +120,6 @@ export function readInto(socket: Socket, { room, took }: Into): boolean {
 }
 
 function takesBuffers(handle: unknown): handle is { useUserBuffer(buffer: Uint8Array): void } {
-  return typeof handle === 'object' && handle !== null && 'useUserBuffer' in handle
+  if (typeof handle !== 'object' || handle === null) return false
+  return 'useUserBuffer' in handle && typeof handle.useUserBuffer === 'function'
 }

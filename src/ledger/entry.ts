@@ -21,6 +21,8 @@ const node = branded(ensureNodeId)
 const run = branded(ensureRunId)
 const round = z.number().transform(ensureRoundNumber)
 const count = z.int().min(0)
+/** Hex SHA-256 of a public key (SPKI, DER). */
+const key = z.string().regex(/^[0-9a-f]{64}$/)
 const keyText = z.string().max(400)
 /** One sentence that a rule of the federation wrote. */
 const sentence = z.string().max(4_000)
@@ -92,6 +94,54 @@ export const entrySchema = z.discriminatedUnion('type', [
     parent: digestSchema.nullable(),
   }),
   z.strictObject({ type: z.literal('release-refused'), run, round, candidate: digestSchema, reason: sentence }),
+  /** Contributions were taken back. `revocation`: counted from 1 within the run; `node`: who asked, null for an operator. */
+  z.strictObject({
+    type: z.literal('revocation-requested'),
+    run,
+    revocation: round,
+    mode: z.enum(['rewind', 'remerge']),
+    node: node.nullable(),
+    part,
+    contributions: z.array(digestSchema),
+  }),
+  /** Checkpoints that hold them count no longer. `base`: where the run went back to. */
+  z.strictObject({
+    type: z.literal('superseded'),
+    run,
+    revocation: round,
+    base: digestSchema,
+    part,
+    checkpoints: z.array(digestSchema),
+  }),
+  /** It has ended. `notice`: digest of the signed notice; `checkpoint`: what was published instead. */
+  z.strictObject({
+    type: z.literal('revocation-done'),
+    run,
+    revocation: round,
+    outcome: z.enum(['untouched', 'returned', 'reissued', 'overtaken']),
+    checkpoint: digestSchema.nullable(),
+    notice: digestSchema.nullable(),
+  }),
+  /** Operators release what was refused. `gate`: digest of what the gate found; `operators`: of the record by which they may. */
+  z.strictObject({
+    type: z.literal('release-overridden'),
+    run,
+    round,
+    candidate: digestSchema,
+    gate: digestSchema,
+    operators: digestSchema,
+    signers: z.array(z.strictObject({ key, statement: digestSchema, reason: z.string().max(500) })),
+  }),
+  /** Who may override from now on. `signers`: by whose keys of the record before; none for the first. */
+  z.strictObject({
+    type: z.literal('operators-set'),
+    record: digestSchema,
+    version: count,
+    previous: digestSchema.nullable(),
+    threshold: count,
+    keys: z.array(key),
+    signers: z.array(key),
+  }),
 ])
 
 /** What happened. */

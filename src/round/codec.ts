@@ -32,13 +32,21 @@ const POLICY = z.strictObject({
   codec: codecSchema.default(F32),
 })
 
-const always = { base: digest, plan: digest, policy: POLICY }
+const always = {
+  base: digest,
+  plan: digest,
+  policy: POLICY,
+  // Absent but where revocations have been.
+  uncounted: count.optional(),
+  revisionOf: count.optional(),
+}
 const counted = { ...always, roster: count, accepted: count, refused: count }
 const candidate = { ...counted, candidate: digest, evaluated: count }
 
 const ROUND = z.discriminatedUnion('phase', [
   z.strictObject({ ...always, phase: z.literal('open'), joined: count, deadline: millis }),
   z.strictObject({ ...counted, phase: z.literal('collecting'), deadline: millis }),
+  z.strictObject({ ...counted, phase: z.literal('reviewing'), reviews: count, reviewed: count, deadline: millis }),
   z.strictObject({ ...counted, phase: z.literal('sealed') }),
   z.strictObject({ ...counted, phase: z.literal('aggregating') }),
   z.strictObject({
@@ -50,7 +58,14 @@ const ROUND = z.discriminatedUnion('phase', [
     deadline: millis,
   }),
   z.strictObject({ ...candidate, phase: z.literal('published'), checkpoint: digest }),
-  z.strictObject({ ...candidate, phase: z.literal('rejected'), reason: z.string() }),
+  z.strictObject({
+    ...candidate,
+    phase: z.literal('rejected'),
+    // Rounds that are older than overrides kept neither.
+    optimizerState: digest.nullable().default(null),
+    reason: z.string(),
+    overridden: z.boolean().default(false),
+  }),
   z.strictObject({ ...counted, phase: z.literal('failed'), reason: z.string() }),
 ])
 

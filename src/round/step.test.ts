@@ -24,7 +24,9 @@ const policy: fc.Arbitrary<RunPolicy> = fc
     continuous: fc.boolean(),
     maxNorm: fc.constant(0),
     strategy: fc.constant(MEAN),
-    influence: fc.constant(DEFAULT_RUN_POLICY.influence),
+    influence: fc.constantFrom('none' as const, 'peers' as const).map((floor) => {
+      return { ...DEFAULT_RUN_POLICY.influence, floor }
+    }),
     gate: fc.constant(DEFAULT_RUN_POLICY.gate),
     demands: fc.constant(null),
     codec: fc.constant(F32),
@@ -37,12 +39,16 @@ type Happening = {
     | 'join'
     | 'accept'
     | 'refuse'
+    | 'review'
     | 'start'
     | 'candidate'
     | 'evaluate'
     | 'publish'
     | 'block'
     | 'abandon'
+    | 'carry'
+    | 'void'
+    | 'replace'
     | 'time'
   readonly who: number
   readonly wait: number
@@ -53,12 +59,16 @@ const happening: fc.Arbitrary<Happening> = fc.record({
     { weight: 10, arbitrary: fc.constant('join' as const) },
     { weight: 12, arbitrary: fc.constant('accept' as const) },
     { weight: 3, arbitrary: fc.constant('refuse' as const) },
+    { weight: 6, arbitrary: fc.constant('review' as const) },
     { weight: 6, arbitrary: fc.constant('start' as const) },
     { weight: 6, arbitrary: fc.constant('candidate' as const) },
     { weight: 6, arbitrary: fc.constant('evaluate' as const) },
     { weight: 1, arbitrary: fc.constant('publish' as const) },
     { weight: 1, arbitrary: fc.constant('block' as const) },
     { weight: 1, arbitrary: fc.constant('abandon' as const) },
+    { weight: 1, arbitrary: fc.constant('carry' as const) },
+    { weight: 1, arbitrary: fc.constant('void' as const) },
+    { weight: 1, arbitrary: fc.constant('replace' as const) },
     { weight: 3, arbitrary: fc.constant('time' as const) },
   ),
   who: fc.nat(7),
@@ -81,6 +91,8 @@ function eventOf(world: World, { kind, who }: Happening): RoundEvent | undefined
       return from === undefined ? undefined : { type: 'contribution-accepted', from }
     case 'refuse':
       return from === undefined ? undefined : { type: 'contribution-refused', from }
+    case 'review':
+      return { type: 'review-stored' }
     case 'start':
       return { type: 'aggregation-started' }
     case 'candidate':
@@ -93,6 +105,12 @@ function eventOf(world: World, { kind, who }: Happening): RoundEvent | undefined
       return { type: 'release-refused', reason: 'worse' }
     case 'abandon':
       return { type: 'work-abandoned', reason: 'gave up' }
+    case 'carry':
+      return { type: 'override-carried' }
+    case 'void':
+      return { type: 'override-void' }
+    case 'replace':
+      return { type: 'base-replaced', reason: 'the run goes on from elsewhere' }
     case 'time':
       return { type: 'time-passed' }
   }
@@ -124,12 +142,20 @@ function play(rules: RunPolicy, played: readonly Happening[]): { world: World; t
     const event = eventOf(world, happened)
     if (event === undefined) continue
     const before = world.round
-    const taken = step(before, event, world.now)
-    trace.push({ before, event, now: world.now, step: taken })
+    for (const one of [event, ...assignment(before, event, world.now, happened.who)]) {
+      const taken = step(world.round, one, world.now)
+      trace.push({ before: world.round, event: one, now: world.now, step: taken })
+      world.round = taken.round
+    }
     record(world, happened, event, before)
-    world.round = taken.round
   }
   return { world, trace }
+}
+
+/** The store names the reviewers in the transaction that seals a round, before anything else happens. */
+function assignment(before: Round, event: RoundEvent, now: number, reviews: number): RoundEvent[] {
+  const sealed = before.phase === 'collecting' && step(before, event, now).round.phase === 'reviewing'
+  return sealed ? [{ type: 'reviewers-assigned', reviews }] : []
 }
 
 /** Plays random rounds and checks every step of each. */
@@ -155,6 +181,7 @@ describe('step', () => {
       'open',
       'published',
       'rejected',
+      'reviewing',
       'sealed',
     ])
   })
@@ -166,6 +193,7 @@ describe('step', () => {
       expect(round.refused).toBeGreaterThanOrEqual(0)
       expect(round.accepted + round.refused).toBeLessThanOrEqual(round.roster)
       expect(round.roster).toBeLessThanOrEqual(round.policy.target)
+      if (round.phase === 'reviewing') expect(round.reviewed).toBeLessThanOrEqual(round.reviews)
       if ('evaluated' in round) expect(round.evaluated).toBeLessThanOrEqual(round.accepted)
     })
   })
@@ -188,9 +216,11 @@ describe('step', () => {
     )
   })
 
-  it('changes nothing once a round has ended', () => {
-    always(({ before, step: taken }) => {
-      if (hasEnded(before)) expect(taken).toEqual({ round: before, changed: false, work: [] })
+  it('changes nothing once a round has ended, unless operators override', () => {
+    always(({ before, event, step: taken }) => {
+      if (!hasEnded(before)) return
+      const overrides = before.phase === 'rejected' && (before.overridden || event.type === 'override-carried')
+      if (!overrides) expect(taken).toEqual({ round: before, changed: false, work: [] })
     })
   })
 
@@ -246,12 +276,13 @@ describe('step', () => {
   it('moves along the loop only', () => {
     const next: Record<Round['phase'], readonly Round['phase'][]> = {
       open: ['open', 'collecting', 'failed'],
-      collecting: ['collecting', 'sealed', 'failed'],
+      collecting: ['collecting', 'reviewing', 'sealed', 'failed'],
+      reviewing: ['reviewing', 'sealed', 'failed'],
       sealed: ['sealed', 'aggregating', 'failed'],
       aggregating: ['aggregating', 'evaluating', 'failed'],
       evaluating: ['evaluating', 'published', 'rejected', 'failed'],
       published: ['published'],
-      rejected: ['rejected'],
+      rejected: ['rejected', 'published'],
       failed: ['failed'],
     }
     always(({ before, step: { round } }) => expect(next[before.phase]).toContain(round.phase))
@@ -273,6 +304,49 @@ describe('step', () => {
   })
 })
 
+describe('an override', () => {
+  const counted = { base: BASE, plan: PLAN, policy: DEFAULT_RUN_POLICY, roster: 3, accepted: 2, refused: 1 }
+  const rejected: Round = {
+    ...counted,
+    phase: 'rejected',
+    candidate: CANDIDATE,
+    optimizerState: null,
+    evaluated: 2,
+    reason: 'sw got worse',
+    overridden: false,
+  }
+  const published: RoundEvent = { type: 'checkpoint-published', checkpoint: CHECKPOINT }
+
+  it('publishes a rejected candidate, once it is carried and never before', () => {
+    expect(step(rejected, published, 1).changed).toBe(false)
+    const carried = step(rejected, { type: 'override-carried' }, 1)
+    expect(carried).toEqual({ round: { ...rejected, overridden: true }, changed: true, work: ['override'] })
+    expect(step(carried.round, { type: 'override-carried' }, 1).changed).toBe(false)
+    const { round } = step(carried.round, published, 1)
+    expect(round).toEqual({
+      ...counted,
+      phase: 'published',
+      candidate: CANDIDATE,
+      evaluated: 2,
+      checkpoint: CHECKPOINT,
+    })
+  })
+
+  it('that came too late leaves the round rejected', () => {
+    const carried = step(rejected, { type: 'override-carried' }, 1).round
+    expect(step(carried, { type: 'override-void' }, 1)).toEqual({ round: rejected, changed: true, work: [] })
+    expect(step(rejected, { type: 'override-void' }, 1).changed).toBe(false)
+  })
+
+  it('of another round ends every round that goes on from the old base, and no other', () => {
+    always(({ before }) => {
+      const { round, changed } = step(before, { type: 'base-replaced', reason: 'elsewhere' }, 0)
+      expect(changed).toBe(!hasEnded(before))
+      if (changed) expect(round).toMatchObject({ phase: 'failed', reason: 'elsewhere' })
+    })
+  })
+})
+
 /** A submission as it would come a second time: the member's standing is now what the first made it. */
 function repeated(event: RoundEvent): RoundEvent | undefined {
   if (event.type === 'contribution-accepted') return { ...event, from: 'accepted' }
@@ -285,6 +359,22 @@ function isFull(round: Round): boolean {
   if (round.phase === 'collecting') return round.accepted + round.refused >= round.roster
   return round.phase === 'evaluating' && round.evaluated >= round.accepted
 }
+
+describe('a round whose floor is its peers', () => {
+  const influence = { ...DEFAULT_RUN_POLICY.influence, floor: 'peers' as const }
+  const shared = { base: BASE, plan: PLAN, policy: { ...DEFAULT_RUN_POLICY, influence }, roster: 5, accepted: 5 }
+  const reviewing: Round = { ...shared, phase: 'reviewing', refused: 0, reviews: 2, reviewed: 1, deadline: 10 }
+
+  it('merges when the last review is in, at its deadline, and at once when nobody can review', () => {
+    const stored: RoundEvent = { type: 'review-stored' }
+    expect(step(reviewing, stored, 9)).toMatchObject({ round: { phase: 'sealed' }, work: ['aggregate'] })
+    expect(step(reviewing, { type: 'time-passed' }, 10)).toMatchObject({ round: { phase: 'sealed' } })
+    expect(step(reviewing, { type: 'time-passed' }, 9).changed).toBe(false)
+    const unassigned: Round = { ...reviewing, reviews: 0, reviewed: 0 }
+    expect(step(unassigned, { type: 'reviewers-assigned', reviews: 0 }, 9).round.phase).toBe('sealed')
+    expect(step(unassigned, { type: 'reviewers-assigned', reviews: 1 }, 9).round).toMatchObject({ reviews: 1 })
+  })
+})
 
 describe('a strategy that needs many contributions', () => {
   const krum = ensureStrategy('krum', { byzantine: 1 })

@@ -2,7 +2,16 @@ import { assertNever } from '../core/assert.ts'
 import type { Millis } from '../core/clock.ts'
 import type { Digest } from '../core/digest.ts'
 import { becauseOf, isComplete, neededOf, quorumIsOutOfReach, quorumReached } from './quorum.ts'
-import type { AggregatingRound, CollectingRound, EvaluatingRound, OpenRound, Round } from './round.ts'
+import {
+  type AggregatingRound,
+  type CollectingRound,
+  type EvaluatingRound,
+  hasEnded,
+  type OpenRound,
+  type RejectedRound,
+  type ReviewingRound,
+  type Round,
+} from './round.ts'
 
 /** A roster member's latest submission in a round. */
 export type Standing = 'joined' | 'accepted' | 'refused'
@@ -14,19 +23,29 @@ export type RoundEvent =
   | { readonly type: 'contribution-accepted'; readonly from: Standing }
   /** A roster member's submission was refused; `from` is its standing before. */
   | { readonly type: 'contribution-refused'; readonly from: Standing }
+  /** Who reviews what has been decided; `reviews` counts pairs of contribution and reviewer. */
+  | { readonly type: 'reviewers-assigned'; readonly reviews: number }
+  /** A reviewer's first report about a contribution was stored. */
+  | { readonly type: 'review-stored' }
   | { readonly type: 'aggregation-started' }
   | { readonly type: 'candidate-written'; readonly candidate: Digest; readonly optimizerState: Digest | null }
   /** A contributor's first evaluation report was stored. */
   | { readonly type: 'evaluation-stored' }
   | { readonly type: 'checkpoint-published'; readonly checkpoint: Digest }
   | { readonly type: 'release-refused'; readonly reason: string }
+  /** Enough operators have signed that the rejected candidate is to be published. */
+  | { readonly type: 'override-carried' }
+  /** The run has moved on from the base of a rejected candidate: it cannot be published any more. */
+  | { readonly type: 'override-void' }
+  /** The run no longer goes on from the base that this round started from. */
+  | { readonly type: 'base-replaced'; readonly reason: string }
   /** Work was given up for good. */
   | { readonly type: 'work-abandoned'; readonly reason: string }
   /** Time passed: the sweeper, or anything that looked at the clock. */
   | { readonly type: 'time-passed' }
 
 /** Work that a step asks for. The store turns it into leased rows in the same transaction. */
-export type Work = 'aggregate' | 'decide'
+export type Work = 'aggregate' | 'decide' | 'override'
 
 /** What a step did. `changed` is false when the event means nothing in this phase: that is normal, events may repeat. */
 export type Step = { readonly round: Round; readonly changed: boolean; readonly work: readonly Work[] }
@@ -37,19 +56,23 @@ export type Step = { readonly round: Round; readonly changed: boolean; readonly 
  */
 export function step(round: Round, event: RoundEvent, now: Millis): Step {
   if (event.type === 'work-abandoned') return abandon(round, event.reason)
+  if (event.type === 'base-replaced') return giveUp(round, event.reason)
   switch (round.phase) {
     case 'open':
       return stepOpen(round, event, now)
     case 'collecting':
       return stepCollecting(round, event, now)
+    case 'reviewing':
+      return stepReviewing(round, event, now)
     case 'sealed':
       return event.type === 'aggregation-started' ? moved({ ...round, phase: 'aggregating' }) : unchanged(round)
     case 'aggregating':
       return stepAggregating(round, event, now)
     case 'evaluating':
       return stepEvaluating(round, event, now)
-    case 'published':
     case 'rejected':
+      return stepRejected(round, event)
+    case 'published':
     case 'failed':
       return unchanged(round)
     default:
@@ -73,16 +96,15 @@ function stepOpen(round: OpenRound, event: RoundEvent, now: Millis): Step {
 }
 
 function collect(round: OpenRound, roster: number, now: Millis): Step {
-  const { base, plan, policy } = round
-  const deadline = now + policy.collectWindowMs
-  return moved({ phase: 'collecting', base, plan, policy, roster, accepted: 0, refused: 0, deadline })
+  const deadline = now + round.policy.collectWindowMs
+  return moved({ ...settled(round, { roster, accepted: 0, refused: 0 }), phase: 'collecting', deadline })
 }
 
 function stepCollecting(round: CollectingRound, event: RoundEvent, now: Millis): Step {
   const counted = count(round, event)
   const late = now >= round.deadline
   if (isComplete(counted) || late) {
-    if (quorumReached(counted)) return moved({ ...settled(counted, counted), phase: 'sealed' }, ['aggregate'])
+    if (quorumReached(counted)) return seal(counted, now)
     if (late) return moved({ ...settled(counted, counted), phase: 'failed', reason: quorumIsOutOfReach(counted) })
   }
   return { round: counted, changed: counted !== round, work: [] }
@@ -95,6 +117,24 @@ function count(round: CollectingRound, event: RoundEvent): CollectingRound {
   }
   if (event.type === 'contribution-refused' && event.from === 'joined') return { ...round, refused: round.refused + 1 }
   return round
+}
+
+/** Whoever applies the step says who reviews before anything else happens: until then none are asked for. */
+function seal(round: CollectingRound, now: Millis): Step {
+  const ended = settled(round, round)
+  const { influence, evaluateWindowMs } = round.policy
+  if (influence.floor !== 'peers') return moved({ ...ended, phase: 'sealed' }, ['aggregate'])
+  return moved({ ...ended, phase: 'reviewing', reviews: 0, reviewed: 0, deadline: now + evaluateWindowMs })
+}
+
+/** Reviewers who stay silent do not stop a round: at the deadline it goes on with what was heard. */
+function stepReviewing(round: ReviewingRound, event: RoundEvent, now: Millis): Step {
+  const sealed = () => moved({ ...settled(round, round), phase: 'sealed' }, ['aggregate'])
+  if (now >= round.deadline) return sealed()
+  if (event.type !== 'reviewers-assigned' && event.type !== 'review-stored') return unchanged(round)
+  const reviews = event.type === 'reviewers-assigned' ? event.reviews : round.reviews
+  const reviewed = round.reviewed + (event.type === 'review-stored' ? 1 : 0)
+  return reviewed >= reviews ? sealed() : moved({ ...round, reviews, reviewed })
 }
 
 function stepAggregating(round: AggregatingRound, event: RoundEvent, now: Millis): Step {
@@ -116,7 +156,10 @@ function stepEvaluating(round: EvaluatingRound, event: RoundEvent, now: Millis):
   if (event.type === 'checkpoint-published') {
     return moved({ ...ended, phase: 'published', checkpoint: event.checkpoint })
   }
-  if (event.type === 'release-refused') return moved({ ...ended, phase: 'rejected', reason: event.reason })
+  if (event.type === 'release-refused') {
+    const { optimizerState } = round
+    return moved({ ...ended, phase: 'rejected', optimizerState, reason: event.reason, overridden: false })
+  }
   if (round.deciding) return unchanged(round)
   const heard = evaluated + (event.type === 'evaluation-stored' ? 1 : 0)
   if (heard >= round.accepted || now >= round.deadline) {
@@ -125,8 +168,26 @@ function stepEvaluating(round: EvaluatingRound, event: RoundEvent, now: Millis):
   return heard === evaluated ? unchanged(round) : moved({ ...round, evaluated: heard })
 }
 
+function stepRejected(round: RejectedRound, event: RoundEvent): Step {
+  const { candidate, evaluated, overridden } = round
+  if (!overridden) {
+    return event.type === 'override-carried' ? moved({ ...round, overridden: true }, ['override']) : unchanged(round)
+  }
+  if (event.type === 'override-void') return moved({ ...round, overridden: false })
+  if (event.type !== 'checkpoint-published') return unchanged(round)
+  return moved({ ...settled(round, round), candidate, evaluated, phase: 'published', checkpoint: event.checkpoint })
+}
+
+/** Whatever a live round has gathered belongs to its base. */
+function giveUp(round: Round, reason: string): Step {
+  if (hasEnded(round)) return unchanged(round)
+  const counts = round.phase === 'open' ? { roster: round.joined, accepted: 0, refused: 0 } : round
+  return moved({ ...settled(round, counts), phase: 'failed', reason })
+}
+
 function abandon(round: Round, reason: string): Step {
   switch (round.phase) {
+    case 'reviewing':
     case 'sealed':
     case 'aggregating':
     case 'evaluating':
@@ -143,9 +204,12 @@ function abandon(round: Round, reason: string): Step {
 }
 
 /** The fields that every phase after collecting keeps, and no others. */
-function settled(round: Round, counts: { roster: number; accepted: number; refused: number }) {
-  const { base, plan, policy } = round
-  return { base, plan, policy, roster: counts.roster, accepted: counts.accepted, refused: counts.refused }
+function settled(
+  { base, plan, policy, uncounted, revisionOf }: Round,
+  { roster, accepted, refused }: { roster: number; accepted: number; refused: number },
+) {
+  const rare = { ...(uncounted !== undefined && { uncounted }), ...(revisionOf !== undefined && { revisionOf }) }
+  return { base, plan, policy, ...rare, roster, accepted, refused }
 }
 
 function moved(round: Round, work: readonly Work[] = []): Step {

@@ -6,7 +6,7 @@ import { type Replayed, replayInputs, replayMerge } from '../../aggregation/repl
 import { TapestryError } from '../../core/error.ts'
 import { strategyText } from '../../core/strategy.ts'
 import { ModelService } from '../../gen/proto/tapestry/v1/model_pb.ts'
-import { type Manifest, parseManifest } from '../../model/manifest.ts'
+import { type Manifest, mergesOf, parseManifest } from '../../model/manifest.ts'
 import type { Channel } from '../../participant/channel.ts'
 import { fetchFederation } from '../../participant/federation.ts'
 import { digestOfFile } from '../../participant/file-digest.ts'
@@ -39,7 +39,8 @@ export const replay = defineCommand({
       try {
         const here = access.address === undefined && access.credentials === undefined
         const { blobs } = coordinatorPaths(access.dir ?? defaultCoordinatorDirectory(env))
-        const fetch = here ? await fromDirectory(blobs) : fromCoordinator(channel, scratch)
+        const remote = fromCoordinator(channel, scratch)
+        const fetch = here ? await fromDirectory(blobs, remote) : remote
         const pathOf = await fetchInputs(inputs, fetch, reading.report).finally(reading.close)
         const made = join(scratch, 'made')
         await mkdir(made)
@@ -73,14 +74,16 @@ function requireSame({ manifest }: Release, files: readonly Replayed[]): void {
 }
 
 function replayJson({ digest, manifest }: Release, files: readonly Replayed[]) {
-  const { run, version, round, strategy, contributions } = manifest
+  const { run, version, round, strategy } = manifest
+  const contributions = mergesOf(manifest).flatMap((step) => step.contributions)
   const named = { name: strategy.name, parameters: { ...strategy.parameters } }
   const merged = { strategy: named, contributions: contributions.length }
   return { replayed: true, digest, run, version, round, ...merged, files: files.map((file) => ({ ...file })) }
 }
 
 function replayText({ digest, manifest }: Release, files: readonly Replayed[]): string {
-  const { run, version, strategy, contributions } = manifest
+  const { run, version, strategy } = manifest
+  const contributions = mergesOf(manifest).flatMap((step) => step.contributions)
   const what = `${contributions.length} contribution${contributions.length === 1 ? '' : 's'}`
   return [
     `${run}@${version} is what ${strategyText(strategy)} makes of its base and ${what}`,

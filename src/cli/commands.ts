@@ -17,6 +17,7 @@ export const COMMANDS: ReadonlyMap<string, () => Promise<Definition>> = new Map(
   ['coordinator init', async () => (await import('./commands/coordinator-init.ts')).coordinatorInit],
   ['coordinator serve', async () => (await import('./commands/coordinator-serve.ts')).coordinatorServe],
   ['coordinator health', async () => (await import('./commands/coordinator-health.ts')).coordinatorHealth],
+  ['coordinator gc', async () => (await import('./commands/coordinator-gc.ts')).coordinatorGc],
   ['worker', async () => (await import('./commands/worker.ts')).worker],
   ['invite create', async () => (await import('./commands/invite-create.ts')).inviteCreate],
   ['nodes ls', async () => (await import('./commands/nodes-ls.ts')).nodesLs],
@@ -41,6 +42,8 @@ export const COMMANDS: ReadonlyMap<string, () => Promise<Definition>> = new Map(
   ['log prove', async () => (await import('./commands/log-prove.ts')).logProve],
   ['log export', async () => (await import('./commands/log-export.ts')).logExport],
   ['log verify', async () => (await import('./commands/log-verify.ts')).logVerify],
+  ['contribution revoke', async () => (await import('./commands/contribution-revoke.ts')).contributionRevoke],
+  ['revocation ls', async () => (await import('./commands/revocation-ls.ts')).revocationLs],
   ['contributions', async () => (await import('./commands/contributions.ts')).contributions],
 ])
 

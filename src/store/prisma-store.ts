@@ -1,4 +1,5 @@
 import { attestationReads, attestationWrites } from './attestations.ts'
+import { blobHolderReads } from './blob-holders.ts'
 import { type Database, openClient } from './database.ts'
 import { datasetRecordReads, datasetRecordWrites } from './dataset-records.ts'
 import { diagnosticsReads, diagnosticsWrites } from './diagnostics.ts'
@@ -12,6 +13,7 @@ import { Numberer } from './numberer.ts'
 import { operatorReads, operatorWrites } from './operators.ts'
 import { releaseReads, releaseWrites } from './releases.ts'
 import { reviewReads, reviewWrites } from './reviews.ts'
+import { revocationReads, revocationWrites } from './revocations.ts'
 import { roundReads, roundWrites } from './rounds.ts'
 import type { Notice, Reader, Store, Tx } from './store.ts'
 import { submissionReads, submissionWrites } from './submissions.ts'
@@ -65,11 +67,13 @@ function readerOf(database: Database): Reader {
     ...roundReads(database),
     ...submissionReads(database),
     ...inspectionReads(database),
+    ...blobHolderReads(database),
     ...reviewReads(database),
     ...diagnosticsReads(database),
     ...operatorReads(database),
     ...releaseReads(database),
     ...attestationReads(database),
+    ...revocationReads(database),
     ...jobReads(database),
     ...summaryReads(database),
     ...ledgerReads(database),
@@ -89,6 +93,7 @@ function txOf(database: Database, notify: (notice: Notice) => void): Tx {
     ...operatorWrites(database),
     ...releaseWrites(database),
     ...attestationWrites(database),
+    ...revocationWrites(database),
     ...jobWrites(database, notify),
     ...ledgerWrites(database),
   }

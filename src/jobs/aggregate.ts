@@ -10,8 +10,9 @@ import { byNode, decideWeights } from '../policy/influence.ts'
 import type { PublicVerdict } from '../policy/quality-floor.ts'
 import { becauseOf, neededOf } from '../round/quorum.ts'
 import type { AggregatingRound } from '../round/round.ts'
-import { advanceRound } from '../store/advance.ts'
-import type { ContributionRow, MemberRow, NodeRow } from '../store/records.ts'
+import { advanceRound, requireRound } from '../store/advance.ts'
+import type { ContributionRow, LeasedJob, MemberRow, NodeRow } from '../store/records.ts'
+import type { Tx } from '../store/store.ts'
 import { type Weighed, weightEvents } from './ledger-events.ts'
 import { judgeQuality } from './quality.ts'
 import { finish, subjectOf, type Task } from './task.ts'
@@ -165,9 +166,31 @@ async function record({ context, job }: Task, weighed: readonly Weighed[], candi
   )
   await context.store.transact('record-candidate', async (tx) => {
     await finish(tx, job, now)
+    if (!(await isStillAsked(tx, job, weighed))) return
     for (const { row, weight } of weighed) await tx.setWeight(row.id, weight)
     for (const event of weightEvents(job.key, weights, weighed)) await tx.appendToLedger(event, now)
     await tx.putDiagnostics(job.key, diagnostics, now)
-    await advanceRound(tx, job.key, { type: 'candidate-written', candidate: weights, optimizerState }, now)
+    const excused = await excusedFrom(tx, job)
+    await advanceRound(tx, job.key, { type: 'candidate-written', candidate: weights, optimizerState, excused }, now)
   })
+}
+
+/**
+ * False when the round has ended meanwhile.
+ * @throws TapestryError FAILED_PRECONDITION when a contribution was dropped meanwhile: the merge is made again without it.
+ */
+async function isStillAsked(tx: Tx, job: LeasedJob, weighed: readonly Weighed[]): Promise<boolean> {
+  const { round } = await requireRound(tx, job.key)
+  if (round.phase !== 'aggregating') return false
+  if (round.accepted === weighed.length) return true
+  throw new TapestryError(
+    'FAILED_PRECONDITION',
+    `contributions to round ${job.key.number} were dropped during its merge`,
+  )
+}
+
+/** Contributors that have declined since, and will not report. */
+async function excusedFrom(tx: Tx, job: LeasedJob): Promise<number> {
+  const roster = await tx.roster(job.key)
+  return roster.filter(({ standing, declined }) => standing === 'accepted' && declined).length
 }

@@ -1,10 +1,10 @@
-import { createHmac } from 'node:crypto'
+import { createHmac, createPublicKey } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import { canonicalJson } from '../core/canonical-json.ts'
 import { type Digest, digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import type { LanguageTag } from '../core/language-tag.ts'
-import { DOMAINS, signMessage } from '../core/signature.ts'
+import { DOMAINS, keyIdOf, signMessage } from '../core/signature.ts'
 import { ContributionService, type SubmitContributionResponse } from '../gen/proto/tapestry/v1/contribution_pb.ts'
 import type { Receipt } from '../gen/proto/tapestry/v1/ledger_pb.ts'
 import { contributionManifestBytes, parseContributionManifest, type RecordUse } from '../model/contribution-manifest.ts'
@@ -174,7 +174,7 @@ async function ensureSubmission(
   folder: RoundFolder,
 ): Promise<Submission> {
   const stored = await folder.readSubmission()
-  if (stored !== undefined && describes(stored, report)) return stored
+  if (stored !== undefined && describes(stored, report) && isOurs(node, stored)) return stored
   const { federation, node: id } = node.client.membership
   const bytes = contributionManifestBytes({
     federation,
@@ -192,6 +192,11 @@ async function ensureSubmission(
   const submission = { manifest: Buffer.from(bytes).toString('utf8'), signature }
   await folder.writeSubmission(submission)
   return submission
+}
+
+/** Signed by the key that the node has now; what a retired key signed is refused. */
+function isOurs({ nodeKey }: NodeContext, { signature }: Submission): boolean {
+  return signature.keyId === keyIdOf(createPublicKey(nodeKey))
 }
 
 function describes({ manifest }: Submission, report: Report): boolean {

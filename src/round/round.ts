@@ -35,11 +35,18 @@ export type CollectingRound = Always & {
   readonly roster: number
   readonly accepted: number
   readonly refused: number
+  /** Members that take no further part and have no contribution in the round. */
+  readonly declined: number
   readonly deadline: Millis
 }
 
 /** What is known once collecting has ended. */
-type Counted = Always & { readonly roster: number; readonly accepted: number; readonly refused: number }
+type Counted = Always & {
+  readonly roster: number
+  readonly accepted: number
+  readonly refused: number
+  readonly declined: number
+}
 
 /** No further submission counts; the merge has not begun. */
 export type SealedRound = Counted & { readonly phase: 'sealed' }
@@ -55,6 +62,8 @@ export type EvaluatingRound = Counted & {
   /** Digest of the optimizer's state that goes with it; null for strategies that keep none. */
   readonly optimizerState: Digest | null
   readonly evaluated: number
+  /** Contributors that will not report: they have gone, or stand aside. */
+  readonly excused: number
   /** Whether the decision job has been asked for. */
   readonly deciding: boolean
   readonly deadline: Millis

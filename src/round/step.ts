@@ -1,8 +1,16 @@
 import { assertNever } from '../core/assert.ts'
 import type { Millis } from '../core/clock.ts'
 import type { Digest } from '../core/digest.ts'
-import { becauseOf, isComplete, neededOf, quorumIsOutOfReach, quorumReached } from './quorum.ts'
-import type { AggregatingRound, CollectingRound, EvaluatingRound, OpenRound, Round } from './round.ts'
+import {
+  becauseOf,
+  isComplete,
+  neededOf,
+  quorumIsLost,
+  quorumIsOutOfReach,
+  quorumReached,
+  tooManyDeclined,
+} from './quorum.ts'
+import type { AggregatingRound, CollectingRound, EvaluatingRound, OpenRound, Round, SealedRound } from './round.ts'
 
 /** A roster member's latest submission in a round. */
 export type Standing = 'joined' | 'accepted' | 'refused'
@@ -14,8 +22,18 @@ export type RoundEvent =
   | { readonly type: 'contribution-accepted'; readonly from: Standing }
   /** A roster member's submission was refused; `from` is its standing before. */
   | { readonly type: 'contribution-refused'; readonly from: Standing }
+  /** A roster member takes no further part; told once for each. What it contributed stays. */
+  | { readonly type: 'member-declined'; readonly from: Standing; readonly evaluated: boolean }
+  /** An accepted contribution is taken out of the round, and its node with it. */
+  | { readonly type: 'contribution-dropped'; readonly reason: string }
   | { readonly type: 'aggregation-started' }
-  | { readonly type: 'candidate-written'; readonly candidate: Digest; readonly optimizerState: Digest | null }
+  /** `excused`: contributors that had declined by then. */
+  | {
+      readonly type: 'candidate-written'
+      readonly candidate: Digest
+      readonly optimizerState: Digest | null
+      readonly excused: number
+    }
   /** A contributor's first evaluation report was stored. */
   | { readonly type: 'evaluation-stored' }
   | { readonly type: 'checkpoint-published'; readonly checkpoint: Digest }
@@ -43,6 +61,7 @@ export function step(round: Round, event: RoundEvent, now: Millis): Step {
     case 'collecting':
       return stepCollecting(round, event, now)
     case 'sealed':
+      if (event.type === 'contribution-dropped') return withoutOne(round, event.reason)
       return event.type === 'aggregation-started' ? moved({ ...round, phase: 'aggregating' }) : unchanged(round)
     case 'aggregating':
       return stepAggregating(round, event, now)
@@ -63,10 +82,11 @@ function stepOpen(round: OpenRound, event: RoundEvent, now: Millis): Step {
     if (joined >= round.policy.target) return collect(round, joined, now)
     return moved({ ...round, joined })
   }
+  if (event.type === 'member-declined') return moved({ ...round, joined: round.joined - 1 })
   if (now < round.deadline) return unchanged(round)
   if (round.joined >= neededOf(round.policy)) return collect(round, round.joined, now)
   return moved({
-    ...settled(round, { roster: round.joined, accepted: 0, refused: 0 }),
+    ...settled(round, { roster: round.joined, accepted: 0, refused: 0, declined: 0 }),
     phase: 'failed',
     reason: `${round.joined} of the ${neededOf(round.policy)} nodes needed joined before the deadline${becauseOf(round.policy)}`,
   })
@@ -75,12 +95,15 @@ function stepOpen(round: OpenRound, event: RoundEvent, now: Millis): Step {
 function collect(round: OpenRound, roster: number, now: Millis): Step {
   const { base, plan, policy } = round
   const deadline = now + policy.collectWindowMs
-  return moved({ phase: 'collecting', base, plan, policy, roster, accepted: 0, refused: 0, deadline })
+  return moved({ phase: 'collecting', base, plan, policy, roster, accepted: 0, refused: 0, declined: 0, deadline })
 }
 
 function stepCollecting(round: CollectingRound, event: RoundEvent, now: Millis): Step {
   const counted = count(round, event)
   const late = now >= round.deadline
+  if (quorumIsLost(counted)) {
+    return moved({ ...settled(counted, counted), phase: 'failed', reason: tooManyDeclined(counted) })
+  }
   if (isComplete(counted) || late) {
     if (quorumReached(counted)) return moved({ ...settled(counted, counted), phase: 'sealed' }, ['aggregate'])
     if (late) return moved({ ...settled(counted, counted), phase: 'failed', reason: quorumIsOutOfReach(counted) })
@@ -94,20 +117,33 @@ function count(round: CollectingRound, event: RoundEvent): CollectingRound {
     return { ...round, accepted: round.accepted + 1, refused: round.refused - (event.from === 'refused' ? 1 : 0) }
   }
   if (event.type === 'contribution-refused' && event.from === 'joined') return { ...round, refused: round.refused + 1 }
+  if (event.type === 'member-declined' && event.from !== 'accepted') {
+    return { ...round, declined: round.declined + 1, refused: round.refused - (event.from === 'refused' ? 1 : 0) }
+  }
+  if (event.type === 'contribution-dropped') return dropped(round)
   return round
 }
 
+function dropped<R extends CollectingRound | SealedRound | AggregatingRound>(round: R): R {
+  return { ...round, accepted: round.accepted - 1, declined: round.declined + 1 }
+}
+
+/** The merge is made from what remains, if that is still enough. */
+function withoutOne(round: SealedRound | AggregatingRound, reason: string): Step {
+  const left = dropped(round)
+  if (left.accepted >= neededOf(round.policy)) return moved(left)
+  return moved({ ...settled(left, left), phase: 'failed', reason })
+}
+
 function stepAggregating(round: AggregatingRound, event: RoundEvent, now: Millis): Step {
+  if (event.type === 'contribution-dropped') return withoutOne(round, event.reason)
   if (event.type !== 'candidate-written') return unchanged(round)
-  return moved({
-    ...round,
-    phase: 'evaluating',
-    candidate: event.candidate,
-    optimizerState: event.optimizerState,
-    evaluated: 0,
-    deciding: false,
-    deadline: now + round.policy.evaluateWindowMs,
-  })
+  const { candidate, optimizerState, excused } = event
+  const deadline = now + round.policy.evaluateWindowMs
+  return heard(
+    { ...round, phase: 'evaluating', candidate, optimizerState, evaluated: 0, excused, deciding: false, deadline },
+    now,
+  )
 }
 
 function stepEvaluating(round: EvaluatingRound, event: RoundEvent, now: Millis): Step {
@@ -117,12 +153,22 @@ function stepEvaluating(round: EvaluatingRound, event: RoundEvent, now: Millis):
     return moved({ ...ended, phase: 'published', checkpoint: event.checkpoint })
   }
   if (event.type === 'release-refused') return moved({ ...ended, phase: 'rejected', reason: event.reason })
-  if (round.deciding) return unchanged(round)
-  const heard = evaluated + (event.type === 'evaluation-stored' ? 1 : 0)
-  if (heard >= round.accepted || now >= round.deadline) {
-    return moved({ ...round, evaluated: heard, deciding: true }, ['decide'])
+  // The candidate holds what must not count.
+  if (event.type === 'contribution-dropped') {
+    return moved({ ...settled(round, round), phase: 'failed', reason: event.reason })
   }
-  return heard === evaluated ? unchanged(round) : moved({ ...round, evaluated: heard })
+  if (round.deciding) return unchanged(round)
+  if (event.type === 'evaluation-stored') return heard({ ...round, evaluated: evaluated + 1 }, now)
+  if (event.type === 'member-declined' && event.from === 'accepted' && !event.evaluated) {
+    return heard({ ...round, excused: round.excused + 1 }, now)
+  }
+  return now >= round.deadline ? heard(round, now) : unchanged(round)
+}
+
+/** Decides as soon as nobody is left to be heard, or there is no more time. */
+function heard(round: EvaluatingRound, now: Millis): Step {
+  if (round.evaluated + round.excused < round.accepted && now < round.deadline) return moved(round)
+  return moved({ ...round, deciding: true }, ['decide'])
 }
 
 function abandon(round: Round, reason: string): Step {
@@ -142,10 +188,12 @@ function abandon(round: Round, reason: string): Step {
   }
 }
 
+type Counts = Pick<CollectingRound, 'roster' | 'accepted' | 'refused' | 'declined'>
+
 /** The fields that every phase after collecting keeps, and no others. */
-function settled(round: Round, counts: { roster: number; accepted: number; refused: number }) {
+function settled(round: Round, { roster, accepted, refused, declined }: Counts) {
   const { base, plan, policy } = round
-  return { base, plan, policy, roster: counts.roster, accepted: counts.accepted, refused: counts.refused }
+  return { base, plan, policy, roster, accepted, refused, declined }
 }
 
 function moved(round: Round, work: readonly Work[] = []): Step {

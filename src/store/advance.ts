@@ -6,7 +6,8 @@ import { type RoundEvent, step } from '../round/step.ts'
 import type { RoundRow, RunRow } from './records.ts'
 import type { Tx } from './store.ts'
 
-const LIVE_PHASES: readonly Phase[] = ['open', 'collecting', 'sealed', 'aggregating', 'evaluating']
+/** Phases of rounds that have not ended. */
+export const LIVE_PHASES: readonly Phase[] = ['open', 'collecting', 'sealed', 'aggregating', 'evaluating']
 
 /**
  * Applies an event to a round inside the caller's transaction: the only way in which rounds move.
@@ -17,13 +18,19 @@ const LIVE_PHASES: readonly Phase[] = ['open', 'collecting', 'sealed', 'aggregat
  * @throws TapestryError NOT_FOUND for an unknown round.
  */
 export async function advanceRound(tx: Tx, key: RoundKey, event: RoundEvent, now: Millis): Promise<RoundRow> {
-  const row = await tx.round(key)
-  if (row === undefined) throw new TapestryError('NOT_FOUND', `there is no round ${key.number} in run ${key.run}`)
+  const row = await requireRound(tx, key)
   const { round, changed, work } = step(row.round, event, now)
   if (!changed) return row
   await tx.saveRound(row, round, work, now)
   if (hasEnded(round)) await followUp(tx, key.run, now)
   return { ...row, round, version: row.version + 1, updatedAt: now }
+}
+
+/** @throws TapestryError NOT_FOUND */
+export async function requireRound(tx: Tx, key: RoundKey): Promise<RoundRow> {
+  const row = await tx.round(key)
+  if (row === undefined) throw new TapestryError('NOT_FOUND', `there is no round ${key.number} in run ${key.run}`)
+  return row
 }
 
 /**

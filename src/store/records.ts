@@ -7,6 +7,7 @@ import type { RejectionReason } from '../core/rejection.ts'
 import type { Signature } from '../core/signature.ts'
 import type { PairedEvidence } from '../model/paired-evidence.ts'
 import type { WeightRecord } from '../policy/influence.ts'
+import type { NodeStatus } from '../policy/membership.ts'
 import type { RunPolicy } from '../round/policy.ts'
 import type { Phase, Round } from '../round/round.ts'
 import type { Standing } from '../round/step.ts'
@@ -36,19 +37,29 @@ export type InvitationRow = {
   readonly usedBy: NodeId | null
 }
 
-export type NodeStatus = 'active' | 'suspended' | 'left'
-
 export type NodeRow = {
   readonly id: NodeId
   readonly member: MemberId
   readonly name: string
   /** Canonical JSON of the genesis record. */
   readonly genesis: string
-  /** PEM of the node's Ed25519 public key. */
+  /** PEM of the node's present Ed25519 public key. */
   readonly publicKey: string
   readonly status: NodeStatus
+  /** Null while it is the first. */
+  readonly statusSince: Millis | null
+  /** What an operator gave as the reason of the status. */
+  readonly statusReason: string | null
+  /** Since when it stands aside by its own choice. */
+  readonly pausedAt: Millis | null
+  /** Times it has changed its keys. */
+  readonly keyChanges: number
+  readonly keysSince: Millis | null
   readonly enrolledAt: Millis
 }
+
+/** What is known of a node when it enrols. */
+export type NewNodeRow = Pick<NodeRow, 'id' | 'member' | 'name' | 'genesis' | 'publicKey' | 'enrolledAt'>
 
 export type DatasetRecordRow = {
   /** Digest of the signed record. */
@@ -109,7 +120,13 @@ export type RoundRow = {
   readonly updatedAt: Millis
 }
 
-export type RosterRow = { readonly node: NodeId; readonly standing: Standing; readonly evaluated: boolean }
+export type RosterRow = {
+  readonly node: NodeId
+  readonly standing: Standing
+  readonly evaluated: boolean
+  /** Takes no further part. */
+  readonly declined: boolean
+}
 
 /** Mean loss in nats per token with its standard error over sequences. */
 export type ScoreRow = { readonly mean: number; readonly standardError: number; readonly tokens: number }

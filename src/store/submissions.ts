@@ -28,7 +28,12 @@ import type { Reader, Tx } from './store.ts'
 type Reads = Pick<Reader, 'contributions' | 'payloadOwners' | 'rejections' | 'evaluations'>
 type Writes = Pick<
   Tx,
-  'createContribution' | 'contributionByNonce' | 'setWeight' | 'createRejection' | 'putEvaluations'
+  | 'createContribution'
+  | 'contributionByNonce'
+  | 'removeContribution'
+  | 'setWeight'
+  | 'createRejection'
+  | 'putEvaluations'
 >
 
 const Kind = z.enum(['upload', 'contribution', 'evaluation'])
@@ -79,6 +84,14 @@ export function submissionWrites(database: Database): Writes {
       const where = { nodeId_nonce: { nodeId: node, nonce } }
       const row = await database.contribution.findUnique({ where, include: { languages: true, records: true } })
       return row === null ? undefined : contributionRow(row)
+    },
+    removeContribution: async (key, node) => {
+      const row = await database.contribution.findFirst({ where: { ...roundOf(key), nodeId: node } })
+      if (row === null) return undefined
+      await database.contributionLanguage.deleteMany({ where: { contributionId: row.id } })
+      await database.contributionRecord.deleteMany({ where: { contributionId: row.id } })
+      await database.contribution.delete({ where: { id: row.id } })
+      return ensureDigest(row.id)
     },
     setWeight: async (id, weight) => {
       await database.contribution.update({ where: { id }, data: weightColumns(weight) })

@@ -46,6 +46,7 @@ export function roundJson(round: Round) {
     roster: round.roster,
     accepted: round.accepted,
     refused: round.refused,
+    declined: round.declined,
     evaluated: round.evaluated,
     reason: orNull(round.reason),
     last: round.last,
@@ -129,6 +130,7 @@ export function roundsTable(rounds: readonly Round[]): string {
     { title: 'ROSTER', align: 'right' },
     { title: 'ACCEPTED', align: 'right' },
     { title: 'REFUSED', align: 'right' },
+    { title: 'DECLINED', align: 'right' },
     { title: 'UNTIL' },
     { title: 'CHECKPOINT' },
   ]
@@ -140,6 +142,7 @@ export function roundsTable(rounds: readonly Round[]): string {
       String(round.roster),
       String(round.accepted),
       String(round.refused),
+      String(round.declined),
       formatTime(Number(round.deadlineMs)),
       shortDigest(printable(round.checkpointDigest)) || '-',
     ]),

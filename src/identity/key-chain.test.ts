@@ -129,7 +129,9 @@ describe('a chain of keys', () => {
           recovery = renewed ?? recovery
         }
         expect([present(keys.nodeKeys), present(keys.recoveryKeys)]).toEqual([node.publicKey, recovery.publicKey])
-        expect(new Set([...keys.nodeKeys, ...keys.recoveryKeys]).size).toBe(keys.nodeKeys.length + keys.recoveryKeys.length)
+        expect(new Set([...keys.nodeKeys, ...keys.recoveryKeys]).size).toBe(
+          keys.nodeKeys.length + keys.recoveryKeys.length,
+        )
         expect(keys.number).toBe(played.length)
       }),
       { numRuns: 60 },

@@ -15,6 +15,7 @@ export const COMMANDS: ReadonlyMap<string, () => Promise<Definition>> = new Map(
   ['node resume', async () => (await import('./commands/node-pause.ts')).nodeResume],
   ['node leave', async () => (await import('./commands/node-leave.ts')).nodeLeave],
   ['node rotate-key', async () => (await import('./commands/node-rotate-key.ts')).nodeRotateKey],
+  ['node export', async () => (await import('./commands/node-export.ts')).nodeExport],
   ['dataset add', async () => (await import('./commands/dataset-add.ts')).datasetAdd],
   ['dataset ls', async () => (await import('./commands/dataset-ls.ts')).datasetLs],
   ['dataset show', async () => (await import('./commands/dataset-show.ts')).datasetShow],

@@ -21,6 +21,7 @@ import { latestOwnWeights, type Report, type RoundFolder, type Submission } from
 import { f32Bytes, fetchBase, fetchPlan, mostWeightBytes } from './round-inputs.ts'
 import type { RoundView } from './round-view.ts'
 import { printable } from './rpc-error.ts'
+import { keepSaid } from './said.ts'
 import { decline, takePart } from './take-part.ts'
 import type { Trained } from './trainer.ts'
 import { uploadArtifact } from './upload.ts'
@@ -227,7 +228,7 @@ async function conclude(
   view: RoundView,
   folder: RoundFolder,
   report: Report,
-  { manifest }: Submission,
+  { manifest, signature }: Submission,
   { rejection, receipt }: SubmitContributionResponse,
   signal: AbortSignal,
 ): Promise<Answer> {
@@ -241,6 +242,7 @@ async function conclude(
   // A duplicate: the coordinator already has a contribution of this node, from before this node lost its records.
   if (rejection === undefined || rejection.reason === 'DUPLICATE') {
     const index = await keepReceipt(node, manifest, receipt, signal)
+    await keepSaid(node.directory, { kind: 'contribution', text: manifest, signatures: [signature] })
     await folder.writeOutcome({ base, contribution: 'accepted' })
     // What a contribution left out that this node has no record of is not known.
     if (rejection === undefined) await memory?.settle(pending, true)

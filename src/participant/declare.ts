@@ -15,6 +15,7 @@ import {
 } from '../policy/dataset-record.ts'
 import { type Dataset, readDatasets, type SignedText, writeSigned, writeWithdrawal } from './dataset-file.ts'
 import type { NodeContext } from './node-context.ts'
+import { keepSaid } from './said.ts'
 import { signatureMessage } from './wire.ts'
 
 /** A dataset as the coordinator knows it. */
@@ -103,6 +104,7 @@ async function register(node: Declarant, { terms, record }: Dataset, bytes: Uint
   const signed = record?.text === text && isOurs(node, record) ? record : signedText(node, DOMAINS.record, bytes)
   const request = { record: bytes, signature: signatureMessage(signed.signature) }
   await node.client.call(RecordService.method.registerRecord, request, { signal })
+  await keepSaid(node.directory, { kind: 'record', text, signatures: [signed.signature] })
   await writeSigned(node.directory, terms.id, { ...signed, told: true })
 }
 
@@ -124,6 +126,7 @@ export async function tellWithdrawal(
   const { signature } = isOurs(node, withdrawal) ? withdrawal : signedText(node, DOMAINS.withdrawal, bytes)
   const request = { withdrawal: bytes, signature: signatureMessage(signature) }
   await node.client.call(RecordService.method.withdrawRecord, request, { signal })
+  await keepSaid(node.directory, { kind: 'withdrawal', text: withdrawal.text, signatures: [signature] })
   await writeWithdrawal(node.directory, terms.id, { ...withdrawal, told: true })
 }
 

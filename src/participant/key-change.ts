@@ -21,6 +21,7 @@ import { type Channel, openChannel } from './channel.ts'
 import { readBornKeys } from './enrolment.ts'
 import { type Membership, type NodeDirectory, requireKey, requireMembership } from './node-directory.ts'
 import { readDeparture } from './participation.ts'
+import { keepSaid } from './said.ts'
 import { checkCertificate, requestCertificate, tlsPem } from './tls-credential.ts'
 import { requireSignature, signatureMessage } from './wire.ts'
 
@@ -176,6 +177,7 @@ async function complete(
   if (pending.recoveryKey !== null) await directory.writeKey('recovery.key', pending.recoveryKey)
   await directory.writeKey('tls.pem', tlsPem(identity))
   await directory.writeKey('chain.json', JSON.stringify([...chain, pending.change]))
+  for (const one of [...chain, pending.change]) await keepSaid(directory, { kind: 'keys', ...one })
   await directory.removeKey('next.json')
   return { number, authority, recoveryReplaced: pending.recoveryKey !== null }
 }

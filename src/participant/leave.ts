@@ -8,6 +8,7 @@ import type { SignedText } from './dataset-file.ts'
 import { type NodeDirectory, requireKey, requireMembership } from './node-directory.ts'
 import { readDeparture, writeDeparture } from './participation.ts'
 import { isPassing } from './retry.ts'
+import { keepSaid } from './said.ts'
 import { signatureMessage } from './wire.ts'
 
 /**
@@ -52,6 +53,7 @@ export async function tellDeparture(directory: NodeDirectory, signal?: AbortSign
   } finally {
     channel.close()
   }
+  await keepSaid(directory, { kind: 'departure', text: departure.text, signatures: [departure.signature] })
   await writeDeparture(directory, { ...departure, told: true })
   return true
 }

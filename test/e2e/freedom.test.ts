@@ -1,4 +1,4 @@
-import { cp } from 'node:fs/promises'
+import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { DOMAINS } from '../../src/core/signature.ts'
@@ -8,6 +8,7 @@ import { RoundPhase, RoundService } from '../../src/gen/proto/tapestry/v1/round_
 import { departureBytes } from '../../src/identity/departure.ts'
 import type { LedgerEntry } from '../../src/ledger/entry.ts'
 import { parseEntry } from '../../src/ledger/entry.ts'
+import { createProgram } from '../../src/cli/program.ts'
 import { openNodeClient } from '../../src/participant/client.ts'
 import { changeNodeKeys, finishKeyChange } from '../../src/participant/key-change.ts'
 import { leaveFederation, tellDeparture } from '../../src/participant/leave.ts'
@@ -246,4 +247,75 @@ describe('a change of keys', () => {
       },
     }
   }
+})
+
+describe('a verified exit', () => {
+  let folder: string
+
+  /** A command of the product, in this process; a failure is its error. */
+  async function tapestry(...words: string[]): Promise<Record<string, unknown>> {
+    let text = ''
+    const stdout = { write: (more: string) => (text += more) }
+    const stderr = { write: () => true }
+    const io = { stdout, stderr, env: { HOME: network.root }, clock: network.clock, stopSignal: () => AbortSignal.abort() }
+    const program = await createProgram(words, io)
+    await program.parseAsync([...words, '--json'], { from: 'user' })
+    return JSON.parse(text)
+  }
+
+  const verify = (path: string, federation: string = network.federation) =>
+    tapestry('node', 'export', path, '--verify', '--trust', federation)
+
+  /** A copy of the export that a test may spoil. */
+  async function copy(name: string): Promise<string> {
+    const path = join(network.root, name)
+    await cp(folder, path, { recursive: true })
+    return path
+  }
+
+  const documentsIn = async (path: string) =>
+    (await readdir(join(path, 'documents'))).map((name) => join(path, 'documents', name))
+
+  beforeAll(async () => {
+    const node = await network.addNode('exporter', ['en'])
+    const run = await network.createRun('exported', { target: 1, quorum: 1, rounds: 1 })
+    await network.startRound(run)
+    expect(await node.run({ run })).toMatchObject({ finished: 1 })
+    await changeNodeKeys(node.directory, network.clock)
+    folder = join(network.root, 'exit')
+    await tapestry('node', 'export', folder, '--dir', node.directory.root)
+    await leaveFederation(node.directory, 'stay')
+    await tapestry('node', 'export', folder, '--dir', node.directory.root)
+  })
+
+  test('holds all that the node signed and all that was decided about it', async () => {
+    const proof = await verify(folder)
+    // Its birth, its record, its contribution, a change of keys and its farewell.
+    expect(proof).toMatchObject({ verified: true, documents: 5, keyChanges: 1, receipts: 1 })
+    expect(proof['log']).toMatchObject({ weights: [{ weight: 1 }] })
+  })
+
+  test('is refused with a document changed or missing, or of another federation', async () => {
+    const other = `sha256:${'0'.repeat(64)}`
+    await expect(verify(folder, other)).rejects.toMatchObject({ code: 'WRONG_FEDERATION' })
+    const missing = await copy('exit-missing')
+    for (const path of await documentsIn(missing)) {
+      await rm(path)
+      await expect(verify(missing), path).rejects.toMatchObject({ code: 'VERIFICATION_FAILED' })
+      await cp(folder, missing, { recursive: true })
+    }
+    const changed = await copy('exit-changed')
+    for (const path of await documentsIn(changed)) {
+      const said = JSON.parse(await readFile(path, 'utf8'))
+      await writeFile(path, JSON.stringify({ ...said, text: said.text.replace(/"node(Key)?":"./, '$&x') }))
+      await expect(verify(changed), path).rejects.toMatchObject({ code: 'VERIFICATION_FAILED' })
+      await cp(folder, changed, { recursive: true })
+    }
+  })
+
+  test('without the log still holds, and says that it may not be everything', async () => {
+    const bare = await copy('exit-bare')
+    await rm(join(bare, 'log'), { recursive: true })
+    expect(await verify(bare)).toMatchObject({ verified: true, log: null })
+  })
 })

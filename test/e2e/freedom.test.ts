@@ -1,6 +1,7 @@
 import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createProgram } from '../../src/cli/program.ts'
 import { DOMAINS } from '../../src/core/signature.ts'
 import { NodeService } from '../../src/gen/proto/tapestry/v1/node_pb.ts'
 import { OperatorService } from '../../src/gen/proto/tapestry/v1/operator_pb.ts'
@@ -8,7 +9,6 @@ import { RoundPhase, RoundService } from '../../src/gen/proto/tapestry/v1/round_
 import { departureBytes } from '../../src/identity/departure.ts'
 import type { LedgerEntry } from '../../src/ledger/entry.ts'
 import { parseEntry } from '../../src/ledger/entry.ts'
-import { createProgram } from '../../src/cli/program.ts'
 import { openNodeClient } from '../../src/participant/client.ts'
 import { changeNodeKeys, finishKeyChange } from '../../src/participant/key-change.ts'
 import { leaveFederation, tellDeparture } from '../../src/participant/leave.ts'
@@ -257,7 +257,13 @@ describe('a verified exit', () => {
     let text = ''
     const stdout = { write: (more: string) => (text += more) }
     const stderr = { write: () => true }
-    const io = { stdout, stderr, env: { HOME: network.root }, clock: network.clock, stopSignal: () => AbortSignal.abort() }
+    const io = {
+      stdout,
+      stderr,
+      env: { HOME: network.root },
+      clock: network.clock,
+      stopSignal: () => AbortSignal.abort(),
+    }
     const program = await createProgram(words, io)
     await program.parseAsync([...words, '--json'], { from: 'user' })
     return JSON.parse(text)

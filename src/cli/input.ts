@@ -83,6 +83,14 @@ export const languageTags = parsedBy((text) => [
   ...new Set(text.split(',').map((tag) => ensureLanguageTag(tag.trim()))),
 ])
 
+/** `name=file` pairs: an operator's office, and its public key. */
+export const operatorFiles = z.array(
+  parsedBy((text) => {
+    const equals = text.indexOf('=')
+    return { name: ensureMemberId(text.slice(0, Math.max(0, equals))), file: text.slice(equals + 1) }
+  }),
+)
+
 /** `tag=name` pairs. */
 export const communityPairs = z.array(
   parsedBy((text) => {

@@ -37,11 +37,20 @@ type Environment = Readonly<Record<string, string | undefined>>
  */
 export async function connectOperator(access: OperatorAccess, env: Environment): Promise<Channel> {
   const dir = access.dir ?? defaultCoordinatorDirectory(env)
-  const keys = access.credentials ?? join(dir, 'keys')
+  const keys = credentialsFolder(access, env)
   const key = await readCredential(join(keys, 'operator.key'))
   const certificate = await readCredential(join(keys, 'operator.crt'))
-  const authority = await readCredential(join(keys, 'ca.crt'))
+  const authority = await readAuthority(access, env)
   return openChannel(ensureAddress(access.address ?? (await addressIn(dir))), authority, { key, certificate })
+}
+
+/** PEM of the authority that the operator's credentials are of. @throws TapestryError NOT_FOUND */
+export async function readAuthority(access: OperatorAccess, env: Environment): Promise<string> {
+  return readCredential(join(credentialsFolder(access, env), 'ca.crt'))
+}
+
+function credentialsFolder(access: OperatorAccess, env: Environment): string {
+  return access.credentials ?? join(access.dir ?? defaultCoordinatorDirectory(env), 'keys')
 }
 
 /** Runs `use` with an operator's channel, and closes it. */

@@ -10,6 +10,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   nodes: 'the nodes of the federation',
   run: 'training programmes',
   round: 'passes of the loop',
+  operator: 'who may override the release gate, together',
   node: 'take part with your own data',
   dataset: 'whose data they are, and what they may be used for',
   models: 'released checkpoints',

@@ -20,6 +20,8 @@ export const DOMAINS = {
   log: 'tapestry/log/v1',
   keys: 'tapestry/keys/v1',
   departure: 'tapestry/departure/v1',
+  operators: 'tapestry/operators/v1',
+  override: 'tapestry/override/v1',
 } as const
 
 export type Domain = (typeof DOMAINS)[keyof typeof DOMAINS]

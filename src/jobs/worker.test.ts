@@ -54,7 +54,12 @@ function options(handlers: Handlers, rest: Partial<WorkerOptions> = {}): WorkerO
   return { concurrency: 1, signal: new AbortController().signal, retryMs: 0, handlers, ...rest }
 }
 
-const handle = (aggregate: (task: Task) => Promise<void>): Handlers => ({ aggregate, decide: async () => {} })
+const nothing = async () => {}
+const handle = (aggregate: (task: Task) => Promise<void>): Handlers => ({
+  aggregate,
+  decide: nothing,
+  override: nothing,
+})
 const work = (given: WorkerOptions, context: Context = coordinator.context) =>
   workUntilIdle(context, coordinator.signer, given)
 

@@ -7,6 +7,7 @@ import { aggregate } from './aggregate.ts'
 import { decide } from './decide.ts'
 import type { WakeQueue } from './driver.ts'
 import { holdLease } from './lease.ts'
+import { override } from './override.ts'
 import type { Task } from './task.ts'
 
 export type WorkerOptions = {
@@ -28,7 +29,7 @@ export type WorkerOptions = {
 
 export type Handlers = { readonly [kind in JobKind]: (task: Task) => Promise<void> }
 
-export const HANDLERS: Handlers = { aggregate, decide }
+export const HANDLERS: Handlers = { aggregate, decide, override }
 
 /** A job that failed this often is given up, and its round with it. */
 const MOST_ATTEMPTS = 5

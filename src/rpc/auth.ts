@@ -74,6 +74,9 @@ export const METHOD_ACCESS = {
   '/tapestry.v1.OperatorService/SuspendNode': 'operator',
   '/tapestry.v1.OperatorService/ReinstateNode': 'operator',
   '/tapestry.v1.OperatorService/EjectNode': 'operator',
+  '/tapestry.v1.OperatorService/SetOperators': 'operator',
+  '/tapestry.v1.OperatorService/GetOperators': 'operator',
+  '/tapestry.v1.OperatorService/OverrideRound': 'operator',
   '/tapestry.v1.RecordService/RegisterRecord': 'node',
   '/tapestry.v1.RecordService/WithdrawRecord': 'node',
   // Open, because public records are; its handler shows the others to their node and to operators only.

@@ -28,6 +28,7 @@ import { getFederation } from './get-federation.ts'
 import { getInclusionProof } from './get-inclusion-proof.ts'
 import { getKeyChain } from './get-key-chain.ts'
 import { getLogCheckpoint } from './get-log-checkpoint.ts'
+import { getOperators } from './get-operators.ts'
 import { getPlan } from './get-plan.ts'
 import { getReceipt } from './get-receipt.ts'
 import { getRound } from './get-round.ts'
@@ -40,10 +41,12 @@ import { listNodes } from './list-nodes.ts'
 import { listRecords } from './list-records.ts'
 import { listRounds } from './list-rounds.ts'
 import { listRuns } from './list-runs.ts'
+import { overrideRound } from './override-round.ts'
 import { registerRecord } from './register-record.ts'
 import { reinstateNode } from './reinstate-node.ts'
 import { renewCertificate } from './renew-certificate.ts'
 import type { RoundFeed } from './round-feed.ts'
+import { setOperators } from './set-operators.ts'
 import { startRound } from './start-round.ts'
 import { submitContribution } from './submit-contribution.ts'
 import { submitEvaluation } from './submit-evaluation.ts'
@@ -167,7 +170,7 @@ function addRecordService(server: Server, { context, rpc }: Services): void {
   })
 }
 
-function addOperatorService(server: Server, { context, rpc, signer, address }: Services): void {
+function addOperatorService(server: Server, { context, rpc, issuer, signer, address }: Services): void {
   const operator = OperatorService.method
   addService(server, OperatorService, {
     createInvitation: unary(rpc, operator.createInvitation, (request) => createInvitation(context, address(), request)),
@@ -178,5 +181,8 @@ function addOperatorService(server: Server, { context, rpc, signer, address }: S
     suspendNode: unary(rpc, operator.suspendNode, (request) => suspendNode(context, request)),
     reinstateNode: unary(rpc, operator.reinstateNode, (request) => reinstateNode(context, request)),
     ejectNode: unary(rpc, operator.ejectNode, (request) => ejectNode(context, request)),
+    setOperators: unary(rpc, operator.setOperators, (request) => setOperators(context, issuer, request)),
+    getOperators: unary(rpc, operator.getOperators, () => getOperators(context)),
+    overrideRound: unary(rpc, operator.overrideRound, (request) => overrideRound(context, request)),
   })
 }

@@ -8,6 +8,7 @@ import type { SignedKeyRecord } from '../identity/key-chain.ts'
 import type { LedgerEvent } from '../ledger/entry.ts'
 import type { TreeHead } from '../ledger/proof.ts'
 import type { Tile } from '../ledger/tile.ts'
+import type { Override } from '../model/override.ts'
 import type { Summary } from '../model/summary.ts'
 import type { TrainingShare } from '../model/training-content.ts'
 import type { NodeStatus } from '../policy/membership.ts'
@@ -22,6 +23,7 @@ import type {
   ContributionRow,
   DatasetRecordFilter,
   DatasetRecordRow,
+  EndorsementRow,
   EvaluationRow,
   FederationRow,
   InvitationRow,
@@ -31,6 +33,7 @@ import type {
   MemberRow,
   NewNodeRow,
   NodeRow,
+  OperatorRecordRow,
   RejectionRow,
   RosterRow,
   RoundFilter,
@@ -79,6 +82,12 @@ export type Reader = {
   evaluations(key: RoundKey): Promise<readonly EvaluationRow[]>
   /** Undefined before the merge, and for rounds merged by a build that kept none. */
   diagnostics(key: RoundKey): Promise<Diagnostics | undefined>
+  /** Who may override together: the newest record; undefined when there never was any. */
+  operatorRecord(): Promise<OperatorRecordRow | undefined>
+  /** Every signature on something, in order of key id: also those that no longer count. */
+  endorsements(subject: string): Promise<readonly EndorsementRow[]>
+  /** Undefined unless enough operators have signed. */
+  releaseOverride(key: RoundKey): Promise<Override | undefined>
   /** Undefined before the decision, and for rounds decided by a build that kept none. */
   gateRecord(key: RoundKey): Promise<GateRecord | undefined>
   checkpoint(digest: Digest): Promise<CheckpointRow | undefined>
@@ -168,6 +177,11 @@ export type Tx = Reader & {
   putDiagnostics(key: RoundKey, report: Diagnostics, now: Millis): Promise<void>
   /** Inserts or replaces. */
   putGateRecord(key: RoundKey, record: GateRecord, now: Millis): Promise<void>
+  createOperatorRecord(row: OperatorRecordRow): Promise<void>
+  /** Inserts or, for the same subject and key, replaces. */
+  putEndorsement(row: EndorsementRow): Promise<void>
+  /** Inserts or replaces. */
+  putReleaseOverride(key: RoundKey, proof: Override, now: Millis): Promise<void>
   createCheckpoint(row: CheckpointRow): Promise<void>
   createAttestations(checkpoint: Digest, rows: readonly AttestationRow[]): Promise<void>
   moveChannel(name: ChannelName, checkpoint: Digest, now: Millis): Promise<void>

@@ -29,6 +29,8 @@ export const COMMANDS: ReadonlyMap<string, () => Promise<Definition>> = new Map(
   ['nodes suspend', async () => (await import('./commands/nodes-status.ts')).nodesSuspend],
   ['nodes reinstate', async () => (await import('./commands/nodes-status.ts')).nodesReinstate],
   ['nodes eject', async () => (await import('./commands/nodes-status.ts')).nodesEject],
+  ['jobs ls', async () => (await import('./commands/jobs-ls.ts')).jobsLs],
+  ['jobs retry', async () => (await import('./commands/jobs-retry.ts')).jobsRetry],
   ['run create', async () => (await import('./commands/run-create.ts')).runCreate],
   ['run ls', async () => (await import('./commands/run-ls.ts')).runLs],
   ['round start', async () => (await import('./commands/round-start.ts')).roundStart],

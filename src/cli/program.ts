@@ -8,6 +8,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   coordinator: 'run a coordinator',
   invite: 'invite members',
   nodes: 'the nodes of the federation',
+  jobs: "the coordinator's own work",
   run: 'training programmes',
   round: 'passes of the loop',
   operator: 'who may override the release gate, together',

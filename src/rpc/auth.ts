@@ -74,6 +74,8 @@ export const METHOD_ACCESS = {
   '/tapestry.v1.OperatorService/SuspendNode': 'operator',
   '/tapestry.v1.OperatorService/ReinstateNode': 'operator',
   '/tapestry.v1.OperatorService/EjectNode': 'operator',
+  '/tapestry.v1.OperatorService/ListJobs': 'operator',
+  '/tapestry.v1.OperatorService/RetryJob': 'operator',
   '/tapestry.v1.OperatorService/SetOperators': 'operator',
   '/tapestry.v1.OperatorService/GetOperators': 'operator',
   '/tapestry.v1.OperatorService/OverrideRound': 'operator',

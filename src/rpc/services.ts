@@ -37,6 +37,7 @@ import { leaveFederation } from './leave-federation.ts'
 import { listChannels } from './list-channels.ts'
 import { listCheckpoints } from './list-checkpoints.ts'
 import { listEntries } from './list-entries.ts'
+import { listJobs } from './list-jobs.ts'
 import { listNodes } from './list-nodes.ts'
 import { listRecords } from './list-records.ts'
 import { listRounds } from './list-rounds.ts'
@@ -45,6 +46,7 @@ import { overrideRound } from './override-round.ts'
 import { registerRecord } from './register-record.ts'
 import { reinstateNode } from './reinstate-node.ts'
 import { renewCertificate } from './renew-certificate.ts'
+import { retryJob } from './retry-job.ts'
 import type { RoundFeed } from './round-feed.ts'
 import { setOperators } from './set-operators.ts'
 import { startRound } from './start-round.ts'
@@ -181,6 +183,8 @@ function addOperatorService(server: Server, { context, rpc, issuer, signer, addr
     suspendNode: unary(rpc, operator.suspendNode, (request) => suspendNode(context, request)),
     reinstateNode: unary(rpc, operator.reinstateNode, (request) => reinstateNode(context, request)),
     ejectNode: unary(rpc, operator.ejectNode, (request) => ejectNode(context, request)),
+    listJobs: unary(rpc, operator.listJobs, (request) => listJobs(context, request)),
+    retryJob: unary(rpc, operator.retryJob, (request) => retryJob(context, request)),
     setOperators: unary(rpc, operator.setOperators, (request) => setOperators(context, issuer, request)),
     getOperators: unary(rpc, operator.getOperators, () => getOperators(context)),
     overrideRound: unary(rpc, operator.overrideRound, (request) => overrideRound(context, request)),

@@ -116,6 +116,9 @@ export type Reader = {
   /** Announced and unfinished, newest first. */
   uploadsOf(node: NodeId): Promise<readonly UploadRow[]>
   jobs(filter: { readonly states?: readonly JobRow['state'][]; readonly limit: number }): Promise<readonly JobRow[]>
+  job(id: string): Promise<JobRow | undefined>
+  /** Abandoned jobs whose rounds have waited long enough for an operator. */
+  jobsToGiveUp(now: Millis, limit: number): Promise<readonly JobRow[]>
   /** Sums over rows; a node's own when `node` is given. */
   summary(by: SummaryBy, filter: { readonly run?: RunId; readonly node?: NodeId }): Promise<readonly SummaryRow[]>
   /** Accepted and refused submissions by reason, for counters. */
@@ -196,14 +199,29 @@ export type Tx = Reader & {
   appendToLedger(event: LedgerEvent, now: Millis): Promise<void>
   /** Binds the log to the key that signs it. @returns whether it was bound to none before. @throws TapestryError FAILED_PRECONDITION for another key. */
   bindLedgerKey(keyId: string): Promise<boolean>
-  /** Leases the oldest job that is ready, or whose lease has ended; undefined when there is none. */
-  leaseJob(kinds: readonly JobKind[], now: Millis, leaseMs: number): Promise<LeasedJob | undefined>
+  /**
+   * Leases the oldest job that is ready, or whose lease has ended; undefined when there is none.
+   * @param holder tells operators which process has it.
+   */
+  leaseJob(kinds: readonly JobKind[], now: Millis, leaseMs: number, holder?: string): Promise<LeasedJob | undefined>
   /** False when the lease was lost. */
   renewLease(job: LeasedJob, now: Millis, leaseMs: number): Promise<boolean>
   /** False when the lease was lost: the caller must then roll back by throwing. */
   finishJob(job: LeasedJob, now: Millis): Promise<boolean>
-  /** Back to ready, or abandoned when `attempts` has reached `mostAttempts`. False when the lease was lost. */
-  failJob(job: LeasedJob, error: string, mostAttempts: number, now: Millis): Promise<'ready' | 'abandoned' | false>
+  /**
+   * Back to ready, or abandoned when `attempts` has reached `mostAttempts`: then for `holdMs` an operator may ask for it
+   * again. False when the lease was lost.
+   */
+  failJob(
+    job: LeasedJob,
+    error: string,
+    limits: { readonly mostAttempts: number; readonly holdMs: number },
+    now: Millis,
+  ): Promise<'ready' | 'abandoned' | false>
+  /** Makes an abandoned job ready, as if it had never been tried. False when it is not abandoned, or given up. */
+  retryJob(id: string, now: Millis): Promise<boolean>
+  /** Ends the wait for an operator. False when it has not been long enough, or somebody else ended it. */
+  giveUpJob(id: string, now: Millis): Promise<boolean>
 }
 
 /** What changed, told to whoever listens. Delivery is a hint: listeners also poll. */

@@ -73,6 +73,8 @@ const EXPECTED: Readonly<Record<string, Doors>> = {
   '/tapestry.v1.OperatorService/ListNodes': OPERATOR,
   '/tapestry.v1.OperatorService/ListRuns': OPERATOR,
   '/tapestry.v1.OperatorService/ReinstateNode': OPERATOR,
+  '/tapestry.v1.OperatorService/ListJobs': OPERATOR,
+  '/tapestry.v1.OperatorService/RetryJob': OPERATOR,
   '/tapestry.v1.OperatorService/StartRound': OPERATOR,
   '/tapestry.v1.OperatorService/SuspendNode': OPERATOR,
   '/tapestry.v1.RecordService/AdviseRecords': NODE,

@@ -16,11 +16,12 @@ import {
 } from '../identity/key-chain.ts'
 import { generateKey, publicKeyOf } from '../identity/key-file.ts'
 import { signatureSchema } from '../model/parsing.ts'
-import { ensureAddress } from './address.ts'
-import { type Channel, openChannel } from './channel.ts'
+import { ensureAddresses } from './address.ts'
+import type { Channel } from './channel.ts'
 import { readBornKeys } from './enrolment.ts'
 import { type Membership, type NodeDirectory, requireKey, requireMembership } from './node-directory.ts'
 import { readDeparture } from './participation.ts'
+import { openReplicas } from './replicas.ts'
 import { keepSaid } from './said.ts'
 import { checkCertificate, requestCertificate, tlsPem } from './tls-credential.ts'
 import { requireSignature, signatureMessage } from './wire.ts'
@@ -100,7 +101,7 @@ async function withCoordinator<T>(
   use: (channel: Channel, membership: Membership) => Promise<T>,
 ): Promise<T> {
   const membership = await requireMembership(directory)
-  const channel = openChannel(ensureAddress(membership.address), await requireKey(directory, 'ca.crt'))
+  const channel = openReplicas(ensureAddresses(membership.address), await requireKey(directory, 'ca.crt'))
   try {
     return await use(channel, membership)
   } finally {

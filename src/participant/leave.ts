@@ -2,11 +2,12 @@ import { TapestryError } from '../core/error.ts'
 import { DOMAINS, privateKeyFromPem, signMessage } from '../core/signature.ts'
 import { NodeService } from '../gen/proto/tapestry/v1/node_pb.ts'
 import { type ContributionFate, departureBytes, parseDeparture } from '../identity/departure.ts'
-import { ensureAddress } from './address.ts'
-import { openChannel } from './channel.ts'
+import { ensureAddresses } from './address.ts'
+
 import type { SignedText } from './dataset-file.ts'
 import { type NodeDirectory, requireKey, requireMembership } from './node-directory.ts'
 import { readDeparture, writeDeparture } from './participation.ts'
+import { openReplicas } from './replicas.ts'
 import { isPassing } from './retry.ts'
 import { keepSaid } from './said.ts'
 import { signatureMessage } from './wire.ts'
@@ -43,7 +44,7 @@ export async function tellDeparture(directory: NodeDirectory, signal?: AbortSign
   const departure = await readDeparture(directory)
   if (departure === undefined || departure.told) return departure !== undefined
   const { address } = await requireMembership(directory)
-  const channel = openChannel(ensureAddress(address), await requireKey(directory, 'ca.crt'))
+  const channel = openReplicas(ensureAddresses(address), await requireKey(directory, 'ca.crt'))
   try {
     const request = {
       departure: Buffer.from(departure.text, 'utf8'),

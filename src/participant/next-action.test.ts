@@ -19,6 +19,7 @@ describe('next action', () => {
     expect(actionsWhen(true)).toEqual([
       ['open', 'none', 'join'],
       ['collecting', 'joined', 'contribute'],
+      ['reviewing', 'accepted', 'review'],
       ['evaluating', 'accepted', 'evaluate'],
     ])
   })
@@ -28,6 +29,7 @@ describe('next action', () => {
       ['open', 'joined', 'decline'],
       ['collecting', 'joined', 'decline'],
       ['collecting', 'accepted', 'decline'],
+      ['reviewing', 'accepted', 'decline'],
       ['sealed', 'accepted', 'decline'],
       ['aggregating', 'accepted', 'decline'],
       ['evaluating', 'accepted', 'decline'],

@@ -10,6 +10,7 @@ import type { RunPolicy } from './policy.ts'
 export type Round =
   | OpenRound
   | CollectingRound
+  | ReviewingRound
   | SealedRound
   | AggregatingRound
   | EvaluatingRound
@@ -46,6 +47,15 @@ type Counted = Always & {
   readonly accepted: number
   readonly refused: number
   readonly declined: number
+}
+
+/** No further submission counts; nodes of other members score the contributions on their own text. */
+export type ReviewingRound = Counted & {
+  readonly phase: 'reviewing'
+  /** Reviews asked for: one for each contribution and reviewer. */
+  readonly reviews: number
+  readonly reviewed: number
+  readonly deadline: Millis
 }
 
 /** No further submission counts; the merge has not begun. */
@@ -98,6 +108,7 @@ export type Phase = Round['phase']
 export const PHASES = [
   'open',
   'collecting',
+  'reviewing',
   'sealed',
   'aggregating',
   'evaluating',

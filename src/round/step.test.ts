@@ -24,7 +24,9 @@ const policy: fc.Arbitrary<RunPolicy> = fc
     continuous: fc.boolean(),
     maxNorm: fc.constant(0),
     strategy: fc.constant(MEAN),
-    influence: fc.constant(DEFAULT_RUN_POLICY.influence),
+    influence: fc.constantFrom('none' as const, 'peers' as const).map((floor) => {
+      return { ...DEFAULT_RUN_POLICY.influence, floor }
+    }),
     gate: fc.constant(DEFAULT_RUN_POLICY.gate),
     demands: fc.constant(null),
     codec: fc.constant(F32),
@@ -39,6 +41,7 @@ type Happening = {
     | 'refuse'
     | 'decline'
     | 'drop'
+    | 'review'
     | 'start'
     | 'candidate'
     | 'evaluate'
@@ -60,6 +63,7 @@ const happening: fc.Arbitrary<Happening> = fc.record({
     { weight: 3, arbitrary: fc.constant('refuse' as const) },
     { weight: 2, arbitrary: fc.constant('decline' as const) },
     { weight: 1, arbitrary: fc.constant('drop' as const) },
+    { weight: 6, arbitrary: fc.constant('review' as const) },
     { weight: 6, arbitrary: fc.constant('start' as const) },
     { weight: 6, arbitrary: fc.constant('candidate' as const) },
     { weight: 6, arbitrary: fc.constant('evaluate' as const) },
@@ -101,6 +105,8 @@ function eventOf(world: World, { kind, who }: Happening): RoundEvent | undefined
       return from === undefined ? undefined : { type: 'member-declined', from, evaluated: world.evaluated.has(who) }
     case 'drop':
       return world.standings.get(who) === 'accepted' ? { type: 'contribution-dropped', reason: 'ejected' } : undefined
+    case 'review':
+      return { type: 'review-stored' }
     case 'start':
       return { type: 'aggregation-started' }
     case 'candidate':
@@ -163,12 +169,20 @@ function play(rules: RunPolicy, played: readonly Happening[]): { world: World; t
     const event = eventOf(world, happened)
     if (event === undefined) continue
     const before = world.round
-    const taken = step(before, event, world.now)
-    trace.push({ before, event, now: world.now, step: taken })
+    for (const one of [event, ...assignment(before, event, world.now, happened.who)]) {
+      const taken = step(world.round, one, world.now)
+      trace.push({ before: world.round, event: one, now: world.now, step: taken })
+      world.round = taken.round
+    }
     record(world, happened, event, before)
-    world.round = taken.round
   }
   return { world, trace }
+}
+
+/** The store names the reviewers in the transaction that seals a round, before anything else happens. */
+function assignment(before: Round, event: RoundEvent, now: number, reviews: number): RoundEvent[] {
+  const sealed = before.phase === 'collecting' && step(before, event, now).round.phase === 'reviewing'
+  return sealed ? [{ type: 'reviewers-assigned', reviews }] : []
 }
 
 /** Plays random rounds and checks every step of each. */
@@ -194,6 +208,7 @@ describe('step', () => {
       'open',
       'published',
       'rejected',
+      'reviewing',
       'sealed',
     ])
   })
@@ -206,6 +221,7 @@ describe('step', () => {
       expect(round.accepted + round.refused + round.declined).toBeLessThanOrEqual(round.roster)
       expect(Math.min(round.refused, round.declined)).toBeGreaterThanOrEqual(0)
       expect(round.roster).toBeLessThanOrEqual(round.policy.target)
+      if (round.phase === 'reviewing') expect(round.reviewed).toBeLessThanOrEqual(round.reviews)
       if ('evaluated' in round) expect(round.evaluated).toBeLessThanOrEqual(round.accepted)
       if ('excused' in round) expect(round.evaluated + round.excused).toBeLessThanOrEqual(round.accepted)
     })
@@ -294,7 +310,8 @@ describe('step', () => {
   it('moves along the loop only', () => {
     const next: Record<Round['phase'], readonly Round['phase'][]> = {
       open: ['open', 'collecting', 'failed'],
-      collecting: ['collecting', 'sealed', 'failed'],
+      collecting: ['collecting', 'reviewing', 'sealed', 'failed'],
+      reviewing: ['reviewing', 'sealed', 'failed'],
       sealed: ['sealed', 'aggregating', 'failed'],
       aggregating: ['aggregating', 'evaluating', 'failed'],
       evaluating: ['evaluating', 'published', 'rejected', 'failed'],
@@ -322,7 +339,15 @@ describe('step', () => {
 })
 
 describe('an override', () => {
-  const counted = { base: BASE, plan: PLAN, policy: DEFAULT_RUN_POLICY, roster: 3, accepted: 2, refused: 1, declined: 0 }
+  const counted = {
+    base: BASE,
+    plan: PLAN,
+    policy: DEFAULT_RUN_POLICY,
+    roster: 3,
+    accepted: 2,
+    refused: 1,
+    declined: 0,
+  }
   const rejected: Round = {
     ...counted,
     phase: 'rejected',
@@ -412,10 +437,50 @@ describe('a contribution that is dropped', () => {
     expect(step(left, drop, 1).round).toMatchObject({ phase: 'failed', reason: 'ejected' })
   })
 
+  it('may end the reviews, when the others have been heard', () => {
+    const round: Round = {
+      ...shared,
+      phase: 'reviewing',
+      roster: 3,
+      accepted: 3,
+      reviews: 6,
+      reviewed: 2,
+      deadline: 10,
+    }
+    const left = step(round, drop, 1).round
+    expect(left).toMatchObject({ phase: 'reviewing', accepted: 2, declined: 1 })
+    const recounted: RoundEvent = { type: 'reviews-recounted', reviews: 2, reviewed: 2 }
+    expect(step(left, recounted, 1)).toMatchObject({ round: { phase: 'sealed' }, work: ['aggregate'] })
+  })
+
   it('takes the candidate with it', () => {
     const candidate = { candidate: CANDIDATE, optimizerState: null, evaluated: 0, excused: 0, deciding: true }
     const round: Round = { ...shared, ...candidate, phase: 'evaluating', roster: 3, accepted: 3, deadline: 10 }
     expect(step(round, drop, 1).round).toMatchObject({ phase: 'failed', reason: 'ejected' })
+  })
+})
+
+describe('a round whose floor is its peers', () => {
+  const influence = { ...DEFAULT_RUN_POLICY.influence, floor: 'peers' as const }
+  const shared = { base: BASE, plan: PLAN, policy: { ...DEFAULT_RUN_POLICY, influence }, roster: 5, accepted: 5 }
+  const reviewing: Round = {
+    ...shared,
+    phase: 'reviewing',
+    refused: 0,
+    declined: 0,
+    reviews: 2,
+    reviewed: 1,
+    deadline: 10,
+  }
+
+  it('merges when the last review is in, at its deadline, and at once when nobody can review', () => {
+    const stored: RoundEvent = { type: 'review-stored' }
+    expect(step(reviewing, stored, 9)).toMatchObject({ round: { phase: 'sealed' }, work: ['aggregate'] })
+    expect(step(reviewing, { type: 'time-passed' }, 10)).toMatchObject({ round: { phase: 'sealed' } })
+    expect(step(reviewing, { type: 'time-passed' }, 9).changed).toBe(false)
+    const unassigned: Round = { ...reviewing, reviews: 0, reviewed: 0 }
+    expect(step(unassigned, { type: 'reviewers-assigned', reviews: 0 }, 9).round.phase).toBe('sealed')
+    expect(step(unassigned, { type: 'reviewers-assigned', reviews: 1 }, 9).round).toMatchObject({ reviews: 1 })
   })
 })
 

@@ -17,6 +17,7 @@ import {
   hasEnded,
   type OpenRound,
   type RejectedRound,
+  type ReviewingRound,
   type Round,
   type SealedRound,
 } from './round.ts'
@@ -35,6 +36,12 @@ export type RoundEvent =
   | { readonly type: 'member-declined'; readonly from: Standing; readonly evaluated: boolean }
   /** An accepted contribution is taken out of the round, and its node with it. */
   | { readonly type: 'contribution-dropped'; readonly reason: string }
+  /** Who reviews what has been decided; `reviews` counts pairs of contribution and reviewer. */
+  | { readonly type: 'reviewers-assigned'; readonly reviews: number }
+  /** A reviewer's first report about a contribution was stored. */
+  | { readonly type: 'review-stored' }
+  /** Reviews are no longer asked for: a reviewer or a contribution has gone. */
+  | { readonly type: 'reviews-recounted'; readonly reviews: number; readonly reviewed: number }
   | { readonly type: 'aggregation-started' }
   /** `excused`: contributors that had declined by then. */
   | {
@@ -76,6 +83,8 @@ export function step(round: Round, event: RoundEvent, now: Millis): Step {
       return stepOpen(round, event, now)
     case 'collecting':
       return stepCollecting(round, event, now)
+    case 'reviewing':
+      return stepReviewing(round, event, now)
     case 'sealed':
       if (event.type === 'contribution-dropped') return withoutOne(round, event.reason)
       return event.type === 'aggregation-started' ? moved({ ...round, phase: 'aggregating' }) : unchanged(round)
@@ -122,7 +131,7 @@ function stepCollecting(round: CollectingRound, event: RoundEvent, now: Millis):
     return moved({ ...settled(counted, counted), phase: 'failed', reason: tooManyDeclined(counted) })
   }
   if (isComplete(counted) || late) {
-    if (quorumReached(counted)) return moved({ ...settled(counted, counted), phase: 'sealed' }, ['aggregate'])
+    if (quorumReached(counted)) return seal(counted, now)
     if (late) return moved({ ...settled(counted, counted), phase: 'failed', reason: quorumIsOutOfReach(counted) })
   }
   return { round: counted, changed: counted !== round, work: [] }
@@ -141,15 +150,38 @@ function count(round: CollectingRound, event: RoundEvent): CollectingRound {
   return round
 }
 
-function dropped<R extends CollectingRound | SealedRound | AggregatingRound>(round: R): R {
+function dropped<R extends CollectingRound | ReviewingRound | SealedRound | AggregatingRound>(round: R): R {
   return { ...round, accepted: round.accepted - 1, declined: round.declined + 1 }
 }
 
 /** The merge is made from what remains, if that is still enough. */
-function withoutOne(round: SealedRound | AggregatingRound, reason: string): Step {
+function withoutOne(round: ReviewingRound | SealedRound | AggregatingRound, reason: string): Step {
   const left = dropped(round)
   if (left.accepted >= neededOf(round.policy)) return moved(left)
   return moved({ ...settled(left, left), phase: 'failed', reason })
+}
+
+/** Whoever applies the step says who reviews before anything else happens: until then none are asked for. */
+function seal(round: CollectingRound, now: Millis): Step {
+  const ended = settled(round, round)
+  const { influence, evaluateWindowMs } = round.policy
+  if (influence.floor !== 'peers') return moved({ ...ended, phase: 'sealed' }, ['aggregate'])
+  return moved({ ...ended, phase: 'reviewing', reviews: 0, reviewed: 0, deadline: now + evaluateWindowMs })
+}
+
+/** Reviewers who stay silent do not stop a round: at the deadline it goes on with what was heard. */
+function stepReviewing(round: ReviewingRound, event: RoundEvent, now: Millis): Step {
+  const sealed = () => moved({ ...settled(round, round), phase: 'sealed' }, ['aggregate'])
+  if (event.type === 'contribution-dropped') return withoutOne(round, event.reason)
+  if (now >= round.deadline) return sealed()
+  if (event.type === 'reviews-recounted') {
+    const { reviews, reviewed } = event
+    return reviewed >= reviews ? sealed() : moved({ ...round, reviews, reviewed })
+  }
+  if (event.type !== 'reviewers-assigned' && event.type !== 'review-stored') return unchanged(round)
+  const reviews = event.type === 'reviewers-assigned' ? event.reviews : round.reviews
+  const reviewed = round.reviewed + (event.type === 'review-stored' ? 1 : 0)
+  return reviewed >= reviews ? sealed() : moved({ ...round, reviews, reviewed })
 }
 
 function stepAggregating(round: AggregatingRound, event: RoundEvent, now: Millis): Step {
@@ -208,6 +240,7 @@ function giveUp(round: Round, reason: string): Step {
 
 function abandon(round: Round, reason: string): Step {
   switch (round.phase) {
+    case 'reviewing':
     case 'sealed':
     case 'aggregating':
     case 'evaluating':

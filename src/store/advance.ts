@@ -2,12 +2,13 @@ import type { Millis } from '../core/clock.ts'
 import { TapestryError } from '../core/error.ts'
 import type { RoundKey, RunId } from '../core/ids.ts'
 import { hasEnded, openRound, type Phase } from '../round/round.ts'
-import { type RoundEvent, step } from '../round/step.ts'
+import { type RoundEvent, type Step, step } from '../round/step.ts'
 import type { RoundRow, RunRow } from './records.ts'
+import { assignReviews } from './review-assignment.ts'
 import type { Tx } from './store.ts'
 
 /** Phases of rounds that have not ended. */
-export const LIVE_PHASES: readonly Phase[] = ['open', 'collecting', 'sealed', 'aggregating', 'evaluating']
+export const LIVE_PHASES: readonly Phase[] = ['open', 'collecting', 'reviewing', 'sealed', 'aggregating', 'evaluating']
 
 /**
  * Applies an event to a round inside the caller's transaction: the only way in which rounds move.
@@ -19,7 +20,7 @@ export const LIVE_PHASES: readonly Phase[] = ['open', 'collecting', 'sealed', 'a
  */
 export async function advanceRound(tx: Tx, key: RoundKey, event: RoundEvent, now: Millis): Promise<RoundRow> {
   const row = await requireRound(tx, key)
-  const { round, changed, work } = step(row.round, event, now)
+  const { round, changed, work } = await stepWithReviews(tx, row, event, now)
   if (!changed) return row
   await tx.saveRound(row, round, work, now)
   if (hasEnded(round) && !hasEnded(row.round)) await followUp(tx, key.run, now)
@@ -31,6 +32,15 @@ export async function requireRound(tx: Tx, key: RoundKey): Promise<RoundRow> {
   const row = await tx.round(key)
   if (row === undefined) throw new TapestryError('NOT_FOUND', `there is no round ${key.number} in run ${key.run}`)
   return row
+}
+
+/** The reviewers are those who have contributed when the round seals: they are named in the same transaction. */
+async function stepWithReviews(tx: Tx, row: RoundRow, event: RoundEvent, now: Millis): Promise<Step> {
+  const stepped = step(row.round, event, now)
+  if (stepped.round.phase !== 'reviewing' || row.round.phase === 'reviewing') return stepped
+  const reviews = await assignReviews(tx, row.key)
+  const assigned = step(stepped.round, { type: 'reviewers-assigned', reviews }, now)
+  return { ...assigned, changed: true }
 }
 
 /**

@@ -18,7 +18,17 @@ export async function declineRound(tx: Tx, key: RoundKey, node: NodeId, now: Mil
   // An open roster is not frozen: whoever comes back in time may join again.
   if (row.round.phase === 'open') await tx.removeFromRoster(key, node)
   else await tx.setDeclined(key, node)
-  return advanceRound(tx, key, { type: 'member-declined', from: entry.standing, evaluated: entry.evaluated }, now)
+  const from = { from: entry.standing, evaluated: entry.evaluated }
+  const declined = await advanceRound(tx, key, { type: 'member-declined', ...from }, now)
+  return row.round.phase === 'reviewing' ? withoutReviewer(tx, key, node, now) : declined
+}
+
+/** What a node was still asked to review is not waited for. */
+async function withoutReviewer(tx: Tx, key: RoundKey, node: NodeId, now: Millis): Promise<RoundRow> {
+  await tx.withdrawReviews(key, node)
+  const reviews = await tx.reviews(key)
+  const reviewed = reviews.filter(({ languages }) => languages !== null).length
+  return advanceRound(tx, key, { type: 'reviews-recounted', reviews: reviews.length, reviewed }, now)
 }
 
 /** Ends a node's part in every live round. */
@@ -54,10 +64,7 @@ async function dropContribution(tx: Tx, key: RoundKey, node: NodeId, now: Millis
     await tx.createRejection({ key, node, kind: 'contribution', reason: 'EJECTED', detail, at: now })
   }
   await tx.setDeclined(key, node)
-  await advanceRound(
-    tx,
-    key,
-    { type: 'contribution-dropped', reason: `${detail}: its contribution does not count` },
-    now,
-  )
+  const reason = `${detail}: its contribution does not count`
+  await advanceRound(tx, key, { type: 'contribution-dropped', reason }, now)
+  if (round.phase === 'reviewing') await withoutReviewer(tx, key, node, now)
 }

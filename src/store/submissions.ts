@@ -37,7 +37,7 @@ type Writes = Pick<
   | 'putEvaluations'
 >
 
-const Kind = z.enum(['upload', 'contribution', 'evaluation'])
+const Kind = z.enum(['upload', 'contribution', 'evaluation', 'review'])
 const Reason = z.enum(REJECTION_REASONS)
 
 /** What nodes sent for a round: questions. */
@@ -91,6 +91,7 @@ export function submissionWrites(database: Database): Writes {
       if (row === null) return undefined
       await database.contributionLanguage.deleteMany({ where: { contributionId: row.id } })
       await database.contributionRecord.deleteMany({ where: { contributionId: row.id } })
+      await database.review.deleteMany({ where: { contributionId: row.id } })
       await database.contribution.delete({ where: { id: row.id } })
       return ensureDigest(row.id)
     },

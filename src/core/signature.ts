@@ -21,6 +21,7 @@ export const DOMAINS = {
   log: 'tapestry/log/v1',
   keys: 'tapestry/keys/v1',
   departure: 'tapestry/departure/v1',
+  supersession: 'tapestry/supersession/v1',
   operators: 'tapestry/operators/v1',
   override: 'tapestry/override/v1',
 } as const

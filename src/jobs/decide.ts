@@ -5,6 +5,7 @@ import { randomFrom } from '../plan/random.ts'
 import { decideRelease, type GateRecord, type ReleaseDecision } from '../policy/release.ts'
 import type { EvaluatingRound } from '../round/round.ts'
 import { advanceRound, requireRound } from '../store/advance.ts'
+import { contributionsIn } from '../store/contributions-in.ts'
 import { type BuiltCheckpoint, recordCheckpoint } from '../store/publish.ts'
 import type { LeasedJob, RunRow } from '../store/records.ts'
 import type { Tx } from '../store/store.ts'
@@ -37,7 +38,7 @@ async function judge({ context, job }: Task, plan: Plan, round: EvaluatingRound)
   const { reader } = context.store
   const [rows, contributions, nodes] = await Promise.all([
     reader.evaluations(job.key),
-    reader.contributions(job.key),
+    contributionsIn(reader, job.key, round),
     reader.nodes(),
   ])
   const members = new Map(nodes.map((node): [string, string] => [node.id, node.member]))

@@ -119,9 +119,8 @@ function stepOpen(round: OpenRound, event: RoundEvent, now: Millis): Step {
 }
 
 function collect(round: OpenRound, roster: number, now: Millis): Step {
-  const { base, plan, policy } = round
-  const deadline = now + policy.collectWindowMs
-  return moved({ phase: 'collecting', base, plan, policy, roster, accepted: 0, refused: 0, declined: 0, deadline })
+  const deadline = now + round.policy.collectWindowMs
+  return moved({ ...settled(round, { roster, accepted: 0, refused: 0, declined: 0 }), phase: 'collecting', deadline })
 }
 
 function stepCollecting(round: CollectingRound, event: RoundEvent, now: Millis): Step {
@@ -259,9 +258,12 @@ function abandon(round: Round, reason: string): Step {
 type Counts = Pick<CollectingRound, 'roster' | 'accepted' | 'refused' | 'declined'>
 
 /** The fields that every phase after collecting keeps, and no others. */
-function settled(round: Round, { roster, accepted, refused, declined }: Counts) {
-  const { base, plan, policy } = round
-  return { base, plan, policy, roster, accepted, refused, declined }
+function settled(
+  { base, plan, policy, uncounted, revisionOf }: Round,
+  { roster, accepted, refused, declined }: Counts,
+) {
+  const rare = { ...(uncounted !== undefined && { uncounted }), ...(revisionOf !== undefined && { revisionOf }) }
+  return { base, plan, policy, ...rare, roster, accepted, refused, declined }
 }
 
 function moved(round: Round, work: readonly Work[] = []): Step {

@@ -157,8 +157,8 @@ describe('rounds', () => {
       await tx.setEvaluated(ROUND, nodeId(0))
     })
     expect(await store.reader.roster(ROUND)).toEqual([
-      { node: nodeId(0), standing: 'joined', evaluated: true },
-      { node: nodeId(2), standing: 'refused', evaluated: false },
+      { node: nodeId(0), standing: 'joined', evaluated: true, declined: false },
+      { node: nodeId(2), standing: 'refused', evaluated: false, declined: false },
     ])
     expect(await store.reader.rosterEntry(ROUND, nodeId(1))).toBeUndefined()
     const again = store.transact('join', (tx) => tx.addToRoster(ROUND, nodeId(2), NOW))

@@ -6,6 +6,7 @@ import type { LeaveFederationRequest } from '../gen/proto/tapestry/v1/node_pb.ts
 import { type Departure, parseDeparture } from '../identity/departure.ts'
 import { statusAfterLeaving } from '../policy/membership.ts'
 import { requireNode } from '../store/membership.ts'
+import { requestRevocation } from '../store/revoke.ts'
 import { standDown } from '../store/stand-down.ts'
 import type { Tx } from '../store/store.ts'
 import { signatureOf } from './message.ts'
@@ -26,7 +27,7 @@ export async function leaveFederation(context: Context, request: LeaveFederation
 
 async function leave(
   tx: Tx,
-  { node: id }: Departure,
+  { node: id, contributions: mode }: Departure,
   signed: { readonly text: string; readonly signature: Signature },
   now: number,
 ): Promise<string> {
@@ -41,6 +42,9 @@ async function leave(
   await tx.setNodeStatus(id, status, null, now)
   await tx.setDeparture(id, signed)
   await standDown(tx, id, now)
+  if (mode !== 'stay') {
+    await requestRevocation(tx, { subject: { kind: 'node', node: id }, mode, requestedBy: id, reason: '' }, now)
+  }
   await tx.appendToLedger({ type: 'node-left', node: id, departure: digestOf(bytes) }, now)
   return status
 }

@@ -41,5 +41,7 @@ export function nextAction({ phase, standing, setAside, wanted }: Situation): Ac
 /** Whether the others wait for this node, now or when they come to evaluate. */
 function isAwaited(phase: Phase, standing: NodeStanding): boolean {
   if (standing === 'joined') return phase === 'open' || phase === 'collecting'
-  return standing === 'accepted' && phase !== 'published' && phase !== 'rejected' && phase !== 'failed'
+  return (
+    standing === 'accepted' && phase !== 'open' && phase !== 'published' && phase !== 'rejected' && phase !== 'failed'
+  )
 }

@@ -190,14 +190,23 @@ describe('access', () => {
       'DeclarePause',
       'DeclineRound',
       'JoinRound',
+      'ListReviews',
       'RegisterRecord',
       'RenewCertificate',
       'SubmitContribution',
       'SubmitEvaluation',
+      'SubmitReview',
       'UploadArtifact',
       'WithdrawRecord',
     ])
-    expect(methodsOf('node-or-operator')).toEqual(['GetRound', 'ListRounds', 'SummarizeContributions', 'WatchRounds'])
+    expect(methodsOf('node-or-operator')).toEqual([
+      'GetRound',
+      'ListRevocations',
+      'ListRounds',
+      'RequestRevocation',
+      'SummarizeContributions',
+      'WatchRounds',
+    ])
     expect(methodsOf('operator')).toEqual([
       'CreateInvitation',
       'CreateRun',

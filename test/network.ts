@@ -184,6 +184,11 @@ export class TestNetwork {
     return started(this.#coordinator).federation
   }
 
+  /** Where the coordinator shows its numbers and its health. */
+  get metrics(): string {
+    return `http://${started(this.#coordinator).metrics}`
+  }
+
   get operator(): Channel {
     return started(this.#operator)
   }

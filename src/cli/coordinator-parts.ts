@@ -20,6 +20,7 @@ import {
   openCoordinatorDirectory,
   type StoredFederation,
 } from './coordinator-directory.ts'
+import { version } from './version.ts'
 
 /** What the processes of one coordinator have in common: serving, and working. */
 export type CoordinatorParts = {
@@ -68,7 +69,16 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     const blobs = await openBlobs(paths.blobs)
     const { clock, log } = options
     const freeBytes = () => freeBytesOf(paths.blobs)
-    const context: Context = { config, federation: federation.id, store, blobs, freeBytes, clock, log }
+    const context: Context = {
+      config,
+      version: version(),
+      federation: federation.id,
+      store,
+      blobs,
+      freeBytes,
+      clock,
+      log,
+    }
     return {
       context,
       paths,
@@ -84,7 +94,8 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   }
 }
 
-async function openDatabase(config: ServerConfig, paths: CoordinatorPaths) {
+/** The database that the settings name, or the embedded one, which `started` says whether this call has started. */
+export async function openDatabase(config: Pick<ServerConfig, 'databaseUrl'>, paths: CoordinatorPaths) {
   if (config.databaseUrl !== undefined) return { url: config.databaseUrl, started: false, stop: async () => {} }
   return startEmbeddedPostgres(paths.postgres)
 }

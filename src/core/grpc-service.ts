@@ -20,6 +20,8 @@ export type ResponseInit<M extends DescMethod> = MessageInitShape<M['output']>
 /** Trailing metadata that carries our error code, and what to do about it, beside gRPC's own status. */
 export const CODE_KEY = 'tapestry-code'
 export const HINT_KEY = 'tapestry-hint'
+/** Names a request in the coordinator's logs: the caller may send one, and is told it in trailers and response headers. */
+export const REQUEST_ID_KEY = 'x-request-id'
 
 /** Metadata is printable ASCII: everything else, and `%`, travels percent-encoded as UTF-8. */
 export function encodeHint(hint: string): string {

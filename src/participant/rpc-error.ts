@@ -1,6 +1,6 @@
 import { type Metadata, type ServiceError, status } from '@grpc/grpc-js'
 import { type ErrorCode, isErrorCode, TapestryError } from '../core/error.ts'
-import { CODE_KEY, decodeHint, HINT_KEY } from '../core/grpc-service.ts'
+import { CODE_KEY, decodeHint, HINT_KEY, REQUEST_ID_KEY } from '../core/grpc-service.ts'
 
 /**
  * What a status means when the answer carries no code of ours, so that it is the transport's or a proxy's.
@@ -50,9 +50,16 @@ export function printable(text: string): string {
 export function rpcError(method: string, error: ServiceError): TapestryError {
   const told = text(error.metadata, CODE_KEY)
   const code = (told && codeFromAfar(told)) || (CODE_OF_STATUS.get(error.code) ?? 'INTERNAL')
-  const hint = text(error.metadata, HINT_KEY)
+  const hint = text(error.metadata, HINT_KEY) ?? internalHint(code, text(error.metadata, REQUEST_ID_KEY))
   const message = printable(error.details === '' ? `${method} failed` : error.details)
   return new TapestryError(code, message, { cause: error, ...(hint && { hint: printable(decodeHint(hint)) }) })
+}
+
+/** What an operator needs to find a failure of the coordinator's own in its log. */
+function internalHint(code: ErrorCode, requestId: string | undefined): string | undefined {
+  return code === 'INTERNAL' && requestId
+    ? `the operator finds request ${requestId} in the coordinator's log`
+    : undefined
 }
 
 function text(metadata: Metadata | undefined, key: string): string | undefined {

@@ -1,12 +1,14 @@
 import { randomUUID, X509Certificate } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { type ServerConfig, serverConfig } from '../../config.ts'
 import type { Clock } from '../../core/clock.ts'
+import type { FederationId } from '../../core/ids.ts'
 import { OperatorService } from '../../gen/proto/tapestry/v1/operator_pb.ts'
 import { openBlobs } from '../../store/blobs.ts'
-import { examineDatabase } from '../../store/examination.ts'
-import { coordinatorPaths, openCoordinatorDirectory } from '../coordinator-directory.ts'
+import { type DatabaseExamination, examineDatabase } from '../../store/examination.ts'
+import { type CoordinatorPaths, coordinatorPaths, openCoordinatorDirectory } from '../coordinator-directory.ts'
 import { openDatabase } from '../coordinator-parts.ts'
 import { isFileSystemError } from '../named-file.ts'
 import { withOperator } from '../operator-client.ts'
@@ -42,18 +44,19 @@ export function coordinatorExaminations(dir: string, env: Environment, clock: Cl
       examine: async () => examineDisk(dir, (await opened()).config.minFreeBytes),
     },
     { check: 'blobs', examine: () => examineBlobs(paths.blobs) },
-    { check: 'database', examine: async () => examineOwnDatabase((await opened()).config, dir) },
+    {
+      check: 'database',
+      examine: async () => {
+        const { config, federation } = await opened()
+        return onDatabase(config, paths, (found) => judgeDatabase(found, federation.id))
+      },
+    },
     {
       check: 'database clock',
       examine: async () => {
-        const database = await openDatabase((await opened()).config, paths)
-        try {
-          const sent = clock.now()
-          const { now } = await examineDatabase(database.url)
-          return examineClock(sent, now, clock.now(), 'the database')
-        } finally {
-          if (database.started) await database.stop()
-        }
+        const sent = clock.now()
+        const judge = ({ now }: DatabaseExamination) => examineClock(sent, now, clock.now(), 'the database')
+        return onDatabase((await opened()).config, paths, judge)
       },
     },
     { check: 'redis', examine: async () => examineRedis((await opened()).config) },
@@ -72,20 +75,30 @@ async function examineBlobs(directory: string): Promise<Diagnosis> {
     : fail(`${directory} gave other bytes back`, 'check the disk')
 }
 
-async function examineOwnDatabase(config: ServerConfig, dir: string): Promise<Diagnosis> {
-  const database = await openDatabase(config, coordinatorPaths(dir))
+/** On the running database, or on one that is started for this and stopped again; one that was never made stays unmade. */
+async function onDatabase(
+  config: ServerConfig,
+  paths: CoordinatorPaths,
+  judge: (found: DatabaseExamination) => Diagnosis,
+): Promise<Diagnosis> {
+  if (config.databaseUrl === undefined && !existsSync(paths.postgres)) {
+    return warn('there is none yet', 'the first start makes it')
+  }
+  const database = await openDatabase(config, paths)
   try {
-    const { missing, unknown, federation } = await examineDatabase(database.url)
-    const { federation: own } = await openCoordinatorDirectory(dir)
-    if (federation !== undefined && federation !== own.id) {
-      return fail(`it belongs to ${federation}`, 'give this directory a database of its own')
-    }
-    if (unknown.length > 0) return warn(`a newer build has migrated it (${unknown.at(-1)})`, 'update this machine, too')
-    if (missing.length > 0) return warn(`${missing.length} migrations are due`, 'the next start applies them')
-    return ok(config.databaseUrl === undefined ? 'embedded, schema up to date' : 'external, schema up to date')
+    return judge(await examineDatabase(database.url))
   } finally {
     if (database.started) await database.stop()
   }
+}
+
+function judgeDatabase({ missing, unknown, federation }: DatabaseExamination, own: FederationId): Diagnosis {
+  if (federation !== undefined && federation !== own) {
+    return fail(`it belongs to ${federation}`, 'give this directory a database of its own')
+  }
+  if (unknown.length > 0) return warn(`a newer build has migrated it (${unknown.at(-1)})`, 'update this machine, too')
+  if (missing.length > 0) return warn(`${missing.length} migrations are due`, 'the next start applies them')
+  return ok('it answers, and its schema is up to date')
 }
 
 async function examineRedis({ redisUrl }: ServerConfig): Promise<Diagnosis> {

@@ -6,6 +6,7 @@ import { TapestryError } from '../core/error.ts'
 import { digestOfFile } from '../participant/file-digest.ts'
 import { type BlobFile, copyBlob, listBlobs } from '../store/blob-copy.ts'
 import { writeSnapshot } from '../store/snapshot.ts'
+import { storageDirectory } from '../store/storage.ts'
 import { BACKUP_FORMAT, type BackupManifest, backupPaths } from './backup-manifest.ts'
 import { type CoordinatorPaths, openCoordinatorDirectory, writeAtomically } from './coordinator-directory.ts'
 import { openDatabase } from './coordinator-parts.ts'
@@ -39,15 +40,17 @@ const SECRET_SETTINGS: ReadonlySet<string> = new Set(['databaseUrl', 'redisUrl']
  */
 export async function backUp(options: BackupOptions): Promise<BackupManifest> {
   const { paths, federation, file } = await openCoordinatorDirectory(options.dir)
+  const config = serverConfig({ flags: {}, env: options.env, file })
+  const blobs = storageDirectory(config.storage, paths.blobs)
   const to = backupPaths(options.to)
   await prepare(options.to)
   // Before the moment, so that what is deleted after it is here; once more after it, for what came in between.
-  await copyBlobs(paths.blobs, to.blobs, options)
-  const database = await openDatabase(serverConfig({ flags: {}, env: options.env, file }), paths)
+  await copyBlobs(blobs, to.blobs, options)
+  const database = await openDatabase(config, paths)
   const snapshot = await writeSnapshot(database.url, to.database).finally(async () => {
     if (database.started) await database.stop()
   })
-  await copyBlobs(paths.blobs, to.blobs, options)
+  await copyBlobs(blobs, to.blobs, options)
   const manifest: BackupManifest = {
     format: BACKUP_FORMAT,
     federation: federation.id,

@@ -4,13 +4,14 @@ import { TapestryError } from '../core/error.ts'
 import { blobUsageOf } from '../store/blob-usage.ts'
 import { ownMigrations } from '../store/migrate.ts'
 import type { PublicLog } from '../store/public-log.ts'
+import { storageDirectory } from '../store/storage.ts'
 import { type CallWatch, watchCalls } from '../telemetry/calls.ts'
 import { Gauges, type Vitals } from '../telemetry/gauges.ts'
 import { createInstruments, type Instruments } from '../telemetry/instruments.ts'
 import { type Monitor, openMonitor } from '../telemetry/monitor.ts'
 import { type Check, type Checks, keepReadiness, type ReadinessKeeper } from '../telemetry/readiness.ts'
 import { openTracer, type Tracer } from '../telemetry/tracer.ts'
-import { watchTransfers } from '../telemetry/transfers.ts'
+import { type TransferWatch, watchTransfers } from '../telemetry/transfers.ts'
 import { openCoordinatorDirectory } from './coordinator-directory.ts'
 import type { CoordinatorOptions, CoordinatorParts } from './coordinator-parts.ts'
 import { version } from './version.ts'
@@ -23,17 +24,24 @@ export type CoordinatorWatch = {
   readonly instruments: Instruments
   readonly tracer: Tracer
   readonly calls: CallWatch
+  readonly transfer: TransferWatch
+  /** A handler whose requests are watched. */
   transfers(handler: RequestListener): RequestListener
 }
 
 export async function watchCoordinator(env: CoordinatorOptions['env']): Promise<CoordinatorWatch> {
   const instruments = createInstruments({ version: version() })
   const tracer = await openTracer(env, 'tapestry-coordinator', version())
+  const transfer = watchTransfers(instruments, tracer)
   return {
     instruments,
     tracer,
     calls: watchCalls(instruments, tracer),
-    transfers: (handler) => watchTransfers(handler, instruments, tracer),
+    transfer,
+    transfers: (handler) => (request, response) => {
+      transfer(request, response)
+      handler(request, response)
+    },
   }
 }
 
@@ -113,7 +121,7 @@ function readable(read: () => Promise<unknown>): Check {
 
 function vitalsOf(parts: CoordinatorParts, keeper: ReadinessKeeper, certificate: () => string): () => Promise<Vitals> {
   const { store, clock, config, freeBytes } = parts.context
-  const usage = remembered(() => blobUsageOf(parts.paths.blobs), BLOB_USAGE_MS)
+  const usage = remembered(() => blobUsageOf(storageDirectory(config.storage, parts.paths.blobs)), BLOB_USAGE_MS)
   const orUndefined = <T>(work: Promise<T>) => work.catch(() => undefined)
   const end = (pem: string) => Date.parse(new X509Certificate(pem).validTo)
   return async () => {

@@ -9,6 +9,7 @@ import { digestOfFile } from '../participant/file-digest.ts'
 import { blobPath, copyBlob } from '../store/blob-copy.ts'
 import { tableFile } from '../store/snapshot.ts'
 import { ensureReadable, loadSnapshot } from '../store/snapshot-load.ts'
+import { storageDirectory } from '../store/storage.ts'
 import { type BackupManifest, backupPaths, readBackupManifest } from './backup-manifest.ts'
 import { coordinatorPaths, writeAtomically } from './coordinator-directory.ts'
 import { openDatabase } from './coordinator-parts.ts'
@@ -44,13 +45,15 @@ export async function restore(options: RestoreOptions): Promise<BackupManifest> 
   const [from, paths] = [backupPaths(options.from), coordinatorPaths(options.dir)]
   await mkdir(paths.keys, { recursive: true, mode: 0o700 })
   const file: Record<string, unknown> = JSON.parse(await readFile(join(from.files, 'config.json'), 'utf8'))
-  const database = await openDatabase(serverConfig({ flags: {}, env: options.env, file }), paths)
+  const config = serverConfig({ flags: {}, env: options.env, file })
+  const database = await openDatabase(config, paths)
   try {
     await loadSnapshot(database.url, manifest.database, from.database)
   } finally {
     if (database.started) await database.stop()
   }
-  for (const blob of manifest.blobs) await copyBlob(from.blobs, paths.blobs, blob, false)
+  for (const blob of manifest.blobs)
+    await copyBlob(from.blobs, storageDirectory(config.storage, paths.blobs), blob, false)
   for (const [name, text] of keys) await writeFile(join(paths.keys, name), text, { mode: 0o600 })
   for (const { name } of manifest.files)
     if (name !== 'VERSION') await copyFile(join(from.files, name), join(paths.root, name))

@@ -4,9 +4,9 @@ import type { Context } from '../context.ts'
 import type { FederationId } from '../core/ids.ts'
 import { privateKeyFromPem } from '../core/signature.ts'
 import { issueServerCertificate } from '../identity/certificate-authority.ts'
-import { parseAddress } from '../identity/invitation.ts'
 import type { WakeQueue } from '../jobs/driver.ts'
 import { startSweeper } from '../jobs/sweep.ts'
+import { ensureAddresses } from '../participant/address.ts'
 import { takeLock } from '../participant/directory-lock.ts'
 import { rpcContext } from '../rpc/adapter.ts'
 import { SERVICES } from '../rpc/auth.ts'
@@ -17,7 +17,7 @@ import { addReflection } from '../rpc/reflection.ts'
 import { startRoundFeed } from '../rpc/round-feed.ts'
 import { addServices } from '../rpc/services.ts'
 import { PublicLog } from '../store/public-log.ts'
-import { artifactHandler } from '../transfer/artifact-handler.ts'
+import { artifactHandler, artifactTakeover } from '../transfer/artifact-handler.ts'
 import { isLogPath, logHandler } from '../transfer/log-handler.ts'
 import { writeAtomically } from './coordinator-directory.ts'
 import { type CoordinatorWatch, monitorCoordinator, watchCoordinator } from './coordinator-monitor.ts'
@@ -150,6 +150,7 @@ async function openFront(
     authority: secrets.authority.certificate,
     grpc,
     http: watch.transfers(httpHandler(context, log)),
+    upgrade: artifactTakeover(context, watch.transfer),
     log: context.log,
   })
   const renewal = renewPeriodically(listener, certify, parts)
@@ -192,7 +193,7 @@ function renewPeriodically(
 
 function hostnames({ context }: CoordinatorParts): string[] {
   const { publicAddress: address, hostnames: more, host } = context.config
-  const named = address === undefined ? [] : [parseAddress(address).host]
+  const named = address === undefined ? [] : ensureAddresses(address).map(({ host: name }) => name)
   const bound = isWildcard(host) ? [] : [host]
   return [...new Set(['localhost', '127.0.0.1', '::1', hostname(), ...named, ...bound, ...more])]
 }

@@ -1,4 +1,3 @@
-import { Agent } from 'node:https'
 import { isIP } from 'node:net'
 import { type ConnectionOptions, checkServerIdentity } from 'node:tls'
 import type { DescMethod } from '@bufbuild/protobuf'
@@ -25,8 +24,6 @@ export type HttpsOrigin = {
   readonly host: string
   readonly port: number
   readonly tls: ConnectionOptions
-  /** Keeps connections made with `tls`. */
-  readonly agent: Agent
 }
 
 /** A way to one coordinator: calls over gRPC and bytes over HTTPS, both under TLS pinned to the federation's authority. */
@@ -50,6 +47,8 @@ export type Channel = {
     requests: AsyncIterable<RequestInit<M>>,
     options?: CallOptions,
   ): Promise<ResponseOf<M>>
+  /** Tells that an HTTPS origin failed: where the coordinator has other addresses, what follows goes to another. */
+  leave(origin: HttpsOrigin): void
   /** Starts no further calls; those under way go on. */
   close(): void
 }
@@ -58,7 +57,8 @@ export type Channel = {
 const FLOW_CONTROL_WINDOW = 8 * 2 ** 20
 /** A manifest of a round with 100,000 contributions. */
 const MAX_MESSAGE_BYTES = 64 * 2 ** 20
-const ATTEMPTS = 5
+/** At a call that may be repeated. */
+export const ATTEMPTS = 5
 
 /** Methods whose repetition would do something again. */
 const ONCE: ReadonlySet<DescMethod> = new Set([
@@ -66,6 +66,11 @@ const ONCE: ReadonlySet<DescMethod> = new Set([
   OperatorService.method.createRun,
   OperatorService.method.startRound,
 ])
+
+/** False for a method whose repetition would do something again. */
+export function mayRepeat(method: DescMethod): boolean {
+  return !ONCE.has(method)
+}
 
 const OPTIONS = {
   'grpc-node.flow_control_window': FLOW_CONTROL_WINDOW,
@@ -88,23 +93,18 @@ const OPTIONS = {
  */
 export function openChannel(address: Address, authority: string, identity?: ClientIdentity): Channel {
   const client = new Client(address.text, channelCredentials(address, authority, identity), clientOptions(address))
-  const tls = tlsOptions(authority, identity)
-  const agent = new Agent({ ...tls, keepAlive: true, maxSockets: 8 })
   return {
     address,
-    https: { host: address.host, port: address.port, tls, agent },
+    https: { host: address.host, port: address.port, tls: tlsOptions(authority, identity) },
+    leave: () => undefined,
     call(method, request, options = {}) {
-      const attempts = ONCE.has(method) ? 1 : (options.attempts ?? ATTEMPTS)
+      const attempts = mayRepeat(method) ? (options.attempts ?? ATTEMPTS) : 1
       const policy = { attempts, backoff: DEFAULT_BACKOFF, signal: options.signal }
       return retrying(() => callUnary(client, method, request, options), policy)
     },
     receive: (method, request, options = {}) => receiveStream(client, method, request, options),
     send: (method, requests, options = {}) => sendStream(client, method, requests, options),
-    close() {
-      client.close()
-      // Requests under way keep their sockets; idle ones must not keep the process alive.
-      for (const sockets of Object.values(agent.freeSockets)) for (const socket of sockets ?? []) socket.destroy()
-    },
+    close: () => client.close(),
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Millis } from '../core/clock.ts'
+import { connect } from './connection.ts'
 import { ownMigrations } from './migrate.ts'
-import { connect, tablesOf } from './snapshot.ts'
+import { tablesOf } from './snapshot.ts'
 
 /** What a database says of itself, without being changed. */
 export type DatabaseExamination = {

@@ -3,8 +3,9 @@ import { existsSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Client } from 'pg'
+import type { Client } from 'pg'
 import { TapestryError } from '../core/error.ts'
+import { connect } from './connection.ts'
 
 /** One directory of prisma/migrations. */
 type Migration = { readonly name: string; readonly sql: string; readonly checksum: string }
@@ -29,7 +30,8 @@ const BOOKKEEPING = `CREATE TABLE IF NOT EXISTS _prisma_migrations (
  * @param only names of the migrations to apply; all when absent.
  * @returns names of the migrations that this call applied.
  * @throws TapestryError DATA_VERSION when the database has migrations that this build would have to know, or others
- *   than this build's; UNAVAILABLE when it cannot be reached.
+ *   than this build's; UNAVAILABLE when it cannot be reached; UNAUTHENTICATED or NOT_FOUND when it refuses the user, or
+ *   is not there.
  */
 export async function migrate(
   url: string,
@@ -37,11 +39,7 @@ export async function migrate(
   only?: ReadonlySet<string>,
 ): Promise<readonly string[]> {
   const migrations = (await readMigrations(directory)).filter(({ name }) => only?.has(name) ?? true)
-  const client = new Client({ connectionString: url, connectionTimeoutMillis: 10_000 })
-  client.on('error', () => {})
-  await client.connect().catch((cause: unknown) => {
-    throw new TapestryError('UNAVAILABLE', 'the database cannot be reached', { cause })
-  })
+  const client = await connect(url)
   try {
     await client.query('SELECT pg_advisory_lock($1)', [ADVISORY_LOCK])
     await client.query(BOOKKEEPING)

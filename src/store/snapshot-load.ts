@@ -2,8 +2,9 @@ import { createReadStream } from 'node:fs'
 import { join } from 'node:path'
 import type { Client } from 'pg'
 import { TapestryError } from '../core/error.ts'
+import { connect } from './connection.ts'
 import { migrate, ownMigrations } from './migrate.ts'
-import { connect, type Snapshot, type SnapshotTable, tableFile, tablesOf } from './snapshot.ts'
+import { type Snapshot, type SnapshotTable, tableFile, tablesOf } from './snapshot.ts'
 
 /** How much of a table one statement inserts; a longer row is a statement of its own. */
 const BATCH_BYTES = 2 ** 20

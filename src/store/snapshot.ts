@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto'
 import { mkdir, open } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Client } from 'pg'
+import type { Client } from 'pg'
 import { type Digest, fromHex } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
+import { connect } from './connection.ts'
 import { onDisk } from './durable-file.ts'
 
 /** One table's rows: a file of JSON lines, each written by PostgreSQL, which alone reads them again. */
@@ -49,16 +50,6 @@ export async function writeSnapshot(url: string, directory: string): Promise<Sna
   } finally {
     await client.end().catch(() => {})
   }
-}
-
-/** A connection of its own. @throws TapestryError UNAVAILABLE */
-export async function connect(url: string): Promise<Client> {
-  const client = new Client({ connectionString: url, connectionTimeoutMillis: 10_000 })
-  client.on('error', () => {})
-  await client.connect().catch((cause: unknown) => {
-    throw new TapestryError('UNAVAILABLE', 'the database cannot be reached', { cause })
-  })
-  return client
 }
 
 /** Our tables, in the order of their names; what other programs keep in schemas of their own is not among them. */

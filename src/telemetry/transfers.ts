@@ -1,4 +1,4 @@
-import type { IncomingMessage, RequestListener } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { REQUEST_ID_KEY } from '../core/grpc-service.ts'
 import type { Instruments } from './instruments.ts'
 import { requestIdOf, traceParentOf } from './request-id.ts'
@@ -6,19 +6,18 @@ import type { Tracer } from './tracer.ts'
 
 const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT'])
 
-/** Counts and traces what an HTTPS handler answers, and tells each caller the id of its request. */
-export function watchTransfers(handler: RequestListener, instruments: Instruments, tracer: Tracer): RequestListener {
+/** Told of a request before it is answered. */
+export type TransferWatch = (request: IncomingMessage, response: ServerResponse) => void
+
+/** Counts and traces HTTPS requests until their connection is done with them, and tells each caller the id of its request. */
+export function watchTransfers(instruments: Instruments, tracer: Tracer): TransferWatch {
   return (request, response) => {
     const headers = (name: string) => headerOf(request, name)
     const requestId = requestIdOf(headers)
     response.setHeader(REQUEST_ID_KEY, requestId)
     const method = METHODS.has(request.method ?? '') ? (request.method ?? '') : 'other'
-    const span = tracer.begin(
-      `${method} ${areaOf(request.url)}`,
-      'server',
-      { 'http.request.method': method, 'tapestry.request_id': requestId },
-      traceParentOf(headers),
-    )
+    const attributes = { 'http.request.method': method, 'tapestry.request_id': requestId }
+    const span = tracer.begin(`${method} ${areaOf(request.url)}`, 'server', attributes, traceParentOf(headers))
     const { socket } = request
     const [read, written] = [socket.bytesRead, socket.bytesWritten]
     response.once('close', () => {
@@ -30,7 +29,6 @@ export function watchTransfers(handler: RequestListener, instruments: Instrument
       transferBytes.inc({ direction: 'sent' }, Math.max(0, socket.bytesWritten - written))
       span.end(response.writableFinished && response.statusCode < 400 ? 'OK' : status)
     })
-    handler(request, response)
   }
 }
 

@@ -88,7 +88,7 @@ test('no key, password or invitation is ever logged, whatever happens', async ()
   const wrong = new URL(database.url)
   wrong.password = 'wrong-password-of-the-test'
   const refused = serve({ DATABASE_URL: wrong.toString() })
-  expect(await refused.ended).toBe(6)
+  expect(await refused.ended).toBe(4)
 
   const text = coordinator.written() + refused.written()
   // The log did say something, of this very coordinator.

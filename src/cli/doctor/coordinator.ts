@@ -8,6 +8,7 @@ import type { FederationId } from '../../core/ids.ts'
 import { OperatorService } from '../../gen/proto/tapestry/v1/operator_pb.ts'
 import { openBlobs } from '../../store/blobs.ts'
 import { type DatabaseExamination, examineDatabase } from '../../store/examination.ts'
+import { storageDirectory } from '../../store/storage.ts'
 import { type CoordinatorPaths, coordinatorPaths, openCoordinatorDirectory } from '../coordinator-directory.ts'
 import { openDatabase } from '../coordinator-parts.ts'
 import { isFileSystemError } from '../named-file.ts'
@@ -43,7 +44,10 @@ export function coordinatorExaminations(dir: string, env: Environment, clock: Cl
       check: 'disk',
       examine: async () => examineDisk(dir, (await opened()).config.minFreeBytes),
     },
-    { check: 'blobs', examine: () => examineBlobs(paths.blobs) },
+    {
+      check: 'blobs',
+      examine: async () => examineBlobs(storageDirectory((await opened()).config.storage, paths.blobs)),
+    },
     {
       check: 'database',
       examine: async () => {

@@ -110,7 +110,7 @@ describe('the command', () => {
     const run = async (words: string[]) => (await createProgram(words, io)).parseAsync(words, { from: 'user' })
     const words = ['doctor', 'node', '--dir', root, '--json']
     await run(words)
-    expect(JSON.parse(text).findings).toHaveLength(10)
+    expect(JSON.parse(text).findings).toHaveLength(11)
     text = ''
     await without(join(root, 'keys', 'node.key'), async () => {
       await expect(run(words)).rejects.toMatchObject({ code: 'FAILED_PRECONDITION' })

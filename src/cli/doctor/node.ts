@@ -1,8 +1,8 @@
 import { join } from 'node:path'
 import type { Clock } from '../../core/clock.ts'
 import { RoundService } from '../../gen/proto/tapestry/v1/round_pb.ts'
-import { ensureAddress } from '../../participant/address.ts'
-import { type Channel, openChannel } from '../../participant/channel.ts'
+import { type Addresses, ensureAddresses } from '../../participant/address.ts'
+import type { Channel } from '../../participant/channel.ts'
 import {
   type NodeDirectory,
   openNodeDirectory,
@@ -10,6 +10,7 @@ import {
   requireMembership,
 } from '../../participant/node-directory.ts'
 import { readPolicy } from '../../participant/policy-file.ts'
+import { openReplicas } from '../../participant/replicas.ts'
 import { parseTlsPem, validityOf } from '../../participant/tls-credential.ts'
 import { IMPATIENT, type Reached, reach } from './coordinator-reach.ts'
 import { type Diagnosis, type Examination, fail, ok, warn } from './diagnosis.ts'
@@ -33,6 +34,7 @@ export function nodeExaminations(root: string, clock: Clock): readonly Examinati
     { check: 'certificate', examine: async () => examineCertificate(await directory(), clock) },
     { check: 'coordinator', examine: async () => (await reached()).answer },
     { check: 'clock', examine: async () => (await reached()).clock },
+    { check: 'replicas', examine: async () => examineReplicas(await directory(), clock) },
     { check: 'admission', examine: async () => examineAdmission(await directory()) },
   ]
 }
@@ -71,11 +73,29 @@ async function examineAdmission(directory: NodeDirectory): Promise<Diagnosis> {
   return ok(`the coordinator admits ${node}`)
 }
 
+/** Each by itself: a node hides the silence of one as long as another answers. */
+async function examineReplicas(directory: NodeDirectory, clock: Clock): Promise<Diagnosis> {
+  const addresses = ensureAddresses((await requireMembership(directory)).address)
+  const silent: string[] = []
+  for (const address of addresses) {
+    await withNode(directory, (channel) => reach(channel, clock), [address]).catch(() => silent.push(address.text))
+  }
+  if (silent.length === 0)
+    return ok(addresses.length === 1 ? 'the coordinator is one' : `all ${addresses.length} answer`)
+  const detail = `no answer from ${silent.join(', ')}`
+  if (silent.length === addresses.length) return fail(detail, 'is this machine online, and the coordinator serving?')
+  return warn(detail, 'the node goes on with the others; tell the operator')
+}
+
 /** Not the node's own client, which renews certificates. */
-async function withNode<T>(directory: NodeDirectory, use: (channel: Channel) => Promise<T>): Promise<T> {
-  const { address } = await requireMembership(directory)
+async function withNode<T>(
+  directory: NodeDirectory,
+  use: (channel: Channel) => Promise<T>,
+  addresses?: Addresses,
+): Promise<T> {
+  const to = addresses ?? ensureAddresses((await requireMembership(directory)).address)
   const identity = parseTlsPem(await requireKey(directory, 'tls.pem'))
-  const channel = openChannel(ensureAddress(address), await requireKey(directory, 'ca.crt'), identity)
+  const channel = openReplicas(to, await requireKey(directory, 'ca.crt'), identity)
   try {
     return await use(channel)
   } finally {

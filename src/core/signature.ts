@@ -10,6 +10,7 @@ export const DOMAINS = {
   enrolment: 'tapestry/enrolment/v1',
   contribution: 'tapestry/contribution/v1',
   evaluation: 'tapestry/evaluation/v1',
+  review: 'tapestry/review/v1',
   federation: 'tapestry/federation/v1',
   manifest: 'tapestry/manifest/v1',
   receipt: 'tapestry/receipt/v1',

@@ -7,7 +7,7 @@ import { TapestryError } from '../core/error.ts'
 import { usesWeights } from '../core/strategy.ts'
 import { type Plan, parsePlan } from '../plan/plan.ts'
 import { byNode, decideWeights } from '../policy/influence.ts'
-import type { PublicVerdict } from '../policy/quality-floor.ts'
+import type { QualityVerdict } from '../policy/quality-floor.ts'
 import { becauseOf, neededOf } from '../round/quorum.ts'
 import type { AggregatingRound } from '../round/round.ts'
 import { advanceRound } from '../store/advance.ts'
@@ -69,7 +69,7 @@ async function contributionsOf({ context, job }: Task, round: AggregatingRound):
 function shortfall(
   { policy }: AggregatingRound,
   rows: readonly ContributionRow[],
-  quality: readonly PublicVerdict[],
+  quality: readonly QualityVerdict[],
 ): string | undefined {
   const needed = neededOf(policy)
   const below = rows.flatMap(({ node }, i) => (quality[i]?.below ? [`${node}: ${quality[i].below}`] : []))
@@ -93,7 +93,7 @@ async function weigh(
   plan: Plan,
   { policy }: AggregatingRound,
   rows: readonly ContributionRow[],
-  quality: readonly PublicVerdict[],
+  quality: readonly QualityVerdict[],
 ): Promise<Weighed[]> {
   const { reader } = context.store
   const nodes = new Map((await reader.nodes()).map((node): [string, NodeRow] => [node.id, node]))

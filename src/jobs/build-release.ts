@@ -66,7 +66,7 @@ export async function buildRelease(
 }
 
 async function requireBlob({ blobs }: Context, digest: Digest): Promise<Blob> {
-  const blob = await blobs.stat(digest)
+  const blob = await blobs.renew(digest)
   if (blob === undefined) throw new TapestryError('NOT_FOUND', `${digest}, a part of the candidate, is not stored`)
   return blob
 }

@@ -82,6 +82,8 @@ export class RoundFolder {
   readonly deltaPath: string
   /** What was trained, until it is encoded. */
   readonly trainedPath: string
+  /** The base with each contribution that is under review; gone when they are scored. */
+  readonly reviewsPath: string
   /** The node's own weights after the round, for runs with an elastic force. */
   readonly elasticPath: string
 
@@ -89,6 +91,7 @@ export class RoundFolder {
     this.path = directory.roundPath(key)
     this.deltaPath = join(this.path, 'delta.safetensors')
     this.trainedPath = join(this.path, 'trained.safetensors')
+    this.reviewsPath = join(this.path, 'reviews')
     this.elasticPath = join(this.path, ELASTIC_FILE)
   }
 

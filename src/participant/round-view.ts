@@ -30,12 +30,15 @@ export type RoundView = {
   readonly deadlineMs: number
   /** The round takes paired evidence with evaluation reports. */
   readonly pairedEvidence: boolean
+  /** Contributions are shown to other members' nodes, which score them. */
+  readonly peerReviews: boolean
   readonly counts: { readonly roster: number; readonly accepted: number; readonly refused: number }
 }
 
 const PHASES: ReadonlyMap<RoundPhase, Phase> = new Map([
   [RoundPhase.OPEN, 'open'],
   [RoundPhase.COLLECTING, 'collecting'],
+  [RoundPhase.REVIEWING, 'reviewing'],
   [RoundPhase.SEALED, 'sealed'],
   [RoundPhase.AGGREGATING, 'aggregating'],
   [RoundPhase.EVALUATING, 'evaluating'],
@@ -68,6 +71,7 @@ export function parseRoundView(round: Round | undefined, standing: string): Roun
     last: round.last,
     deadlineMs: Number(round.deadlineMs),
     pairedEvidence: round.pairedEvidence,
+    peerReviews: round.peerReviews,
     counts: { roster: round.roster, accepted: round.accepted, refused: round.refused },
   }
   return complete(view)

@@ -39,6 +39,7 @@ const candidate = { ...counted, candidate: digest, evaluated: count }
 const ROUND = z.discriminatedUnion('phase', [
   z.strictObject({ ...always, phase: z.literal('open'), joined: count, deadline: millis }),
   z.strictObject({ ...counted, phase: z.literal('collecting'), deadline: millis }),
+  z.strictObject({ ...counted, phase: z.literal('reviewing'), reviews: count, reviewed: count, deadline: millis }),
   z.strictObject({ ...counted, phase: z.literal('sealed') }),
   z.strictObject({ ...counted, phase: z.literal('aggregating') }),
   z.strictObject({

@@ -10,6 +10,7 @@ import type { RunPolicy } from './policy.ts'
 export type Round =
   | OpenRound
   | CollectingRound
+  | ReviewingRound
   | SealedRound
   | AggregatingRound
   | EvaluatingRound
@@ -40,6 +41,15 @@ export type CollectingRound = Always & {
 
 /** What is known once collecting has ended. */
 type Counted = Always & { readonly roster: number; readonly accepted: number; readonly refused: number }
+
+/** No further submission counts; nodes of other members score the contributions on their own text. */
+export type ReviewingRound = Counted & {
+  readonly phase: 'reviewing'
+  /** Reviews asked for: one for each contribution and reviewer. */
+  readonly reviews: number
+  readonly reviewed: number
+  readonly deadline: Millis
+}
 
 /** No further submission counts; the merge has not begun. */
 export type SealedRound = Counted & { readonly phase: 'sealed' }
@@ -89,6 +99,7 @@ export type Phase = Round['phase']
 export const PHASES = [
   'open',
   'collecting',
+  'reviewing',
   'sealed',
   'aggregating',
   'evaluating',

@@ -43,6 +43,8 @@ export const METHOD_ACCESS = {
   '/tapestry.v1.ArtifactService/DownloadArtifact': 'anyone',
   '/tapestry.v1.ContributionService/SubmitContribution': 'node',
   '/tapestry.v1.ContributionService/SubmitEvaluation': 'node',
+  '/tapestry.v1.ContributionService/ListReviews': 'node',
+  '/tapestry.v1.ContributionService/SubmitReview': 'node',
   '/tapestry.v1.ContributionService/SummarizeContributions': 'node-or-operator',
   '/tapestry.v1.EnrollmentService/GetFederation': 'anyone',
   '/tapestry.v1.EnrollmentService/Enroll': 'anyone',

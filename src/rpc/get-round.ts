@@ -101,7 +101,7 @@ function acceptedSummary(contribution: ContributionRow, nodes: ReadonlyMap<NodeI
   }
 }
 
-function decisionMessage({ claimed, tokens, jurisdiction, quality, below, ...rest }: WeightRecord) {
+function decisionMessage({ claimed, tokens, jurisdiction, quality, below, peers = '', ...rest }: WeightRecord) {
   return {
     ...rest,
     claimedTokens: claimed,
@@ -109,6 +109,7 @@ function decisionMessage({ claimed, tokens, jurisdiction, quality, below, ...res
     jurisdiction: jurisdiction ?? '',
     ...(quality !== null && { quality }),
     belowFloor: below ?? '',
+    peers,
   }
 }
 

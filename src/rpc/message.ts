@@ -19,6 +19,7 @@ import type { RoundRow, ScoreRow } from '../store/records.ts'
 const PHASE_MESSAGES = {
   open: RoundPhase.OPEN,
   collecting: RoundPhase.COLLECTING,
+  reviewing: RoundPhase.REVIEWING,
   sealed: RoundPhase.SEALED,
   aggregating: RoundPhase.AGGREGATING,
   evaluating: RoundPhase.EVALUATING,
@@ -59,6 +60,8 @@ export function roundMessage({ key, round, version }: RoundRow): MessageInitShap
     strategy: strategyMessage(round.policy.strategy),
     pairedEvidence: round.policy.gate.evidence === 'paired',
     codec: codecMessage(round.policy.codec),
+    peerReviews: round.policy.influence.floor === 'peers',
+    ...(round.phase === 'reviewing' && { reviews: round.reviews, reviewed: round.reviewed }),
   }
 }
 

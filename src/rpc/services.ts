@@ -33,6 +33,7 @@ import { listEntries } from './list-entries.ts'
 import { listJobs } from './list-jobs.ts'
 import { listNodes } from './list-nodes.ts'
 import { listRecords } from './list-records.ts'
+import { listReviews } from './list-reviews.ts'
 import { listRounds } from './list-rounds.ts'
 import { listRuns } from './list-runs.ts'
 import { overrideRound } from './override-round.ts'
@@ -44,6 +45,7 @@ import { setOperators } from './set-operators.ts'
 import { startRound } from './start-round.ts'
 import { submitContribution } from './submit-contribution.ts'
 import { submitEvaluation } from './submit-evaluation.ts'
+import { submitReview } from './submit-review.ts'
 import { summarizeContributions } from './summarize-contributions.ts'
 import { watchRounds } from './watch-rounds.ts'
 import { withdrawRecord } from './withdraw-record.ts'
@@ -86,6 +88,12 @@ function addParticipantServices(server: Server, { context, rpc, feed, log }: Ser
     ),
     submitEvaluation: unary(rpc, contributions.submitEvaluation, (request, principal) =>
       submitEvaluation(context, request, principal),
+    ),
+    listReviews: unary(rpc, contributions.listReviews, (request, principal) =>
+      listReviews(context, request, principal),
+    ),
+    submitReview: unary(rpc, contributions.submitReview, (request, principal) =>
+      submitReview(context, request, principal),
     ),
     summarizeContributions: unary(rpc, contributions.summarizeContributions, (request, principal) =>
       summarizeContributions(context, request, principal),

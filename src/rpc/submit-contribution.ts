@@ -120,7 +120,7 @@ async function inspectPayload(
   manifest: ContributionManifest,
   row: RoundRow,
 ): Promise<Verdict<{ readonly norm: number }>> {
-  const blob = await context.blobs.stat(manifest.payloadDigest)
+  const blob = await context.blobs.renew(manifest.payloadDigest)
   if (blob === undefined) {
     const arrived = await context.blobs.partial(manifest.payloadDigest)
     return reject('TRUNCATED', `${arrived} of ${manifest.payloadBytes} payload bytes have arrived`)

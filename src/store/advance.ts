@@ -2,11 +2,12 @@ import type { Millis } from '../core/clock.ts'
 import { TapestryError } from '../core/error.ts'
 import type { RoundKey, RunId } from '../core/ids.ts'
 import { hasEnded, openRound, type Phase } from '../round/round.ts'
-import { type RoundEvent, step } from '../round/step.ts'
+import { type RoundEvent, type Step, step } from '../round/step.ts'
 import type { RoundRow, RunRow } from './records.ts'
+import { assignReviews } from './review-assignment.ts'
 import type { Tx } from './store.ts'
 
-const LIVE_PHASES: readonly Phase[] = ['open', 'collecting', 'sealed', 'aggregating', 'evaluating']
+const LIVE_PHASES: readonly Phase[] = ['open', 'collecting', 'reviewing', 'sealed', 'aggregating', 'evaluating']
 
 /**
  * Applies an event to a round inside the caller's transaction: the only way in which rounds move.
@@ -19,11 +20,20 @@ const LIVE_PHASES: readonly Phase[] = ['open', 'collecting', 'sealed', 'aggregat
 export async function advanceRound(tx: Tx, key: RoundKey, event: RoundEvent, now: Millis): Promise<RoundRow> {
   const row = await tx.round(key)
   if (row === undefined) throw new TapestryError('NOT_FOUND', `there is no round ${key.number} in run ${key.run}`)
-  const { round, changed, work } = step(row.round, event, now)
+  const { round, changed, work } = await stepWithReviews(tx, row, event, now)
   if (!changed) return row
   await tx.saveRound(row, round, work, now)
   if (hasEnded(round) && !hasEnded(row.round)) await followUp(tx, key.run, now)
   return { ...row, round, version: row.version + 1, updatedAt: now }
+}
+
+/** The reviewers are those who have contributed when the round seals: they are named in the same transaction. */
+async function stepWithReviews(tx: Tx, row: RoundRow, event: RoundEvent, now: Millis): Promise<Step> {
+  const stepped = step(row.round, event, now)
+  if (stepped.round.phase !== 'reviewing' || row.round.phase === 'reviewing') return stepped
+  const reviews = await assignReviews(tx, row.key)
+  const assigned = step(stepped.round, { type: 'reviewers-assigned', reviews }, now)
+  return { ...assigned, changed: true }
 }
 
 /**

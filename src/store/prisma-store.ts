@@ -12,6 +12,7 @@ import { NoticeBoard, publishNotices } from './notices.ts'
 import { Numberer } from './numberer.ts'
 import { operatorReads, operatorWrites } from './operators.ts'
 import { releaseReads, releaseWrites } from './releases.ts'
+import { reviewReads, reviewWrites } from './reviews.ts'
 import { roundReads, roundWrites } from './rounds.ts'
 import type { Notice, Reader, Store, Tx } from './store.ts'
 import { submissionReads, submissionWrites } from './submissions.ts'
@@ -66,6 +67,7 @@ function readerOf(database: Database): Reader {
     ...roundReads(database),
     ...submissionReads(database),
     ...inspectionReads(database),
+    ...reviewReads(database),
     ...diagnosticsReads(database),
     ...operatorReads(database),
     ...releaseReads(database),
@@ -85,6 +87,7 @@ function txOf(database: Database, notify: (notice: Notice) => void): Tx {
     ...roundWrites(database, notify),
     ...submissionWrites(database),
     ...inspectionWrites(database),
+    ...reviewWrites(database),
     ...diagnosticsWrites(database),
     ...operatorWrites(database),
     ...releaseWrites(database),

@@ -5,6 +5,7 @@ import type { Jurisdiction } from '../core/jurisdiction.ts'
 import type { LanguageTag } from '../core/language-tag.ts'
 import type { RejectionReason } from '../core/rejection.ts'
 import type { Signature } from '../core/signature.ts'
+import type { LanguageEvaluation } from '../model/evaluation-report.ts'
 import type { PairedEvidence } from '../model/paired-evidence.ts'
 import type { WeightRecord } from '../policy/influence.ts'
 import type { RunPolicy } from '../round/policy.ts'
@@ -111,6 +112,28 @@ export type RoundRow = {
 
 export type RosterRow = { readonly node: NodeId; readonly standing: Standing; readonly evaluated: boolean }
 
+export type ReviewAssignment = { readonly contribution: Digest; readonly reviewer: NodeId }
+
+/** What a reviewer found, as it signed it; `candidate` is the base with the contribution alone. */
+export type ReviewAnswer = ReviewAssignment & {
+  readonly languages: readonly LanguageEvaluation[]
+  readonly report: string
+  readonly signature: Signature
+  readonly at: Millis
+}
+
+/** A contribution as its reviewer needs it. `languages`: those that both were trained on. */
+export type AskedReview = {
+  readonly contribution: Digest
+  readonly payload: Digest
+  readonly bytes: number
+  readonly languages: readonly LanguageTag[]
+  readonly answered: boolean
+}
+
+/** A review, asked for. `languages`: null until it is answered. */
+export type ReviewRow = ReviewAssignment & { readonly languages: readonly LanguageEvaluation[] | null }
+
 /** Mean loss in nats per token with its standard error over sequences. */
 export type ScoreRow = { readonly mean: number; readonly standardError: number; readonly tokens: number }
 
@@ -153,7 +176,7 @@ export type RejectionRow = {
   /** Null when the submission named no round that exists. */
   readonly key: RoundKey | null
   readonly node: NodeId
-  readonly kind: 'upload' | 'contribution' | 'evaluation'
+  readonly kind: 'upload' | 'contribution' | 'evaluation' | 'review'
   readonly reason: RejectionReason
   readonly detail: string
   readonly at: Millis

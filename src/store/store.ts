@@ -13,6 +13,7 @@ import type { GateRecord } from '../policy/release.ts'
 import type { Round } from '../round/round.ts'
 import type { Standing, Work } from '../round/step.ts'
 import type {
+  AskedReview,
   AttestationRow,
   Census,
   ChannelRow,
@@ -33,6 +34,9 @@ import type {
   NodeStatus,
   OperatorRecordRow,
   RejectionRow,
+  ReviewAnswer,
+  ReviewAssignment,
+  ReviewRow,
   RosterRow,
   RoundFilter,
   RoundRow,
@@ -74,6 +78,12 @@ export type Reader = {
   rejections(key: RoundKey): Promise<readonly RejectionRow[]>
   /** Ordered by measuredBy, language, community. */
   evaluations(key: RoundKey): Promise<readonly EvaluationRow[]>
+  /** Who scores what in a round, and what they found; ordered by contribution and reviewer. */
+  reviews(key: RoundKey): Promise<readonly ReviewRow[]>
+  /** What a node was asked to score in a round. */
+  reviewsAsked(key: RoundKey, reviewer: NodeId): Promise<readonly AskedReview[]>
+  /** True while the node is to score a contribution of this payload: not once it has, or the round went on. */
+  isReviewer(node: NodeId, payload: Digest): Promise<boolean>
   /** Undefined before the merge, and for rounds merged by a build that kept none. */
   diagnostics(key: RoundKey): Promise<Diagnostics | undefined>
   /** Who may override together: the newest record; undefined when there never was any. */
@@ -164,6 +174,8 @@ export type Tx = Reader & {
   createRejection(row: RejectionRow): Promise<void>
   /** Inserts or, for the same measurer, language and community, replaces. */
   putEvaluations(rows: readonly EvaluationRow[]): Promise<void>
+  createReviews(key: RoundKey, rows: readonly ReviewAssignment[]): Promise<void>
+  answerReview(answer: ReviewAnswer): Promise<void>
   /** Inserts or replaces. */
   putDiagnostics(key: RoundKey, report: Diagnostics, now: Millis): Promise<void>
   /** Inserts or replaces. */

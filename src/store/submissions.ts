@@ -32,7 +32,7 @@ type Writes = Pick<
   'createContribution' | 'contributionByNonce' | 'setWeight' | 'createRejection' | 'putEvaluations'
 >
 
-const Kind = z.enum(['upload', 'contribution', 'evaluation'])
+const Kind = z.enum(['upload', 'contribution', 'evaluation', 'review'])
 const Reason = z.enum(REJECTION_REASONS)
 
 /** What nodes sent for a round: questions. */

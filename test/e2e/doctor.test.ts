@@ -84,8 +84,8 @@ describe('a node', () => {
 })
 
 describe('a stranger', () => {
-  test('is told that nothing has been released yet', async () => {
-    expect(await stranger(network.address)).toEqual({ releases: 'warn' })
+  test('is well when the federation answers that it trusts', async () => {
+    expect(await stranger(network.address)).toEqual({})
   })
 
   test('is told of another federation, and of nobody', async () => {

@@ -1,8 +1,10 @@
+import { once } from 'node:events'
+import type { IncomingMessage } from 'node:http'
+import { request } from 'node:https'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { digestOf } from '../../src/core/digest.ts'
 import { toTapestryError } from '../../src/core/error.ts'
 import { RoundService } from '../../src/gen/proto/tapestry/v1/round_pb.ts'
-import { artifactRequest, responseTo } from '../../src/participant/https-request.ts'
 import { TestNetwork } from '../network.ts'
 import type { TestNode } from './test-node.ts'
 import { until } from './waiting.ts'
@@ -25,9 +27,15 @@ async function halfUploaded(fill: number) {
   const bytes = Buffer.alloc(SIZE, fill)
   const digest = digestOf(bytes)
   await node.announce(digest, SIZE)
-  const headers = { 'Content-Range': `bytes 0-${SIZE - 1}/${SIZE}`, 'Content-Length': SIZE }
-  const sent = artifactRequest(node.client.https, 'PUT', digest, headers, undefined)
-  const answered = responseTo(sent, undefined)
+  const headers = {
+    Connection: 'close, Upgrade',
+    Upgrade: 'tapestry-raw-body',
+    'Content-Range': `bytes 0-${SIZE - 1}/${SIZE}`,
+    'Content-Length': SIZE,
+  }
+  const { host, port, tls } = node.client.https
+  const sent = request({ host, port, ...tls, method: 'PUT', path: `/v1/artifacts/${digest}`, headers })
+  const answered: Promise<IncomingMessage> = once(sent, 'response').then(([response]) => response)
   answered.catch(() => undefined)
   sent.write(bytes.subarray(0, HALF))
   const { blobs } = network.parts.context

@@ -65,10 +65,10 @@ describe('a request', () => {
     const own = new Metadata()
     own.set('x-request-id', 'mine-8')
     expect(id((await call('/tapestry.v1.OperatorService/ListRuns', own)).trailer)).toBe('mine-8')
-    const { https } = network.channel()
+    const { host, port, tls } = network.channel().https
     const header = await new Promise((resolve, reject) => {
       const headers = { 'x-request-id': 'mine-9' }
-      request({ ...https, path: '/log/checkpoint', headers }, (response) => {
+      request({ host, port, ...tls, path: '/log/checkpoint', headers }, (response) => {
         response.resume()
         resolve(response.headers['x-request-id'])
       })

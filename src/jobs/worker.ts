@@ -8,6 +8,7 @@ import { decide } from './decide.ts'
 import type { WakeQueue } from './driver.ts'
 import { holdLease } from './lease.ts'
 import { override } from './override.ts'
+import { revoke } from './revoke.ts'
 import type { Task } from './task.ts'
 
 export type WorkerOptions = {
@@ -34,7 +35,7 @@ export type WorkerOptions = {
 
 export type Handlers = { readonly [kind in JobKind]: (task: Task) => Promise<void> }
 
-export const HANDLERS: Handlers = { aggregate, decide, override }
+export const HANDLERS: Handlers = { aggregate, decide, override, revoke }
 
 /** A job that failed this often is abandoned; its round waits a while for an operator, then fails. */
 const MOST_ATTEMPTS = 5

@@ -165,6 +165,13 @@ async function roundNumbers(directory: NodeDirectory, run: RunId): Promise<numbe
     .sort((a, b) => b - a)
 }
 
+/** Forgets the node's own weights of every round of a run. */
+export async function forgetOwnWeights(directory: NodeDirectory, run: RunId): Promise<void> {
+  for (const number of await roundNumbers(directory, run)) {
+    await rm(new RoundFolder(directory, { run, number }).elasticPath, { force: true })
+  }
+}
+
 /** Deletes the folders of rounds of a run that are older than the newest ones. Never follows a link. */
 export async function pruneRounds(directory: NodeDirectory, run: RunId): Promise<void> {
   for (const number of (await roundNumbers(directory, run)).slice(KEPT_ROUNDS)) {

@@ -32,7 +32,14 @@ const POLICY = z.strictObject({
   codec: codecSchema.default(F32),
 })
 
-const always = { base: digest, plan: digest, policy: POLICY }
+const always = {
+  base: digest,
+  plan: digest,
+  policy: POLICY,
+  // Absent but where revocations have been.
+  uncounted: count.optional(),
+  revisionOf: count.optional(),
+}
 const counted = { ...always, roster: count, accepted: count, refused: count }
 const candidate = { ...counted, candidate: digest, evaluated: count }
 

@@ -96,9 +96,8 @@ function stepOpen(round: OpenRound, event: RoundEvent, now: Millis): Step {
 }
 
 function collect(round: OpenRound, roster: number, now: Millis): Step {
-  const { base, plan, policy } = round
-  const deadline = now + policy.collectWindowMs
-  return moved({ phase: 'collecting', base, plan, policy, roster, accepted: 0, refused: 0, deadline })
+  const deadline = now + round.policy.collectWindowMs
+  return moved({ ...settled(round, { roster, accepted: 0, refused: 0 }), phase: 'collecting', deadline })
 }
 
 function stepCollecting(round: CollectingRound, event: RoundEvent, now: Millis): Step {
@@ -205,9 +204,12 @@ function abandon(round: Round, reason: string): Step {
 }
 
 /** The fields that every phase after collecting keeps, and no others. */
-function settled(round: Round, counts: { roster: number; accepted: number; refused: number }) {
-  const { base, plan, policy } = round
-  return { base, plan, policy, roster: counts.roster, accepted: counts.accepted, refused: counts.refused }
+function settled(
+  { base, plan, policy, uncounted, revisionOf }: Round,
+  { roster, accepted, refused }: { roster: number; accepted: number; refused: number },
+) {
+  const rare = { ...(uncounted !== undefined && { uncounted }), ...(revisionOf !== undefined && { revisionOf }) }
+  return { base, plan, policy, ...rare, roster, accepted, refused }
 }
 
 function moved(round: Round, work: readonly Work[] = []): Step {

@@ -150,6 +150,9 @@ async function store(context: Context, tx: Tx, signed: Signed, node: NodeRow, no
   if ((await tx.payloadOwners(signed.manifest.payloadDigest)).some((owner) => owner !== node.id)) {
     return reject('REPLAYED', 'this payload is the contribution of another node')
   }
+  if (await tx.isRevoked(signed.manifest.payloadDigest)) {
+    return reject('REPLAYED', 'this payload was revoked: what is taken back is not handed in again')
+  }
   const { key, round } = place.value
   const now = context.clock.now()
   const admitted = await admitContribution(tx, signed.manifest, node, round, now)

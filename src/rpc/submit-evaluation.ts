@@ -3,8 +3,10 @@ import { accept, reject, type Verdict } from '../core/rejection.ts'
 import { DOMAINS, type Signature } from '../core/signature.ts'
 import type { SubmitEvaluationRequest } from '../gen/proto/tapestry/v1/contribution_pb.ts'
 import { type EvaluationReport, parseEvaluationReport } from '../model/evaluation-report.ts'
+import type { LanguageKey } from '../model/report-document.ts'
 import { advanceRound } from '../store/advance.ts'
-import type { EvaluationRow } from '../store/records.ts'
+import { contributionsIn } from '../store/contributions-in.ts'
+import type { EvaluationRow, RoundRow } from '../store/records.ts'
 import type { Tx } from '../store/store.ts'
 import type { NodePrincipal } from './auth.ts'
 import { signatureOf } from './message.ts'
@@ -42,7 +44,7 @@ async function store(
   if (report.candidateDigest !== row.round.candidate || report.baseDigest !== row.round.base) {
     return reject('STALE_BASE', `round ${key.number} compares ${row.round.candidate} with ${row.round.base}`)
   }
-  const foreign = await foreignLanguage(tx, report)
+  const foreign = await foreignLanguage(tx, report, row)
   if (foreign !== undefined) return reject('INVALID_REPORT', `the node's contribution holds no text of ${foreign}`)
   const now = context.clock.now()
   await tx.putEvaluations(rowsOf(report, request, signature, now))
@@ -52,11 +54,18 @@ async function store(
 }
 
 /** A node speaks only for the languages it contributed: otherwise one node could block any release with a language it made up. */
-async function foreignLanguage(tx: Tx, report: EvaluationReport): Promise<string | undefined> {
-  const contributions = await tx.contributions(keyOf(report))
-  const own = contributions.find((contribution) => contribution.node === report.node)
-  const known = new Set(own?.languages.map(({ language, community }) => `${language}\0${community}`))
-  return report.languages.find(({ language, community }) => !known.has(`${language}\0${community}`))?.language
+async function foreignLanguage(
+  tx: Tx,
+  report: EvaluationReport,
+  { key, round }: RoundRow,
+): Promise<string | undefined> {
+  const own = (await contributionsIn(tx, key, round)).filter(({ node }) => node === report.node)
+  const known = new Set(own.flatMap(({ languages }) => languages.map(groupOf)))
+  return report.languages.find((one) => !known.has(groupOf(one)))?.language
+}
+
+function groupOf({ language, community }: LanguageKey): string {
+  return `${language}\0${community}`
 }
 
 function rowsOf(

@@ -12,6 +12,7 @@ import { takeIn } from './intake.ts'
 import { PartialBlob } from './partial-blob.ts'
 import { PassThreads } from './pass-threads.ts'
 import type { Reading } from './reading.ts'
+import { writeBehind } from './write-behind.ts'
 
 /** Read-ahead of a download: larger pieces gain nothing, smaller ones cost a system call each. */
 const READ_BYTES = 256 * 1024
@@ -233,18 +234,15 @@ async function appendAt(path: string, offset: number, size: number, source: Byte
   try {
     const kept = (await file.stat()).size
     if (kept !== offset) return { result: { kind: 'wrong-offset', offset: kept } }
-    const pass = threads.begin({
-      write: { file: file.fd, position: offset },
-      hash: offset === 0,
-      ...(offset === 0 ? { summarize: size } : {}),
-    })
+    const task = { write: { file: file.fd, position: offset }, hash: offset === 0 }
+    const pass = writeBehind(threads.begin(offset === 0 ? { ...task, summarize: size } : task), file)
     try {
       const { taken, overflow } = await takeIn(pass, size - offset, source)
       const result: AppendResult = { kind: overflow ? 'too-large' : 'appended', offset: offset + taken }
       return offset === 0 && taken === size && !overflow ? { result, reading: await pass.finish() } : { result }
     } finally {
       pass.drop()
-      await file.datasync()
+      await pass.durable()
     }
   } finally {
     await file.close()

@@ -13,6 +13,7 @@ import { Numberer } from './numberer.ts'
 import { operatorReads, operatorWrites } from './operators.ts'
 import { releaseReads, releaseWrites } from './releases.ts'
 import { reviewReads, reviewWrites } from './reviews.ts'
+import { revocationReads, revocationWrites } from './revocations.ts'
 import { roundReads, roundWrites } from './rounds.ts'
 import type { Notice, Reader, Store, Tx } from './store.ts'
 import { submissionReads, submissionWrites } from './submissions.ts'
@@ -72,6 +73,7 @@ function readerOf(database: Database): Reader {
     ...operatorReads(database),
     ...releaseReads(database),
     ...attestationReads(database),
+    ...revocationReads(database),
     ...jobReads(database),
     ...summaryReads(database),
     ...censusReads(database),
@@ -92,6 +94,7 @@ function txOf(database: Database, notify: (notice: Notice) => void): Tx {
     ...operatorWrites(database),
     ...releaseWrites(database),
     ...attestationWrites(database),
+    ...revocationWrites(database),
     ...jobWrites(database, notify),
     ...ledgerWrites(database),
   }

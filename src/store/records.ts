@@ -8,7 +8,9 @@ import type { Signature } from '../core/signature.ts'
 import type { LanguageEvaluation } from '../model/evaluation-report.ts'
 import type { PairedEvidence } from '../model/paired-evidence.ts'
 import type { WeightRecord } from '../policy/influence.ts'
+import type { RevocationMode, RevocationPlan } from '../policy/revocation.ts'
 import type { RunPolicy } from '../round/policy.ts'
+import type { RevocationState } from '../round/revocation.ts'
 import type { Phase, Round } from '../round/round.ts'
 import type { Standing } from '../round/step.ts'
 
@@ -97,7 +99,10 @@ export type RunRow = {
   readonly channel: ChannelName
   /** Checkpoint that the next round starts from. */
   readonly head: Digest
+  /** Of those that count. */
   readonly roundsStarted: number
+  /** Round numbers that do not count. */
+  readonly uncounted: number
   readonly createdAt: Millis
 }
 
@@ -108,6 +113,8 @@ export type RoundRow = {
   readonly version: number
   readonly createdAt: Millis
   readonly updatedAt: Millis
+  /** The revocation that took it back; absent while its result counts. */
+  readonly revocation?: number
 }
 
 export type RosterRow = { readonly node: NodeId; readonly standing: Standing; readonly evaluated: boolean }
@@ -170,6 +177,8 @@ export type ContributionRow = {
   /** Empty when it names no records. */
   readonly records: readonly RecordTokensRow[]
   readonly acceptedAt: Millis
+  /** The revocation that revoked it; absent while it stands. */
+  readonly revocation?: number
 }
 
 export type RejectionRow = {
@@ -234,6 +243,25 @@ export type CheckpointRow = {
   readonly signature: Signature
   readonly files: readonly CheckpointFileRow[]
   readonly createdAt: Millis
+  /** The revocation that superseded it; absent while it stands. */
+  readonly revocation?: number
+}
+
+/** A checkpoint on a line of descent. */
+export type LineRow = Pick<CheckpointRow, 'digest' | 'version' | 'round' | 'parent'>
+
+/** A revocation is addressed by its run and its number there, counted from 1. */
+export type RevocationRow = {
+  readonly key: RoundKey
+  readonly mode: RevocationMode
+  readonly requestedBy: NodeId | 'operator'
+  readonly reason: string
+  readonly plan: RevocationPlan
+  readonly state: RevocationState
+  /** Null before it is signed, and when nothing is superseded. */
+  readonly notice: { readonly text: string; readonly signature: Signature } | null
+  readonly createdAt: Millis
+  readonly updatedAt: Millis
 }
 
 export type ChannelRow = {
@@ -244,7 +272,7 @@ export type ChannelRow = {
   readonly updatedAt: Millis
 }
 
-export const JOB_KINDS = ['aggregate', 'decide', 'override'] as const
+export const JOB_KINDS = ['aggregate', 'decide', 'override', 'revoke'] as const
 export type JobKind = (typeof JOB_KINDS)[number]
 
 export const JOB_STATES = ['ready', 'leased', 'done', 'abandoned'] as const
@@ -254,6 +282,7 @@ export type JobRow = {
   /** `<kind>/<run>/<round>`. */
   readonly id: string
   readonly kind: JobKind
+  /** A round; for `revoke` a revocation. */
   readonly key: RoundKey
   readonly state: JobState
   readonly attempts: number

@@ -12,6 +12,7 @@ import {
 } from '@bufbuild/protobuf'
 import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { TapestryError } from '../../src/core/error.ts'
 import type { RequestInit } from '../../src/core/grpc-service.ts'
 import { EnrollmentService } from '../../src/gen/proto/tapestry/v1/enrollment_pb.ts'
 import { RoundPhase } from '../../src/gen/proto/tapestry/v1/round_pb.ts'
@@ -29,7 +30,8 @@ const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, readFile
 /** What an older program makes of a message: fields that it does not know are not there. */
 function asBefore<D extends DescMessage>(desc: D, message: MessageShape<D>): MessageShape<D> {
   const older = registry.getMessage(desc.typeName)
-  if (older === undefined) throw new Error(`${desc.typeName} is newer than the last protocol`)
+  // What a coordinator without the method answers.
+  if (older === undefined) throw new TapestryError('FAILED_PRECONDITION', `${desc.typeName} is newer`)
   const read = fromBinary(older, toBinary(desc, message), { readUnknownFields: false })
   return fromBinary(desc, toBinary(older, read))
 }

@@ -19,6 +19,7 @@ export const COMMANDS: ReadonlyMap<string, () => Promise<Definition>> = new Map(
   ['coordinator health', async () => (await import('./commands/coordinator-health.ts')).coordinatorHealth],
   ['coordinator backup', async () => (await import('./commands/coordinator-backup.ts')).coordinatorBackup],
   ['coordinator restore', async () => (await import('./commands/coordinator-restore.ts')).coordinatorRestore],
+  ['coordinator gc', async () => (await import('./commands/coordinator-gc.ts')).coordinatorGc],
   ['worker', async () => (await import('./commands/worker.ts')).worker],
   ['invite create', async () => (await import('./commands/invite-create.ts')).inviteCreate],
   ['nodes ls', async () => (await import('./commands/nodes-ls.ts')).nodesLs],

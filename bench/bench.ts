@@ -1,18 +1,19 @@
-// `npm run bench [-- PART...] [--quick] [--report]`: measures the parts that are named, or all of them, and writes
-// bench/results/ and docs/BENCHMARKS.md. --quick takes small sizes once, prints, and writes nothing; --report only writes
-// the document again.
+// `npm run bench [-- PART...] [--shapes 8x100,32x100,4x1000] [--quick] [--report]`: measures the parts that are named, or
+// all of them, and writes bench/results/ and docs/BENCHMARKS.md. --shapes says which rounds (nodes x MB; 8x100 by
+// default) `round` and `flower` measure; --quick takes small sizes once, prints, and writes nothing; --report only
+// writes the document again.
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { type CodecFigure, codecLine, measureCodecs } from './codecs.ts'
-import { compareWithFlower, FLOWER_SIZES, type FlowerFigure, flowerLines } from './flower.ts'
+import { compareWithFlower, type FlowerFigure, flowerLines } from './flower.ts'
 import { kernelLines, measureKernels } from './kernels.ts'
 import { describeMachine } from './machine.ts'
 import { measureMergeMemory, mergeMemoryLine } from './merge-memory.ts'
 import { ensurePeers } from './python.ts'
 import { makeReport, PLOTS } from './report.ts'
 import { type Figures, loadResults, PARTS, type Part, saveResult } from './results.ts'
-import { measureRound, QUICK_SIZE, ROUND_SIZES, type RoundFigure, roundLine } from './round.ts'
+import { measureRound, parseShapes, QUICK_SIZE, type RoundFigure, type RoundSize, roundLine } from './round.ts'
 import { measureTransfer, transferLine } from './transfer.ts'
 
 const DOCS = fileURLToPath(new URL('../docs', import.meta.url))
@@ -20,32 +21,34 @@ const DOCS = fileURLToPath(new URL('../docs', import.meta.url))
 /** Called after every size, so that a long measurement that is cut short leaves what it has. */
 type Keep<P extends Part> = (figures: Figures[P]) => void
 
-const MEASURES: { readonly [P in Part]: (quick: boolean, keep: Keep<P>) => Promise<void> } = {
-  async kernels(quick, keep) {
+type Choice = { readonly quick: boolean; readonly shapes: readonly RoundSize[] }
+
+const MEASURES: { readonly [P in Part]: (choice: Choice, keep: Keep<P>) => Promise<void> } = {
+  async kernels({ quick }, keep) {
     const figure = measureKernels({ quick })
     say(kernelLines(figure))
     keep(figure)
   },
-  async memory(quick, keep) {
+  async memory({ quick }, keep) {
     const figures = await measureMergeMemory({ quick })
     for (const figure of figures) say(mergeMemoryLine(figure))
     keep(figures)
   },
-  async round(quick, keep) {
+  async round({ quick, shapes }, keep) {
     const figures: RoundFigure[] = []
-    for (const size of quick ? [QUICK_SIZE] : ROUND_SIZES) {
+    for (const size of shapes) {
       const figure = await measureRound(size, { quick, plain: true })
       say(roundLine(figure))
       figures.push(figure)
       keep(figures)
     }
   },
-  async transfer(quick, keep) {
+  async transfer({ quick }, keep) {
     const figure = await measureTransfer({ quick })
     for (const row of figure.rows) say(transferLine(row))
     keep(figure)
   },
-  async codecs(quick, keep) {
+  async codecs({ quick }, keep) {
     const figures: CodecFigure[] = []
     await measureCodecs({ quick }, (figure) => {
       say(codecLine(figure))
@@ -53,9 +56,9 @@ const MEASURES: { readonly [P in Part]: (quick: boolean, keep: Keep<P>) => Promi
       keep(figures)
     })
   },
-  async flower(quick, keep) {
+  async flower({ quick, shapes }, keep) {
     const figures: FlowerFigure[] = []
-    for (const size of quick ? [QUICK_SIZE] : FLOWER_SIZES) {
+    for (const size of shapes) {
       const figure = await compareWithFlower(size, { quick })
       say(flowerLines(figure))
       figures.push(figure)
@@ -68,11 +71,11 @@ function say(text: string): void {
   process.stdout.write(`${text}\n`)
 }
 
-async function measure<P extends Part>(part: P, quick: boolean): Promise<void> {
+async function measure<P extends Part>(part: P, choice: Choice): Promise<void> {
   const machine = await describeMachine()
   process.stderr.write(`bench: ${part}\n`)
-  await MEASURES[part](quick, (figures) => {
-    if (!quick) saveResult(part, { machine, figures })
+  await MEASURES[part](choice, (figures) => {
+    if (!choice.quick) saveResult(part, { machine, figures })
   })
 }
 
@@ -85,7 +88,11 @@ function writeReport(): void {
 
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
-    options: { quick: { type: 'boolean', default: false }, report: { type: 'boolean', default: false } },
+    options: {
+      quick: { type: 'boolean', default: false },
+      report: { type: 'boolean', default: false },
+      shapes: { type: 'string' },
+    },
     allowPositionals: true,
   })
   const unknown = positionals.find((name) => !PARTS.some((part) => part === name))
@@ -93,7 +100,8 @@ async function main(): Promise<void> {
   if (!values.report) {
     const parts = PARTS.filter((part) => positionals.length === 0 || positionals.includes(part))
     if (parts.some((part) => part !== 'codecs')) ensurePeers()
-    for (const part of parts) await measure(part, values.quick)
+    const shapes = values.quick ? [QUICK_SIZE] : parseShapes(values.shapes)
+    for (const part of parts) await measure(part, { quick: values.quick, shapes })
   }
   if (!values.quick) writeReport()
 }

@@ -1,12 +1,9 @@
 import { join } from 'node:path'
 import type { Digest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
-import type { Manifest } from '../model/manifest.ts'
-import { keepsState, mergeRound } from './merge-round.ts'
-
-/** Where a checkpoint keeps its weights, and what its optimizer remembers. */
-const WEIGHTS_FILE = 'model.safetensors'
-const STATE_FILE = 'optimizer.safetensors'
+import { type Manifest, mergesOf } from '../model/manifest.ts'
+import { keepsState } from './merge-round.ts'
+import { type ModelFiles, mergeStep, STATE_FILE, WEIGHTS_FILE } from './merge-step.ts'
 
 /** A file that a replay needs. */
 export type ReplayInput = { readonly digest: Digest; readonly size: number }
@@ -35,52 +32,52 @@ export type Replayed = { readonly path: string; readonly released: Digest; reado
  * @throws TapestryError FAILED_PRECONDITION for an initial checkpoint, which merges nothing
  */
 export function replayInputs(manifest: Manifest, base: Manifest): ReplayInput[] {
-  if (manifest.base === null || manifest.contributions.length === 0) {
+  if (manifest.base === null || mergesOf(manifest).length === 0) {
     throw new TapestryError('FAILED_PRECONDITION', 'an initial checkpoint merges nothing that could be replayed')
   }
   const state = keepsState(manifest.strategy) ? fileOf(base, STATE_FILE) : undefined
-  const deltas = mergedOf(manifest).map(({ payload, bytes }) => ({ digest: payload, size: bytes }))
+  const deltas = stepsOf(manifest).flatMap((step) =>
+    step.map(({ payload, bytes }) => ({ digest: payload, size: bytes })),
+  )
   return [requireFile(base, WEIGHTS_FILE), ...(state === undefined ? [] : [state]), ...deltas]
 }
 
 /**
- * Repeats a published merge from its inputs, with the weights and the strategy of its manifest.
- * @returns every file that the merge made: it is the same merge when each `found` equals `released`
+ * Repeats a published merge, or the merges of a revision one after another, from their inputs, with the weights and
+ * the strategy of its manifest.
+ * @returns every file that the last merge made: it is the same merge when each `found` equals `released`
  * @throws TapestryError as `replayInputs` and `mergeRound`; DATA_INVALID when a manifest names no such file
  */
 export async function replayMerge(request: ReplayRequest): Promise<Replayed[]> {
   const { manifest, base, pathOf, digestOf, scratch, threads, onProgress, signal } = request
   replayInputs(manifest, base)
-  const deltas = await Promise.all(
-    mergedOf(manifest).map(async ({ payload, weight }) => ({ path: await pathOf(payload), weight })),
-  )
-  const made = (path: string) => join(scratch, path)
-  const state = keepsState(manifest.strategy) ? fileOf(base, STATE_FILE) : undefined
-  const before = state && (await pathOf(state.digest))
-  await mergeRound({
-    base: await pathOf(requireFile(base, WEIGHTS_FILE).digest),
-    deltas,
-    out: made(WEIGHTS_FILE),
-    strategy: manifest.strategy,
-    codec: manifest.codec,
-    optimizer: keepsState(manifest.strategy) ? { before, out: made(STATE_FILE) } : undefined,
-    threads,
-    onProgress,
-    signal,
-  })
-  const paths = keepsState(manifest.strategy) ? [WEIGHTS_FILE, STATE_FILE] : [WEIGHTS_FILE]
+  const { strategy, codec } = manifest
+  const state = keepsState(strategy) ? fileOf(base, STATE_FILE) : undefined
+  let model: ModelFiles = {
+    weights: await pathOf(requireFile(base, WEIGHTS_FILE).digest),
+    state: state && (await pathOf(state.digest)),
+  }
+  const steps = stepsOf(manifest)
+  for (const [index, step] of steps.entries()) {
+    const deltas = await Promise.all(step.map(async ({ payload, weight }) => ({ path: await pathOf(payload), weight })))
+    const report =
+      onProgress && ((done: number, total: number) => onProgress(index * total + done, steps.length * total))
+    const options = { strategy, codec, threads, onProgress: report, signal }
+    model = await mergeStep(model, deltas, join(scratch, String(index)), options)
+  }
+  const made = [[WEIGHTS_FILE, model.weights] as const, ...(model.state ? [[STATE_FILE, model.state] as const] : [])]
   return Promise.all(
-    paths.map(async (path) => ({
+    made.map(async ([path, file]) => ({
       path,
       released: requireFile(manifest, path).digest,
-      found: await digestOf(made(path)),
+      found: await digestOf(file),
     })),
   )
 }
 
 /** A contribution of weight 0 took no part. */
-function mergedOf({ contributions }: Manifest) {
-  return contributions.filter(({ weight }) => weight > 0)
+function stepsOf(manifest: Manifest) {
+  return mergesOf(manifest).map(({ contributions }) => contributions.filter(({ weight }) => weight > 0))
 }
 
 function fileOf({ files }: Manifest, path: string): ReplayInput | undefined {

@@ -17,6 +17,7 @@ export const COMMANDS: ReadonlyMap<string, () => Promise<Definition>> = new Map(
   ['coordinator init', async () => (await import('./commands/coordinator-init.ts')).coordinatorInit],
   ['coordinator serve', async () => (await import('./commands/coordinator-serve.ts')).coordinatorServe],
   ['coordinator health', async () => (await import('./commands/coordinator-health.ts')).coordinatorHealth],
+  ['coordinator gc', async () => (await import('./commands/coordinator-gc.ts')).coordinatorGc],
   ['worker', async () => (await import('./commands/worker.ts')).worker],
   ['invite create', async () => (await import('./commands/invite-create.ts')).inviteCreate],
   ['nodes ls', async () => (await import('./commands/nodes-ls.ts')).nodesLs],

@@ -2,10 +2,13 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Context } from '../context.ts'
 import { advanceRound } from '../store/advance.ts'
 import type { JobRow, RoundRow } from '../store/records.ts'
+import { collectGarbage } from './collect-garbage.ts'
 import { abandonRevocation } from './revoke.ts'
 
 /** A round is late by this much at most. */
 const EVERY_MS = 1_000
+/** Garbage is a day old before it goes: an hour more does no harm. */
+const GARBAGE_EVERY_MS = 3_600_000
 /** What one sweep leaves over the next one finds. */
 const ROUNDS_PER_SWEEP = 200
 const JOBS_PER_SWEEP = 1_000
@@ -28,8 +31,13 @@ export function startSweeper(
 
 async function run(context: Context, wake: (jobId: string) => void, options: SweeperOptions): Promise<void> {
   const unlisten = await listen(context, wake)
+  let tidyAt = context.clock.now() + GARBAGE_EVERY_MS
   while (!options.signal.aborted) {
     await sweep(context, wake)
+    if (context.clock.now() >= tidyAt) {
+      void tidy(context)
+      tidyAt = context.clock.now() + GARBAGE_EVERY_MS
+    }
     await delay(options.everyMs ?? EVERY_MS, undefined, { signal: options.signal }).catch(() => {})
   }
   await unlisten().catch(() => {})
@@ -60,6 +68,16 @@ export async function sweep(context: Context, wake: (jobId: string) => void): Pr
     await context.store.numberEntries()
   } catch (error) {
     context.log.warn({ err: error }, 'a sweep failed')
+  }
+}
+
+/** Never rejects: what was left over goes the next time. */
+async function tidy(context: Context): Promise<void> {
+  try {
+    const { deleted } = await collectGarbage(context)
+    if (deleted.blobs > 0) context.log.info(deleted, 'blobs that nothing referred to are deleted')
+  } catch (error) {
+    context.log.warn({ err: error }, 'unreferenced blobs could not be deleted')
   }
 }
 

@@ -1,4 +1,5 @@
 import { attestationReads, attestationWrites } from './attestations.ts'
+import { blobHolderReads } from './blob-holders.ts'
 import { type Database, openClient } from './database.ts'
 import { datasetRecordReads, datasetRecordWrites } from './dataset-records.ts'
 import { diagnosticsReads, diagnosticsWrites } from './diagnostics.ts'
@@ -66,6 +67,7 @@ function readerOf(database: Database): Reader {
     ...roundReads(database),
     ...submissionReads(database),
     ...inspectionReads(database),
+    ...blobHolderReads(database),
     ...reviewReads(database),
     ...diagnosticsReads(database),
     ...operatorReads(database),

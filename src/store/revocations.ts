@@ -1,7 +1,6 @@
 import { z } from 'zod'
 import { ensureNodeId, ensureRunId, type RoundKey } from '../core/ids.ts'
 import type { Revocation } from '../gen/prisma/client.ts'
-import { blobHolderSchema } from '../policy/blob-holder.ts'
 import { REVOCATION_MODES, revocationPlanSchema } from '../policy/revocation.ts'
 import { revocationStateSchema } from '../round/revocation.ts'
 import { parseStored, toText } from './column.ts'
@@ -9,7 +8,7 @@ import type { Database } from './database.ts'
 import type { RevocationRow } from './records.ts'
 import type { Reader, Tx } from './store.ts'
 
-type Reads = Pick<Reader, 'revocation' | 'revocations' | 'blobHolders'>
+type Reads = Pick<Reader, 'revocation' | 'revocations'>
 type Writes = Pick<Tx, 'createRevocation' | 'saveRevocation' | 'takeBack' | 'createRemerge'>
 
 const Mode = z.enum(REVOCATION_MODES)
@@ -26,22 +25,6 @@ export function revocationReads(database: Database): Reads {
       const where = { ...(run && { runId: run }), ...(requestedBy && { requestedBy }) }
       const rows = await database.revocation.findMany({ where, orderBy: newest, take: limit })
       return rows.map(revocationRow)
-    },
-    blobHolders: async (digests) => {
-      const wanted = [...digests]
-      const found: unknown = await database.$queryRaw`
-        SELECT payload_digest AS digest, 'contribution' AS kind, id AS holder, revocation IS NOT NULL AS "takenBack"
-        FROM contribution WHERE payload_digest = ANY(${wanted})
-        UNION ALL
-        SELECT f.digest, 'checkpoint', c.digest, c.revocation IS NOT NULL
-        FROM checkpoint_file f JOIN checkpoint c ON c.digest = f.checkpoint_digest WHERE f.digest = ANY(${wanted})
-        UNION ALL
-        SELECT d.digest, 'round', r.run_id || '/' || r.number, r.revocation IS NOT NULL
-        FROM round r, LATERAL (VALUES (r.state->>'candidate'), (r.state->>'optimizerState')) AS d(digest)
-        WHERE d.digest = ANY(${wanted})
-        UNION ALL
-        SELECT digest, 'upload', node_id, false FROM upload WHERE digest = ANY(${wanted})`
-      return parseStored(z.array(blobHolderSchema), found, 'holder of a blob')
     },
   }
 }

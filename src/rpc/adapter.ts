@@ -4,6 +4,7 @@ import type * as grpc from '@grpc/grpc-js'
 import type { Context } from '../context.ts'
 import { TapestryError, toTapestryError } from '../core/error.ts'
 import { methodPath, type RequestOf, type ResponseInit, type Service, serviceDefinition } from '../core/grpc-service.ts'
+import { certificateIdentity } from '../identity/certificate-identity.ts'
 import { type AuthContext, accessOf, authorize, type PrincipalOf } from './auth.ts'
 import { grpcFailure } from './status.ts'
 import { StreamLimit } from './stream-limit.ts'
@@ -107,9 +108,9 @@ export function clientStream<M extends ClientStreamMethod>(
   const handle: grpc.handleClientStreamingCall<Buffer, Buffer> = (call, callback) => {
     respond(ctx, method, callback, async () => {
       const signal = signalOf(call)
-      const principal = await authorize(ctx, method, certificateOf(call))
-      const leave = ctx.streams.enter(streamOwner(principal, call))
+      const leave = ctx.streams.enter(streamOwner(ctx, call))
       try {
+        const principal = await authorize(ctx, method, certificateOf(call))
         return encode(method, await handler(decodeAll(method, call), principal, signal))
       } finally {
         leave()
@@ -146,9 +147,9 @@ async function pump<M extends ServerStreamMethod>(
 ): Promise<void> {
   const signal = signalOf(call, ctx.closing)
   const certificate = certificateOf(call)
-  const principal = await authorize(ctx, method, certificate)
-  const leave = ctx.streams.enter(streamOwner(principal, call))
+  const leave = ctx.streams.enter(streamOwner(ctx, call))
   try {
+    const principal = await authorize(ctx, method, certificate)
     let authorizedAt = ctx.clock.now()
     for await (const response of handler(decode(method, call.request), principal, signal)) {
       if (ctx.clock.now() - authorizedAt >= REAUTHORIZE_MS) {
@@ -250,10 +251,13 @@ function certificateOf(call: AnyCall): Uint8Array | undefined {
   }
 }
 
-/** Whose streams are counted together: a node's or operator's over all connections, a stranger's by address. */
-function streamOwner(
-  principal: { readonly kind: string; readonly name?: string; readonly node?: { readonly id: string } },
-  call: AnyCall,
-): string {
-  return principal.node?.id ?? principal.name ?? call.getPeer().replace(/:\d+$/, '')
+/**
+ * Whose streams are counted together: a node's or operator's over all connections, a stranger's by address. Told by
+ * the certificate alone: who opens thousands must not have the database asked about each of them.
+ */
+function streamOwner({ federation, clock }: RpcContext, call: AnyCall): string {
+  const certificate = certificateOf(call)
+  const identity = certificate && certificateIdentity(certificate, federation, clock.now())
+  if (identity === undefined) return call.getPeer().replace(/:\d+$/, '')
+  return identity.kind === 'node' ? identity.node : identity.name
 }

@@ -27,7 +27,7 @@ import { joinFederation } from '../src/participant/enrolment.ts'
 import { createNodeDirectory, type NodeDirectory } from '../src/participant/node-directory.ts'
 import { parameterSpecs } from '../src/plan/parameters.ts'
 import { PLAN_FORMAT, type PlanSpec } from '../src/plan/spec.ts'
-import type { RunPolicy } from '../src/round/policy.ts'
+import { DEFAULT_RUN_POLICY, type RunPolicy } from '../src/round/policy.ts'
 import { demandsMessage } from '../src/rpc/run-policy.ts'
 import type { Store } from '../src/store/store.ts'
 import { datasetTerms } from './dataset-records.ts'
@@ -236,13 +236,13 @@ export class TestNetwork {
   ): Promise<RunId> {
     const plan = canonicalBytes(spec ?? MICRO_SPEC)
     const whole = { ...usualPolicy(this.#options.participants ?? 0), ...this.#options.policy, ...policy }
-    const { joinWindowMs, collectWindowMs, evaluateWindowMs, demands, ...rest } = whole
+    const { joinWindowMs, collectWindowMs, evaluateWindowMs, demands, shardBytes, ...rest } = whole
     const windows = {
       joinWindowMs: BigInt(joinWindowMs),
       collectWindowMs: BigInt(collectWindowMs),
       evaluateWindowMs: BigInt(evaluateWindowMs),
     }
-    const message = { ...rest, ...windows, demands: demandsMessage(demands) }
+    const message = { ...rest, ...windows, demands: demandsMessage(demands), shardBytes: BigInt(shardBytes) }
     await this.operator.call(OperatorService.method.createRun, { run, plan, policy: message, channel })
     return ensureRunId(run)
   }
@@ -304,6 +304,7 @@ function usualPolicy(participants: number): RunPolicy {
     gate: SMALL_GATE,
     demands: DEFAULT_DEMANDS,
     codec: F32,
+    shardBytes: DEFAULT_RUN_POLICY.shardBytes,
   }
 }
 

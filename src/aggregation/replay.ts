@@ -1,11 +1,12 @@
-import { join } from 'node:path'
-import type { Digest } from '../core/digest.ts'
+import { basename, join } from 'node:path'
+import { type Digest, digestOf as digestOfBytes } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import type { Manifest } from '../model/manifest.ts'
+import { indexBytes, indexOf, WEIGHTS_FILE, WEIGHTS_INDEX, weightFilesAmong } from '../model/weight-index.ts'
+import type { WrittenFile } from './merge.ts'
 import { keepsState, mergeRound } from './merge-round.ts'
 
-/** Where a checkpoint keeps its weights, and what its optimizer remembers. */
-const WEIGHTS_FILE = 'model.safetensors'
+/** Where a checkpoint keeps what its optimizer remembers. */
 const STATE_FILE = 'optimizer.safetensors'
 
 /** A file that a replay needs. */
@@ -40,7 +41,7 @@ export function replayInputs(manifest: Manifest, base: Manifest): ReplayInput[] 
   }
   const state = keepsState(manifest.strategy) ? fileOf(base, STATE_FILE) : undefined
   const deltas = mergedOf(manifest).map(({ payload, bytes }) => ({ digest: payload, size: bytes }))
-  return [requireFile(base, WEIGHTS_FILE), ...(state === undefined ? [] : [state]), ...deltas]
+  return [...weightFilesAmong(base.files), ...(state === undefined ? [] : [state]), ...deltas]
 }
 
 /**
@@ -57,10 +58,11 @@ export async function replayMerge(request: ReplayRequest): Promise<Replayed[]> {
   const made = (path: string) => join(scratch, path)
   const state = keepsState(manifest.strategy) ? fileOf(base, STATE_FILE) : undefined
   const before = state && (await pathOf(state.digest))
-  await mergeRound({
-    base: await pathOf(requireFile(base, WEIGHTS_FILE).digest),
+  const { files } = await mergeRound({
+    base: await Promise.all(weightFilesAmong(base.files).map(({ digest }) => pathOf(digest))),
     deltas,
     out: made(WEIGHTS_FILE),
+    shardBytes: manifest.shardBytes,
     strategy: manifest.strategy,
     codec: manifest.codec,
     optimizer: keepsState(manifest.strategy) ? { before, out: made(STATE_FILE) } : undefined,
@@ -68,14 +70,19 @@ export async function replayMerge(request: ReplayRequest): Promise<Replayed[]> {
     onProgress,
     signal,
   })
-  const paths = keepsState(manifest.strategy) ? [WEIGHTS_FILE, STATE_FILE] : [WEIGHTS_FILE]
-  return Promise.all(
-    paths.map(async (path) => ({
-      path,
-      released: requireFile(manifest, path).digest,
-      found: await digestOf(made(path)),
-    })),
-  )
+  const compare = async (path: string): Promise<Replayed> => {
+    return { path, released: requireFile(manifest, path).digest, found: await digestOf(made(path)) }
+  }
+  const weights = await Promise.all(files.map(({ path }) => compare(basename(path))))
+  const states = keepsState(manifest.strategy) ? [await compare(STATE_FILE)] : []
+  return [...weights, ...(files.length > 1 ? [replayIndex(manifest, files, weights)] : []), ...states]
+}
+
+/** The index follows from the shards: made anew from what was found, not read. */
+function replayIndex(manifest: Manifest, written: readonly WrittenFile[], shards: readonly Replayed[]): Replayed {
+  const files = shards.map(({ path, found }) => ({ digest: found, size: requireFile(manifest, path).size }))
+  const found = digestOfBytes(indexBytes(indexOf(written, files)))
+  return { path: WEIGHTS_INDEX, released: requireFile(manifest, WEIGHTS_INDEX).digest, found }
 }
 
 /** A contribution of weight 0 took no part. */

@@ -11,7 +11,9 @@ import type { PublicVerdict } from '../policy/quality-floor.ts'
 import { becauseOf, neededOf } from '../round/quorum.ts'
 import type { AggregatingRound } from '../round/round.ts'
 import { advanceRound } from '../store/advance.ts'
+import type { Blob, BlobStore } from '../store/blob-store.ts'
 import type { ContributionRow, MemberRow, NodeRow } from '../store/records.ts'
+import { nameWeights, type StoredWeights } from '../store/weights.ts'
 import { type Weighed, weightEvents } from './ledger-events.ts'
 import { judgeQuality } from './quality.ts'
 import { finish, subjectOf, type Task } from './task.ts'
@@ -124,28 +126,48 @@ function isMerged({ weight }: Weighed): boolean {
   return weight.value > 0
 }
 
-type Candidate = { readonly weights: Digest; readonly optimizerState: Digest | null; readonly merged: RoundResult }
+type Candidate = {
+  readonly weights: StoredWeights
+  readonly optimizerState: Digest | null
+  readonly merged: RoundResult
+}
 
 async function merge(task: Task, round: AggregatingRound, weighed: readonly Weighed[]): Promise<Candidate> {
   const { context, job, signal } = task
-  const { blobs, store, log } = context
-  const base = await blobs.localPath(await weightsOf(store.reader, round.base))
+  const { blobs, log } = context
+  const base = await weightsOf(context, round.base)
   const deltas = await Promise.all(
     weighed.map(async ({ row, weight }) => ({ path: await blobs.localPath(row.payload), weight: weight.value })),
   )
   const scratch = await blobs.scratch()
   try {
-    const { strategy, codec } = round.policy
+    const { strategy, codec, shardBytes } = round.policy
     const out = join(scratch, 'candidate.safetensors')
     const optimizer = await optimizerFiles(task, round, scratch)
-    const merged = await mergeRound({ base, deltas, out, strategy, codec, optimizer, compare: true, signal })
-    const weights = await blobs.adopt(out)
+    const merged = await mergeRound({
+      base,
+      deltas,
+      out,
+      shardBytes,
+      strategy,
+      codec,
+      optimizer,
+      compare: true,
+      signal,
+    })
+    const weights = await adoptWeights(blobs, merged)
     const state = optimizer && (await blobs.adopt(optimizer.out))
     log.info({ job: job.id, candidate: weights.digest, norm: merged.deltaNorm, deltas: deltas.length }, 'merged')
-    return { weights: weights.digest, optimizerState: state?.digest ?? null, merged }
+    return { weights, optimizerState: state?.digest ?? null, merged }
   } finally {
     await rm(scratch, { recursive: true, force: true })
   }
+}
+
+async function adoptWeights(blobs: BlobStore, { files }: RoundResult): Promise<StoredWeights> {
+  const adopted: Blob[] = []
+  for (const { path } of files) adopted.push(await blobs.adopt(path))
+  return nameWeights(blobs, files, adopted)
 }
 
 /** The state belongs to the base, not to the run: a round that was refused leaves no trace in it. */
@@ -159,6 +181,8 @@ async function optimizerFiles({ context }: Task, round: AggregatingRound, scratc
 async function record({ context, job }: Task, weighed: readonly Weighed[], candidate: Candidate): Promise<void> {
   const now = context.clock.now()
   const { weights, optimizerState, merged } = candidate
+  const { digest, shards } = weights
+  const named = { candidate: digest, ...(shards.length > 0 && { shards }), optimizerState }
   const diagnostics = diagnose(
     weighed.filter(isMerged).map(({ row }) => row.node),
     merged,
@@ -166,8 +190,8 @@ async function record({ context, job }: Task, weighed: readonly Weighed[], candi
   await context.store.transact('record-candidate', async (tx) => {
     await finish(tx, job, now)
     for (const { row, weight } of weighed) await tx.setWeight(row.id, weight)
-    for (const event of weightEvents(job.key, weights, weighed)) await tx.appendToLedger(event, now)
+    for (const event of weightEvents(job.key, digest, weighed)) await tx.appendToLedger(event, now)
     await tx.putDiagnostics(job.key, diagnostics, now)
-    await advanceRound(tx, job.key, { type: 'candidate-written', candidate: weights, optimizerState }, now)
+    await advanceRound(tx, job.key, { type: 'candidate-written', ...named }, now)
   })
 }

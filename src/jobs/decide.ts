@@ -1,4 +1,3 @@
-import type { Context } from '../context.ts'
 import type { Digest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { weightingText } from '../core/influence-choice.ts'
@@ -10,7 +9,6 @@ import { randomFrom } from '../plan/random.ts'
 import { decideRelease, type GateRecord, type ReleaseDecision, type Verdict } from '../policy/release.ts'
 import type { EvaluatingRound } from '../round/round.ts'
 import { advanceRound } from '../store/advance.ts'
-import type { Blob } from '../store/blob-store.ts'
 import {
   type BuiltCheckpoint,
   buildCheckpoint,
@@ -18,6 +16,7 @@ import {
   codecMember,
   recordCheckpoint,
   releaseLicence,
+  shardMember,
 } from '../store/publish.ts'
 import type { ContributionRow, RunRow } from '../store/records.ts'
 import { declaredDatasets } from './declared-datasets.ts'
@@ -115,9 +114,7 @@ async function build(
 ): Promise<BuiltCheckpoint> {
   const { context, signer, job } = task
   const { reader } = context.store
-  const { candidate, optimizerState: state } = round
-  const weights = await requireBlob(context, candidate)
-  const optimizerState = state === null ? undefined : await requireBlob(context, state)
+  const { candidate, shards = [], optimizerState } = round
   const base = await requireCheckpoint(reader, round.base)
   const facts: CheckpointFacts = {
     run: run.id,
@@ -127,6 +124,7 @@ async function build(
     base: round.base,
     strategy: round.policy.strategy,
     ...codecMember(round.policy.codec),
+    ...shardMember(round.policy, { shards }),
     contributions: await mergedContributions(task),
     scores: Object.fromEntries(record.languages.flatMap(scoresEntry)),
     gate: gateResult(record),
@@ -137,14 +135,9 @@ async function build(
     datasets: declaredDatasets(await reader.trainingRecords(job.key, round.base)),
   }
   const licence = releaseLicence(round.policy)
-  const parts = { facts, origin, plan, licence, tensors: { weights, optimizerState } }
+  const tensors = { weights: candidate, optimizerState: optimizerState ?? undefined }
+  const parts = { facts, origin, plan, licence, tensors }
   return buildCheckpoint(context, signer, parts, context.clock.now())
-}
-
-async function requireBlob({ blobs }: Context, digest: Digest): Promise<Blob> {
-  const blob = await blobs.stat(digest)
-  if (blob === undefined) throw new TapestryError('NOT_FOUND', `${digest}, a part of the candidate, is not stored`)
-  return blob
 }
 
 /** Nothing for a language that was not measured. */

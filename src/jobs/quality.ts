@@ -6,6 +6,7 @@ import type { Codec } from '../core/codec.ts'
 import { TapestryError } from '../core/error.ts'
 import { MEAN } from '../core/strategy.ts'
 import type { ScoredLanguage } from '../engine/messages.ts'
+import type { WeightFiles } from '../model/weight-index.ts'
 import type { Plan } from '../plan/plan.ts'
 import { randomFrom } from '../plan/random.ts'
 import { judgeNorms, judgePublic, type PublicVerdict } from '../policy/quality-floor.ts'
@@ -33,8 +34,8 @@ export async function judgeQuality(
   const { codec, influence } = round.policy
   const { floor } = influence
   if (floor === 'none') return rows.map(() => PASSED)
-  const { blobs, store } = task.context
-  const base = await blobs.localPath(await weightsOf(store.reader, round.base))
+  const { blobs } = task.context
+  const base = await weightsOf(task.context, round.base)
   const paths = await Promise.all(rows.map(({ payload }) => blobs.localPath(payload)))
   const { norms, cosines } = await examineDeltas(base, paths, codec, task.signal)
   const judged = rows.map(({ node, acceptedAt }, i) => ({ node, acceptedAt, norm: norms[i] ?? 0 }))
@@ -43,7 +44,7 @@ export async function judgeQuality(
 }
 
 type Pending = {
-  readonly base: string
+  readonly base: WeightFiles
   readonly paths: readonly string[]
   readonly codec: Codec
   readonly rows: readonly ContributionRow[]
@@ -80,7 +81,7 @@ async function scoreAlone(
   try {
     const out = join(scratch, 'alone.safetensors')
     await mergeRound({ base, deltas: [{ path, weight: 1 }], out, strategy: MEAN, codec, signal: task.signal })
-    const [after] = await scorePublicSets(task, plan, [out], sources)
+    const [after] = await scorePublicSets(task, plan, [[out]], sources)
     return after ?? []
   } finally {
     await rm(scratch, { recursive: true, force: true })

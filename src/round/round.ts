@@ -50,8 +50,10 @@ export type AggregatingRound = Counted & { readonly phase: 'aggregating' }
 /** The candidate exists; those who contributed score it on their own text. */
 export type EvaluatingRound = Counted & {
   readonly phase: 'evaluating'
-  /** Digest of the candidate's weights file. */
+  /** Digest of the candidate's weights file, or of the index of its shards. */
   readonly candidate: Digest
+  /** Digests of the shards; absent when one file holds the weights. */
+  readonly shards?: readonly Digest[] | undefined
   /** Digest of the optimizer's state that goes with it; null for strategies that keep none. */
   readonly optimizerState: Digest | null
   readonly evaluated: number

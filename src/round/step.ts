@@ -15,7 +15,7 @@ export type RoundEvent =
   /** A roster member's submission was refused; `from` is its standing before. */
   | { readonly type: 'contribution-refused'; readonly from: Standing }
   | { readonly type: 'aggregation-started' }
-  | { readonly type: 'candidate-written'; readonly candidate: Digest; readonly optimizerState: Digest | null }
+  | ({ readonly type: 'candidate-written' } & Pick<EvaluatingRound, 'candidate' | 'shards' | 'optimizerState'>)
   /** A contributor's first evaluation report was stored. */
   | { readonly type: 'evaluation-stored' }
   | { readonly type: 'checkpoint-published'; readonly checkpoint: Digest }
@@ -103,6 +103,7 @@ function stepAggregating(round: AggregatingRound, event: RoundEvent, now: Millis
     ...round,
     phase: 'evaluating',
     candidate: event.candidate,
+    ...(event.shards && { shards: event.shards }),
     optimizerState: event.optimizerState,
     evaluated: 0,
     deciding: false,

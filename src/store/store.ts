@@ -90,8 +90,8 @@ export type Reader = {
   channels(): Promise<readonly ChannelRow[]>
   /** True when some published checkpoint lists a file with this digest. */
   isReleased(file: Digest): Promise<boolean>
-  /** True while some round evaluates a candidate with these weights. */
-  isCandidate(weights: Digest): Promise<boolean>
+  /** True while some round evaluates a candidate of which this file is the weights, their index, or a shard. */
+  isCandidate(file: Digest): Promise<boolean>
   /** Nodes with an accepted contribution of this payload. */
   payloadOwners(payload: Digest): Promise<readonly NodeId[]>
   upload(digest: Digest): Promise<UploadRow | undefined>

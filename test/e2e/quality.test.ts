@@ -50,7 +50,7 @@ async function train(
   steps: number,
 ): Promise<string> {
   const outDelta = join(root, `${name}.safetensors`)
-  const task = { kind: 'train', plan: plan(steps), baseWeights, sources, seed: name, outDelta } as const
+  const task = { kind: 'train', plan: plan(steps), baseWeights: [baseWeights], sources, seed: name, outDelta } as const
   await runEngine(task, { limits: LIMITS })
   return outDelta
 }
@@ -63,7 +63,7 @@ async function makeBase(): Promise<string> {
   const sources = await Promise.all([...new Set(HONEST)].map((tag) => sourceOf('base', tag, textOf('base', tag))))
   const delta = await train('begin', first, sources, STEPS.base)
   const base = join(root, 'base.safetensors')
-  await mergeMean({ base: first, deltas: [{ path: delta, weight: 1 }], out: base })
+  await mergeMean({ base: [first], deltas: [{ path: delta, weight: 1 }], out: base })
   return base
 }
 
@@ -155,10 +155,10 @@ async function publicScores(base: string, cases: readonly Case[]): Promise<(read
   const sources = await Promise.all([...new Set(HONEST)].map((tag) => sourceOf('public', tag, textOf('public', tag))))
   const merged = cases.map(async ({ path }, i) => {
     const out = join(root, `alone-${i}.safetensors`)
-    await mergeMean({ base, deltas: [{ path, weight: 1 }], out })
-    return { name: `${i}`, path: out }
+    await mergeMean({ base: [base], deltas: [{ path, weight: 1 }], out })
+    return { name: `${i}`, files: [out] }
   })
-  const weights = [{ name: 'base', path: base }, ...(await Promise.all(merged))]
+  const weights = [{ name: 'base', files: [base] }, ...(await Promise.all(merged))]
   const spec = { ...MICRO_SPEC, evaluation: { heldOutFraction: 0.5, maxSequences: 64 } }
   const task = { kind: 'score', plan: makePlan(spec), weights, sources } as const
   return (await runEngine(task, { limits: LIMITS })).weights.map(({ languages }) => languages)
@@ -176,7 +176,7 @@ it('catches at each floor what docs/QUALITY.md says, and nobody who is honest', 
   const [before = [], ...after] = await publicScores(base, cases)
   const rows: string[] = []
   for (const [i, one] of cases.entries()) {
-    const { norms, cosines } = await examineDeltas(base, [...honest, one.path], F32, undefined)
+    const { norms, cosines } = await examineDeltas([base], [...honest, one.path], F32, undefined)
     const judged = norms.map((norm, k) => ({ node: `node-${k}`, norm, acceptedAt: k }))
     const byNorms = judgeNorms(judged, cosines)
     // Whatever the attack, none of the others pays for it.

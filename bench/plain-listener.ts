@@ -1,12 +1,14 @@
 // The coordinator's own way of taking an upload, on a plain socket: what a round costs without TLS, which the product
 // never does without. A process beside the coordinator, on its database and blobs. Started by round.ts over IPC.
 import { createServer } from 'node:http'
+import { Socket } from 'node:net'
 import { pino } from 'pino'
 import { z } from 'zod'
 import { openCoordinator } from '../src/cli/coordinator-parts.ts'
 import { systemClock } from '../src/core/clock.ts'
 import { ensureDigest } from '../src/core/digest.ts'
 import { ensureNodeId } from '../src/core/ids.ts'
+import { takeOver } from '../src/transfer/raw-body.ts'
 import { receiveArtifact } from '../src/transfer/upload.ts'
 
 const { context } = await openCoordinator({
@@ -17,9 +19,12 @@ const { context } = await openCoordinator({
   log: pino({ level: 'silent' }),
 })
 
-const server = createServer((request, response) => {
+const server = createServer()
+server.on('upgrade', (request, connection, head) => {
+  if (!(connection instanceof Socket)) return
+  const { response, body } = takeOver(request, connection, head)
   const [, node = '', digest = ''] = (request.url ?? '').split('/')
-  receiveArtifact(context, ensureNodeId(node), ensureDigest(digest), request, response).catch((error) => {
+  receiveArtifact(context, ensureNodeId(node), ensureDigest(digest), { request, body }, response).catch((error) => {
     process.stderr.write(`${error}\n`)
     process.exit(1)
   })

@@ -1,3 +1,4 @@
+import { compareText } from '../core/order.ts'
 import type { Codec, Strategy } from '../gen/proto/tapestry/v1/round_pb.ts'
 import { printable } from './terminal.ts'
 
@@ -8,7 +9,7 @@ export function choiceJson(choice: Strategy | Codec | undefined) {
 
 /** A strategy or a codec in one word, as `run create` takes it. */
 export function choiceWord({ name, parameters }: Strategy | Codec): string {
-  const pairs = Object.entries(parameters).sort(([a], [b]) => (a < b ? -1 : 1))
+  const pairs = Object.entries(parameters).sort(([a], [b]) => compareText(a, b))
   const numbers = pairs.map(([parameter, value]) => `${parameter}=${value}`).join(',')
   return printable(numbers === '' ? name : `${name}:${numbers}`)
 }

@@ -17,7 +17,7 @@ import { addReflection } from '../rpc/reflection.ts'
 import { startRoundFeed } from '../rpc/round-feed.ts'
 import { addServices } from '../rpc/services.ts'
 import { PublicLog } from '../store/public-log.ts'
-import { artifactHandler } from '../transfer/artifact-handler.ts'
+import { artifactHandler, artifactTakeover } from '../transfer/artifact-handler.ts'
 import { isLogPath, logHandler } from '../transfer/log-handler.ts'
 import { writeAtomically } from './coordinator-directory.ts'
 import { type CoordinatorOptions, type CoordinatorParts, openCoordinator } from './coordinator-parts.ts'
@@ -136,6 +136,7 @@ async function openFront(
     authority: secrets.authority.certificate,
     grpc,
     http: httpHandler(context, log),
+    upgrade: artifactTakeover(context),
     log: context.log,
   })
   const renewal = renewPeriodically(listener, certify, parts)

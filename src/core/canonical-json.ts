@@ -1,4 +1,5 @@
 import { TapestryError } from './error.ts'
+import { compareText } from './order.ts'
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json | undefined }
 
@@ -14,7 +15,7 @@ export function canonicalJson(value: Json): string {
   if (typeof value === 'string') return canonicalString(value)
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`
   const members = Object.entries(value).filter((entry): entry is [string, Json] => entry[1] !== undefined)
-  members.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+  members.sort(([a], [b]) => compareText(a, b))
   return `{${members.map(([key, member]) => `${canonicalString(key)}:${canonicalJson(member)}`).join(',')}}`
 }
 

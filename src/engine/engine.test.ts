@@ -3,9 +3,9 @@ import { once } from 'node:events'
 import { access, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { initialParameters } from '../../test/initial-parameters.ts'
+import { entryPoint } from '../core/entry-point.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
 import { readSafetensors, writeSafetensors } from '../model/safetensors.ts'
 import { parameterSpecs } from '../plan/parameters.ts'
@@ -173,9 +173,7 @@ describe('a task that must be stopped', () => {
   })
 
   test('ends by itself when its parent is gone', async () => {
-    const child = fork(fileURLToPath(new URL('./engine-child.ts', import.meta.url)), [], {
-      execArgv: ['--import', 'tsx'],
-    })
+    const child = fork(entryPoint('./engine-child', import.meta.url))
     child.send(task())
     await once(child, 'message')
     child.disconnect()
@@ -184,9 +182,7 @@ describe('a task that must be stopped', () => {
   })
 
   test('gives a code for a message that is no task', async () => {
-    const child = fork(fileURLToPath(new URL('./engine-child.ts', import.meta.url)), [], {
-      execArgv: ['--import', 'tsx'],
-    })
+    const child = fork(entryPoint('./engine-child', import.meta.url))
     child.send({ kind: 'shell', command: 'true' })
     const [reply] = await once(child, 'message')
     expect(reply).toMatchObject({ type: 'failed', code: 'INVALID_ARGUMENT' })

@@ -1,8 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
-import { createRequire } from 'node:module'
-import { extname } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
 import { assertNever } from '../core/assert.ts'
+import { entryPoint } from '../core/entry-point.ts'
 import { TapestryError } from '../core/error.ts'
 import {
   type EngineResult,
@@ -61,15 +59,14 @@ export async function runEngine(task: EngineTask, options: EngineOptions): Promi
 type Outcome = EngineResult | TapestryError
 
 function startChild({ memoryMb }: EngineLimits): ChildProcess {
-  const extension = extname(import.meta.url)
-  const entry = fileURLToPath(new URL(`./engine-child${extension}`, import.meta.url))
   const execArgv = [`--max-old-space-size=${Math.max(64, Math.floor(memoryMb))}`]
-  // From source, TypeScript is loaded by a development dependency; from dist there is none.
-  if (extension === '.ts') {
-    execArgv.push('--import', pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href)
-  }
   const env = Object.fromEntries(INHERITED.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])))
-  return fork(entry, [], { execArgv, env, serialization: 'json', stdio: ['ignore', 'ignore', 'pipe', 'ipc'] })
+  return fork(entryPoint('./engine-child', import.meta.url), [], {
+    execArgv,
+    env,
+    serialization: 'json',
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+  })
 }
 
 /** Resolves once the child is gone, with the first thing that decided how it ended. */

@@ -3,6 +3,7 @@ import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { TapestryError } from '../core/error.ts'
 import { ensureLanguageTag, type LanguageTag } from '../core/language-tag.ts'
+import { compareText } from '../core/order.ts'
 import { Guard } from './exclusions.ts'
 
 /** Text of one language and community: a UTF-8 .txt file, or a directory of them. */
@@ -113,5 +114,5 @@ async function listDirectory(path: string): Promise<Dirent[]> {
   const entries = await readdir(path, { withFileTypes: true }).catch((cause: unknown) => {
     throw dataInvalid(path, 'cannot be opened', { cause })
   })
-  return entries.filter(({ name }) => !name.startsWith('.')).sort((a, b) => (a.name < b.name ? -1 : 1))
+  return entries.filter(({ name }) => !name.startsWith('.')).sort((a, b) => compareText(a.name, b.name))
 }

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import type { Digest } from '../core/digest.ts'
 import type { FederationId, NodeId, RunId } from '../core/ids.ts'
 import { ensureLanguageTag, type LanguageTag } from '../core/language-tag.ts'
+import { compareText } from '../core/order.ts'
 import { reject, type Verdict } from '../core/rejection.ts'
 import { branded, digestSchema } from './parsing.ts'
 import {
@@ -124,6 +125,6 @@ function unaccounted({ languages, records }: ContributionManifest): string | und
  * @throws TapestryError INVALID_ARGUMENT when {@link parseContributionManifest} would refuse them.
  */
 export function contributionManifestBytes(fields: Omit<ContributionManifest, 'format'>): Uint8Array {
-  const records = fields.records?.toSorted((a, b) => (a.digest < b.digest ? -1 : 1))
+  const records = fields.records?.toSorted((a, b) => compareText(a.digest, b.digest))
   return encodeDocument({ ...fields, ...(records && { records }), format: FORMAT }, parseContributionManifest)
 }

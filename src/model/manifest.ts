@@ -14,6 +14,7 @@ import {
   type RunId,
 } from '../core/ids.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
+import { compareText } from '../core/order.ts'
 import { type Strategy, strategySchema } from '../core/strategy.ts'
 import { branded, digestSchema, parseCanonical } from './parsing.ts'
 import { findPathClash, isReleasePath } from './release-path.ts'
@@ -212,24 +213,22 @@ function arrange(manifest: Manifest): Manifest {
     tag,
     { ...score, measuredBy: [...score.measuredBy].sort() },
   ])
-  const groups = manifest.gate?.groups.toSorted((a, b) => compare(groupKey(a), groupKey(b)))
+  const groups = manifest.gate?.groups.toSorted((a, b) => compareText(groupKey(a), groupKey(b)))
   return {
     ...manifest,
     ...(manifest.gate && groups && { gate: { ...manifest.gate, groups } }),
-    contributions: [...manifest.contributions].sort((a, b) => compare(a.node, b.node)),
+    contributions: [...manifest.contributions].sort((a, b) => compareText(a.node, b.node)),
     scores: Object.fromEntries(scores),
-    files: [...manifest.files].sort((a, b) => compare(a.path, b.path)),
+    files: [...manifest.files].sort((a, b) => compareText(a.path, b.path)),
   }
 }
 
 /** A tab stands in no language tag and before every printable character. */
 const groupKey = ({ language, community }: Pick<GateGroup, 'language' | 'community'>) => `${language}\t${community}`
 
-const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
-
 /** Strictly ascending, so also without repeats. */
 function ascend(texts: readonly string[]): boolean {
-  return texts.every((text, index) => index === 0 || compare(texts[index - 1] ?? '', text) < 0)
+  return texts.every((text, index) => index === 0 || compareText(texts[index - 1] ?? '', text) < 0)
 }
 
 function weightsAddUp(contributions: readonly { readonly weight: number }[]): boolean {

@@ -2,6 +2,7 @@ import { createHash, type KeyObject } from 'node:crypto'
 import { z } from 'zod'
 import { canonicalBytes } from '../core/canonical-json.ts'
 import { TapestryError } from '../core/error.ts'
+import { compareText } from '../core/order.ts'
 import { publicKeyFromPem } from '../core/signature.ts'
 import { type Envelope, envelopeSchema, openEnvelope, signEnvelope } from './dsse.ts'
 import type { ReleaseKey } from './federation-record.ts'
@@ -59,7 +60,7 @@ export function modelSignature(
   key: { readonly privateKey: KeyObject; readonly publicKey: KeyObject },
 ): Uint8Array {
   const resources = [...files]
-    .sort((a, b) => compare(orderOf(a), orderOf(b)))
+    .sort((a, b) => compareText(orderOf(a), orderOf(b)))
     .map((file) => ({ name: file.name, algorithm: 'sha256', digest: file.digest.sha256 }))
   const payload = statementBytes([{ name, digest: { sha256: rootOf(resources) } }], PREDICATE, {
     resources,
@@ -108,5 +109,4 @@ function hintOf(publicKey: KeyObject): string {
 
 /** Paths in order of their segments, as the reference sorts them. */
 const orderOf = ({ name }: ResourceDescriptor) => name.replaceAll('/', '\0')
-const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
 const failed = (problem: string) => new TapestryError('VERIFICATION_FAILED', `${NAME} ${problem}`)

@@ -3,6 +3,7 @@ import { canonicalBytes, type Json } from '../core/canonical-json.ts'
 import { TapestryError } from '../core/error.ts'
 import { ensureFederationId, ensureNodeId, ensureRunId } from '../core/ids.ts'
 import { ensureLanguageTag, type LanguageTag } from '../core/language-tag.ts'
+import { compareText } from '../core/order.ts'
 import { accept, type Rejection, reject, type Verdict } from '../core/rejection.ts'
 import { branded, digestSchema, printableText } from './parsing.ts'
 
@@ -86,7 +87,7 @@ export function parseDocument<
 export function encodeDocument<
   T extends { readonly languages: readonly LanguageKey[] } & { [K in keyof T]: Json | undefined },
 >(document: T, parse: (bytes: Uint8Array) => Verdict<T>): Uint8Array {
-  const languages = [...document.languages].sort((a, b) => compare(pairOf(a), pairOf(b)))
+  const languages = [...document.languages].sort((a, b) => compareText(pairOf(a), pairOf(b)))
   const bytes = canonicalBytes({ ...document, languages } satisfies Json)
   const verdict = parse(bytes)
   if (!verdict.ok) throw new TapestryError('INVALID_ARGUMENT', verdict.rejection.detail)
@@ -125,8 +126,4 @@ function repeatedPair(languages: readonly LanguageKey[]): string | undefined {
     seen.add(pair)
   }
   return undefined
-}
-
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0
 }

@@ -1,5 +1,6 @@
 import type { Digest } from '../core/digest.ts'
 import type { FederationId, MemberId, RunId } from '../core/ids.ts'
+import { compareText } from '../core/order.ts'
 
 /** What nobody has told the federation is said to be unknown, never guessed. */
 export const NOT_DECLARED = 'not declared'
@@ -175,5 +176,5 @@ function sumBy(shares: readonly TrainingShare[], keyOf: (share: TrainingShare) =
     const sum = sums.get(key) ?? { tokens: 0, documents: 0 }
     sums.set(key, { tokens: sum.tokens + share.tokens, documents: sum.documents + share.documents })
   }
-  return [...sums].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+  return [...sums].sort(([a], [b]) => compareText(a, b))
 }

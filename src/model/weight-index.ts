@@ -2,6 +2,7 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { z } from 'zod'
 import { canonicalBytes } from '../core/canonical-json.ts'
 import { TapestryError } from '../core/error.ts'
+import { compareText } from '../core/order.ts'
 import type { ReleasedFile } from './manifest.ts'
 import { digestSchema, parseCanonical } from './parsing.ts'
 import { byteLength, inNameOrder, readHeader } from './safetensors.ts'
@@ -74,7 +75,7 @@ export function shardPaths(path: string, count: number): string[] {
 export function weightFilesAmong(files: readonly ReleasedFile[]): readonly ReleasedFile[] {
   const single = files.find(({ path }) => path === WEIGHTS_FILE)
   if (single !== undefined) return [single]
-  const shards = files.filter(({ path }) => SHARD.test(path)).sort((a, b) => (a.path < b.path ? -1 : 1))
+  const shards = files.filter(({ path }) => SHARD.test(path)).sort((a, b) => compareText(a.path, b.path))
   const expected = shardPaths(WEIGHTS_FILE, shards.length)
   if (shards.length > 1 && shards.every(({ path }, place) => path === expected[place])) return shards
   throw new TapestryError('VERIFICATION_FAILED', 'the checkpoint has no weights, or not every shard of them')

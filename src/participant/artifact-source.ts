@@ -1,9 +1,9 @@
 import { TapestryError } from '../core/error.ts'
 import { ArtifactService } from '../gen/proto/tapestry/v1/artifact_pb.ts'
 import { IDLE_MS } from './artifact.ts'
-import { type Answer, getArtifact, wholeNumber } from './artifact-get.ts'
+import { type Answer, openConnection, requestHead, wholeNumber } from './artifact-connection.ts'
 import type { Channel } from './channel.ts'
-import { readText, refusalOf } from './https-request.ts'
+import { readText, refusalOf } from './https-failure.ts'
 import { safeNumber } from './wire.ts'
 
 /** Bytes of an artifact from an offset on, and the size of the whole. */
@@ -27,15 +27,18 @@ export async function openOverHttps(
   offset: number,
   signal: AbortSignal | undefined,
 ): Promise<Opened | undefined> {
+  const connection = openConnection(channel.https, signal)
   const headers: Record<string, string> = offset > 0 ? { Range: `bytes=${offset}-` } : {}
-  const answer = await getArtifact(channel.https, digest, headers, signal)
+  // In HTTP/1.0 no answer comes in chunks.
+  await connection.write(requestHead(channel.https, `GET /v1/artifacts/${digest} HTTP/1.0`, headers))
+  const answer = await connection.answered
   if (answer.status === 416) {
-    answer.close()
+    connection.close()
     return undefined
   }
   const place = placeOf(answer)
   if (place === undefined) throw refusalOf(answer.status, await readText(answer.body))
-  return { ...place, body: answer.body, close: answer.close }
+  return { ...place, body: answer.body, close: () => connection.close() }
 }
 
 function placeOf({ status, headers }: Answer): { readonly offset: number; readonly total: number } | undefined {

@@ -1,4 +1,3 @@
-import { Agent } from 'node:https'
 import { isIP } from 'node:net'
 import { type ConnectionOptions, checkServerIdentity } from 'node:tls'
 import type { DescMethod } from '@bufbuild/protobuf'
@@ -25,8 +24,6 @@ export type HttpsOrigin = {
   readonly host: string
   readonly port: number
   readonly tls: ConnectionOptions
-  /** Keeps connections made with `tls`. */
-  readonly agent: Agent
 }
 
 /** A way to one coordinator: calls over gRPC and bytes over HTTPS, both under TLS pinned to the federation's authority. */
@@ -88,11 +85,9 @@ const OPTIONS = {
  */
 export function openChannel(address: Address, authority: string, identity?: ClientIdentity): Channel {
   const client = new Client(address.text, channelCredentials(address, authority, identity), clientOptions(address))
-  const tls = tlsOptions(authority, identity)
-  const agent = new Agent({ ...tls, keepAlive: true, maxSockets: 8 })
   return {
     address,
-    https: { host: address.host, port: address.port, tls, agent },
+    https: { host: address.host, port: address.port, tls: tlsOptions(authority, identity) },
     call(method, request, options = {}) {
       const attempts = ONCE.has(method) ? 1 : (options.attempts ?? ATTEMPTS)
       const policy = { attempts, backoff: DEFAULT_BACKOFF, signal: options.signal }
@@ -100,11 +95,7 @@ export function openChannel(address: Address, authority: string, identity?: Clie
     },
     receive: (method, request, options = {}) => receiveStream(client, method, request, options),
     send: (method, requests, options = {}) => sendStream(client, method, requests, options),
-    close() {
-      client.close()
-      // Requests under way keep their sockets; idle ones must not keep the process alive.
-      for (const sockets of Object.values(agent.freeSockets)) for (const socket of sockets ?? []) socket.destroy()
-    },
+    close: () => client.close(),
   }
 }
 

@@ -5,7 +5,7 @@ import { type Artifact, HTTPS_STRIKES, MAX_IDLE_ATTEMPTS, type TransferOptions }
 import { type Opened, openOverGrpc, openOverHttps } from './artifact-source.ts'
 import type { Channel } from './channel.ts'
 import { digestOfFile } from './file-digest.ts'
-import { HttpsFailure } from './https-request.ts'
+import { HttpsFailure } from './https-failure.ts'
 import { PartFile } from './part-file.ts'
 import { backoffMs, DEFAULT_BACKOFF, isPassing, pause } from './retry.ts'
 

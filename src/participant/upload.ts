@@ -1,8 +1,8 @@
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
-import type { ClientRequest, IncomingMessage } from 'node:http'
-import { pipeline } from 'node:stream/promises'
 import { TapestryError } from '../core/error.ts'
+import { fileBlocks } from '../core/file-blocks.ts'
+import { RAW_BODY } from '../core/raw-body.ts'
 import { ArtifactService } from '../gen/proto/tapestry/v1/artifact_pb.ts'
 import { fileError } from '../model/whole-file.ts'
 import {
@@ -13,8 +13,9 @@ import {
   MESSAGE_BYTES,
   type TransferOptions,
 } from './artifact.ts'
-import type { Channel, HttpsOrigin } from './channel.ts'
-import { artifactRequest, HttpsFailure, httpsFailure, readText, refusalOf, responseTo } from './https-request.ts'
+import { type ArtifactConnection, openConnection, requestHead } from './artifact-connection.ts'
+import type { Channel } from './channel.ts'
+import { HttpsFailure, readText, refusalOf } from './https-failure.ts'
 import { backoffMs, DEFAULT_BACKOFF, isPassing, pause } from './retry.ts'
 import { safeNumber } from './wire.ts'
 
@@ -60,7 +61,7 @@ async function sendRest(
   const { signal, onProgress } = options
   // Counted before the call: a coordinator that cannot be reached must not be asked for ever.
   state.idle++
-  let early = state.strikes < HTTPS_STRIKES ? openPut(channel, artifact, signal) : undefined
+  let early = earlyConnection(channel, state, signal)
   try {
     const announced = await announce(channel, artifact, signal)
     if (announced.complete) {
@@ -71,13 +72,13 @@ async function sendRest(
     noteProgress(state, offset, artifact)
     onProgress?.(offset, artifact.size)
     if (early !== undefined && offset < artifact.size) {
-      early = sameIdentity(early, channel) ? early : openPut(channel, artifact, signal)
+      early = sameIdentity(early, channel, signal)
       return await put(early, artifact, path, offset, options)
     }
     await sendMessages(channel, artifact, path, offset, options)
     return false
   } finally {
-    if (early?.sent.writableFinished === false) early.sent.destroy()
+    early?.close()
   }
 }
 
@@ -97,22 +98,16 @@ function noteProgress(state: State, offset: number, artifact: Artifact): void {
   }
 }
 
-type Put = { readonly origin: HttpsOrigin; readonly sent: ClientRequest; readonly answered: Promise<IncomingMessage> }
-
 /** Connects while the announcement is still under way: over a long way that saves two of its round trips. */
-function openPut(channel: Channel, { digest }: Artifact, signal: AbortSignal | undefined): Put {
-  const sent = artifactRequest(channel.https, 'PUT', digest, { 'Content-Type': 'application/octet-stream' }, signal)
-  const answered = responseTo(sent, signal)
-  // Whoever awaits it hears of the failure; an announcement that fails first leaves nobody who does.
-  answered.catch(() => undefined)
-  return { origin: channel.https, sent, answered }
+function earlyConnection(channel: Channel, state: State, signal: AbortSignal | undefined) {
+  return state.strikes < HTTPS_STRIKES ? openConnection(channel.https, signal) : undefined
 }
 
-/** False when the announcement renewed the certificate: the early connection still shows the old one. */
-function sameIdentity(early: Put, channel: Channel): boolean {
-  if (early.origin === channel.https) return true
-  early.sent.destroy()
-  return false
+/** Another one when the announcement renewed the certificate: the early connection still shows the old one. */
+function sameIdentity(early: ArtifactConnection, channel: Channel, signal: AbortSignal | undefined) {
+  if (early.origin === channel.https) return early
+  early.close()
+  return openConnection(channel.https, signal)
 }
 
 /**
@@ -120,39 +115,44 @@ function sameIdentity(early: Put, channel: Channel): boolean {
  * @returns whether the coordinator says that the artifact is whole and has its digest.
  */
 async function put(
-  { sent: request, answered }: Put,
-  { size }: Artifact,
+  connection: ArtifactConnection,
+  artifact: Artifact,
   path: string,
   offset: number,
   { onProgress }: TransferOptions,
 ): Promise<boolean> {
-  request.setHeader('Content-Length', size - offset)
-  request.setHeader('Content-Range', `bytes ${offset}-${size - 1}/${size}`)
-  const file = createReadStream(path, { start: offset, end: size - 1, highWaterMark: BLOCK_BYTES })
-  const sent = pipeline(file, counted(offset, size, onProgress), request)
   // An early answer is a refusal, and a broken connection shows in both: the answer is what counts.
-  sent.catch((cause) => request.destroy(httpsFailure(cause)))
-  const response = await answered
-  try {
-    if (response.statusCode === 409 && 'tapestry-offset' in response.headers) return false
-    if (response.statusCode === undefined || response.statusCode >= 300)
-      throw refusalOf(response.statusCode, await readText(response))
-    await readText(response)
-    return response.statusCode === 201
-  } finally {
-    response.resume()
-  }
+  send(connection, artifact, path, offset, onProgress).catch((cause) => connection.close(cause))
+  const { status, headers, body } = await connection.answered
+  if (status === 409 && headers.has('tapestry-offset')) return false
+  const text = await readText(body)
+  if (status >= 300) throw refusalOf(status, text)
+  return status === 201
 }
 
-function counted(offset: number, size: number, onProgress: TransferOptions['onProgress']) {
-  return async function* (chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-    let done = offset
-    for await (const chunk of chunks) {
-      yield chunk
-      done += chunk.length
-      onProgress?.(done, size)
-    }
+async function send(
+  connection: ArtifactConnection,
+  { digest, size }: Artifact,
+  path: string,
+  offset: number,
+  onProgress: TransferOptions['onProgress'],
+): Promise<void> {
+  const head = requestHead(connection.origin, `PUT /v1/artifacts/${digest} HTTP/1.1`, {
+    'Content-Type': 'application/octet-stream',
+    'Content-Length': size - offset,
+    'Content-Range': `bytes ${offset}-${size - 1}/${size}`,
+    // Nothing changes but how the coordinator reads: a body that is all there is on this connection (docs/PROTOCOL.md).
+    Connection: 'close, Upgrade',
+    Upgrade: RAW_BODY,
+  })
+  await connection.write(head)
+  let sent = offset
+  for await (const block of fileBlocks(path, { start: offset, end: size }, BLOCK_BYTES)) {
+    await connection.write(block)
+    sent += block.byteLength
+    onProgress?.(sent, size)
   }
+  if (sent < size) throw new TapestryError('DATA_INVALID', `${path} has become shorter`)
 }
 
 /** The fallback. An empty message at the end asks for the digest check of what is already there. */

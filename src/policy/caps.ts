@@ -1,4 +1,5 @@
 import { CAP_KINDS, type CapKind, type Caps } from '../core/influence-choice.ts'
+import { compareText } from '../core/order.ts'
 import { type Bound, nearestShares } from './nearest-shares.ts'
 
 /** Which groups of each kind a contribution belongs to, and with how much of it: its parts of a kind add up to at most 1. */
@@ -84,5 +85,5 @@ function groupsOf(kind: CapKind, belongings: readonly Belonging[]): Omit<Bound, 
       groups.set(name, group)
     }
   })
-  return [...groups].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, group]) => group)
+  return [...groups].sort(([a], [b]) => compareText(a, b)).map(([, group]) => group)
 }

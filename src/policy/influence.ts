@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { TapestryError } from '../core/error.ts'
 import { CAP_KINDS, type CapKind, type Caps, type Influence, weightingText } from '../core/influence-choice.ts'
+import { compareText } from '../core/order.ts'
 import { type Belonging, groupTotals, sharesUnderCaps } from './caps.ts'
 import { wishedShares } from './wish.ts'
 
@@ -135,7 +136,7 @@ function countedTokens({ languages }: Influencer, most: number): Record<string, 
   const claimed = [...tokens.values()].reduce((sum, count) => sum + count, 0)
   const scale = claimed > most ? most / claimed : 1
   return Object.fromEntries(
-    [...tokens].sort(([a], [b]) => (a < b ? -1 : 1)).map(([tag, count]) => [tag, count * scale]),
+    [...tokens].sort(([a], [b]) => compareText(a, b)).map(([tag, count]) => [tag, count * scale]),
   )
 }
 

@@ -1,4 +1,5 @@
 import type { Weighting } from '../core/influence-choice.ts'
+import { compareText } from '../core/order.ts'
 
 /** What a wish is made from: counted tokens by language, and what the contribution gained on public sets, in nats per token. */
 export type Holding = {
@@ -48,7 +49,7 @@ function byLanguage(
   for (const { tokens } of holdings) {
     for (const [tag, count] of Object.entries(tokens)) if (count > 0) sizes.set(tag, (sizes.get(tag) ?? 0) + count)
   }
-  const shares = sharesOf(new Map([...sizes].sort(([a], [b]) => (a < b ? -1 : 1))))
+  const shares = sharesOf(new Map([...sizes].sort(([a], [b]) => compareText(a, b))))
   return holdings.map(({ tokens }) => {
     const tags = Object.keys(tokens).sort()
     return sum(tags.map((tag) => ((shares.get(tag) ?? 0) * (tokens[tag] ?? 0)) / (sizes.get(tag) ?? 1)))
@@ -73,7 +74,7 @@ export function temperedShares(sizes: ReadonlyMap<string, number>, alpha: number
  */
 export function unimaxShares(sizes: ReadonlyMap<string, number>, epochs: number): Map<string, number> {
   const total = sum([...sizes.values()])
-  const ascending = [...sizes].sort(([a, x], [b, y]) => x - y || (a < b ? -1 : 1))
+  const ascending = [...sizes].sort(([a, x], [b, y]) => x - y || compareText(a, b))
   let rest = total
   const taken = ascending.map(([tag, size], index): [string, number] => {
     const part = Math.min(rest / (ascending.length - index), epochs * size)

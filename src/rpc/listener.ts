@@ -1,5 +1,11 @@
-import { createServer as createHttpServer, type Server as HttpServer, type RequestListener } from 'node:http'
+import {
+  createServer as createHttpServer,
+  type Server as HttpServer,
+  type IncomingMessage,
+  type RequestListener,
+} from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { createServer as createTlsServer, type TLSSocket, type TlsOptions, type Server as TlsServer } from 'node:tls'
 import type { Logger } from 'pino'
 import { TapestryError } from '../core/error.ts'
@@ -18,10 +24,14 @@ export type ListenOptions = {
   readonly grpc: SocketServer
   /** Answers everything that is not HTTP/2. A request that expects 100 Continue comes here too, undecided. */
   readonly http: RequestListener
+  /** Takes over the connection of a request with an `Upgrade`. Without it, these are requests as any other. */
+  readonly upgrade?: UpgradeListener
   readonly log: Pick<Logger, 'debug' | 'warn'>
   /** Connections at a time; more are closed at once. */
   readonly maxConnections?: number
 }
+
+export type UpgradeListener = (request: IncomingMessage, connection: Duplex, head: Uint8Array) => void
 
 export type Listener = {
   readonly port: number
@@ -46,7 +56,7 @@ const MOST_CONNECTIONS = 2048
  *   not this machine's; UNAVAILABLE for anything else.
  */
 export async function listen(options: ListenOptions): Promise<Listener> {
-  const http = httpServer(options.http)
+  const http = httpServer(options)
   const tls = createTlsServer({
     ...secureContext(options.certificate, options.authority),
     requestCert: true,
@@ -79,7 +89,7 @@ function route(socket: TLSSocket, { grpc, log }: ListenOptions, http: HttpServer
 }
 
 /** An HTTP server that never listens itself: it is handed sockets. */
-function httpServer(handler: RequestListener): HttpServer {
+function httpServer({ http: handler, upgrade }: ListenOptions): HttpServer {
   const server = createHttpServer({
     headersTimeout: HEADERS_MS,
     requestTimeout: 0,
@@ -90,6 +100,7 @@ function httpServer(handler: RequestListener): HttpServer {
   server.on('request', handler)
   // Whoever asks before sending a body is answered by the handler, before a byte of the body travels.
   server.on('checkContinue', handler)
+  if (upgrade !== undefined) server.on('upgrade', upgrade)
   // Node begins to watch the header timeout when a server listens.
   server.emit('listening')
   return server

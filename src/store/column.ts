@@ -13,11 +13,6 @@ export function toMeasure(value: number): number {
   throw new TapestryError('INVALID_ARGUMENT', `not a finite number: ${value}`)
 }
 
-/** Orders text by UTF-16 code units: the same on every machine, whatever the database's collation. */
-export function compareText(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0
-}
-
 /** Text that may quote what a stranger sent, or a stack trace of megabytes: shortened, and without U+0000, which PostgreSQL's text cannot hold. */
 export function toText(text: string, longest = 4_000): string {
   return text.slice(0, longest).replaceAll('\0', '\uFFFD')

@@ -1,7 +1,7 @@
 import { ensureDigest } from '../core/digest.ts'
 import { ensureMemberId, ensureNodeId, ensureRecordId } from '../core/ids.ts'
+import { compareText } from '../core/order.ts'
 import type { DatasetRecord, Node } from '../gen/prisma/client.ts'
-import { compareText } from './column.ts'
 import type { Database } from './database.ts'
 import type { DatasetRecordFilter, DatasetRecordRow } from './records.ts'
 import type { Reader, Tx } from './store.ts'

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { ensureDigest } from '../core/digest.ts'
 import { ensureNodeId, ensureRunId, type RoundKey } from '../core/ids.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
+import { compareText } from '../core/order.ts'
 import { REJECTION_REASONS } from '../core/rejection.ts'
 import type {
   Contribution,
@@ -12,7 +13,7 @@ import type {
 } from '../gen/prisma/client.ts'
 import { pairedEvidenceSchema } from '../model/paired-evidence.ts'
 import { weightDecisionSchema } from '../policy/influence.ts'
-import { compareText, parseStored, toCount, toMeasure, toText } from './column.ts'
+import { parseStored, toCount, toMeasure, toText } from './column.ts'
 import type { Database } from './database.ts'
 import type {
   ContributionRow,

@@ -17,6 +17,7 @@ import { keepUnchecked } from '../../test/partials.ts'
 import { type TestDatabase, testDatabase } from '../../test/postgres.ts'
 import { type Digest, digestOf } from '../core/digest.ts'
 import { ensureMemberId, type NodeId } from '../core/ids.ts'
+import { RAW_BODY } from '../core/raw-body.ts'
 import { createGrpcServer } from '../rpc/grpc-server.ts'
 import { type Listener, listen } from '../rpc/listener.ts'
 import type { BlobStore } from '../store/blob-store.ts'
@@ -25,7 +26,7 @@ import { migrate } from '../store/migrate.ts'
 import { openStore } from '../store/prisma-store.ts'
 import type { Store } from '../store/store.ts'
 import { announceUpload } from '../store/uploads.ts'
-import { artifactHandler, type TransferContext } from './artifact-handler.ts'
+import { artifactHandler, artifactTakeover, type TransferContext } from './artifact-handler.ts'
 
 const NODE = testNodeId('a')
 const OTHER = testNodeId('b')
@@ -70,6 +71,8 @@ let free: number
 let released: Set<Digest>
 let candidates: Set<Digest>
 let payloads: Map<Digest, NodeId>
+/** Sent with every request. */
+let manner: Record<string, string> = {}
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'transfer-'))
@@ -104,6 +107,7 @@ beforeEach(async () => {
     authority: federation.authority.certificate,
     grpc: createGrpcServer(),
     http: artifactHandler(ctx),
+    upgrade: artifactTakeover(ctx),
     log,
   })
 })
@@ -128,7 +132,7 @@ const optionsOf = (who: string | undefined, sent: Sent): RequestOptions => {
     agent: sent.agent ?? false,
     method: sent.method ?? 'GET',
     path: sent.path ?? `/v1/artifacts/${DIGEST}`,
-    headers: sent.headers ?? {},
+    headers: { ...manner, ...sent.headers },
     ...client,
   }
 }
@@ -155,7 +159,17 @@ const part = (start: number, end: number, size = BYTES.length): Sent => ({
 })
 const rejections = async () => store.reader.rejectionCounts()
 
-describe('upload', () => {
+describe.each([
+  ['plain', {}],
+  ['raw', { Connection: 'close, Upgrade', Upgrade: RAW_BODY }],
+])('upload with a %s body', (kind, headers) => {
+  beforeAll(() => {
+    manner = headers
+  })
+  afterAll(() => {
+    manner = {}
+  })
+
   it('arrives whole and is checked', async () => {
     expect(await announce()).toEqual({ kind: 'open', offset: 0, size: BYTES.length })
     const answer = await send('node', { method: 'PUT', headers: { 'Content-Length': BYTES.length }, body: BYTES })
@@ -248,7 +262,7 @@ describe('upload', () => {
     expect(await announce()).toMatchObject({ kind: 'open', offset: 0 })
   })
 
-  it('is refused when more comes than was announced', async () => {
+  it.runIf(kind === 'plain')('is refused when more comes than was announced', async () => {
     const before = (await rejections()).get('TOO_LARGE') ?? 0
     await announce(NODE, DIGEST, 1000)
     const headers = { 'Content-Range': 'bytes 0-999/1000', 'Transfer-Encoding': 'chunked' }
@@ -260,7 +274,7 @@ describe('upload', () => {
     expect(await blobs.partial(DIGEST)).toBe(0)
   })
 
-  it.each([
+  it.runIf(kind === 'plain').each([
     ['more than was announced', 0, 413],
     ['in the wrong place', 5, 409],
   ])('tells a sender why in the middle of a long body: %s', async (_, start, status) => {
@@ -268,6 +282,34 @@ describe('upload', () => {
     await announce(NODE, DIGEST, size)
     const headers = { 'Content-Range': `bytes ${start}-${size - 1}/${size}`, 'Transfer-Encoding': 'chunked' }
     expect(await send('node', { method: 'PUT', headers, body: Buffer.alloc(64 * size) })).toMatchObject({ status })
+  })
+
+  it.runIf(kind === 'raw')('tells a sender why in the middle of a long body, and lets go of it', async () => {
+    const size = 4_000_000
+    await announce(NODE, DIGEST, size)
+    const headers = { 'Content-Range': `bytes 5-${size - 1}/${size}`, 'Content-Length': size - 5 }
+    const outgoing = request(optionsOf('node', { method: 'PUT', headers }))
+    outgoing.on('error', () => undefined)
+    outgoing.write(Buffer.alloc(2_000_000))
+    const [response] = await once(outgoing, 'response')
+    expect(response.statusCode).toBe(409)
+    outgoing.end(Buffer.alloc(size - 2_000_005))
+    await once(response.resume(), 'close')
+  })
+
+  it.runIf(kind === 'raw')('refuses chunks, and takes nothing after the body', async () => {
+    await announce()
+    const chunked = {
+      'Content-Range': part(0, BYTES.length).headers?.['Content-Range'] ?? '',
+      'Transfer-Encoding': 'chunked',
+    }
+    expect(await send('node', { method: 'PUT', headers: chunked, body: BYTES })).toMatchObject({ status: 400 })
+    expect(await blobs.partial(DIGEST)).toBe(0)
+    const surplus = request(optionsOf('node', { method: 'PUT', headers: { 'Content-Length': BYTES.length } }))
+    surplus.on('error', () => undefined)
+    surplus.write(BYTES)
+    surplus.on('socket', (socket) => socket.on('secureConnect', () => socket.write(BYTES)))
+    expect((await once(surplus, 'response'))[0].statusCode).toBe(201)
   })
 
   it('checks bytes that were all here when the process ended', async () => {

@@ -1,4 +1,6 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import type { Context } from '../context.ts'
 import { type Digest, ensureDigest } from '../core/digest.ts'
@@ -7,6 +9,7 @@ import { type Caller, identifyCaller } from '../store/principal.ts'
 import type { UploadContext } from '../store/uploads.ts'
 import { type DownloadContext, sendArtifact } from './download.ts'
 import { problemOf, sendProblem } from './problem.ts'
+import { type RawBody, takeOver } from './raw-body.ts'
 import { receiveArtifact } from './upload.ts'
 
 /** What the transfer of bytes needs: a Context, and how much room its blobs have. */
@@ -28,16 +31,45 @@ export function isArtifactPath(url: string | undefined): boolean {
 export function artifactHandler(ctx: TransferContext): RequestListener {
   return (request, response) => {
     response.on('error', () => undefined)
-    answer(ctx, request, response).catch((error) => fail(ctx, request, response, error))
+    // A refusal is still to be sent when the rest of the body is not wanted: the request must outlive its reading.
+    const body = request.iterator({ destroyOnReturn: false })
+    answer(ctx, request, response, body).catch((error) => fail(ctx, request, response, error))
   }
 }
 
-async function answer(ctx: TransferContext, request: IncomingMessage, response: ServerResponse): Promise<void> {
+/** The same for requests with `Upgrade: tapestry-raw-body`, and those with any other that node:http hands out. */
+export function artifactTakeover(ctx: TransferContext) {
+  return (request: IncomingMessage, connection: Duplex, head: Uint8Array): void => {
+    if (!(connection instanceof Socket)) return void connection.destroy()
+    const { response, body } = takeOver(request, connection, head)
+    response.on('error', () => undefined)
+    answerRaw(ctx, request, response, body).catch((error) => fail(ctx, request, response, error))
+  }
+}
+
+async function answerRaw(
+  ctx: TransferContext,
+  request: IncomingMessage,
+  response: ServerResponse,
+  body: RawBody,
+): Promise<void> {
+  if (request.headers['transfer-encoding'] !== undefined) {
+    throw new TapestryError('INVALID_ARGUMENT', 'a raw body has no Transfer-Encoding: its length is Content-Length')
+  }
+  return answer(ctx, request, response, body)
+}
+
+async function answer(
+  ctx: TransferContext,
+  request: IncomingMessage,
+  response: ServerResponse,
+  body: AsyncIterable<Uint8Array>,
+): Promise<void> {
   const digest = digestOfPath(request.url ?? '')
   const caller = await identifyCaller(ctx.store.reader, ctx.federation, certificateOf(request), ctx.clock.now())
   switch (request.method) {
     case 'PUT':
-      return receiveArtifact(ctx, requireNode(caller), digest, request, response)
+      return receiveArtifact(ctx, requireNode(caller), digest, { request, body }, response)
     case 'GET':
     case 'HEAD':
       return sendArtifact(ctx, caller, digest, request, response)
@@ -57,7 +89,7 @@ function fail(ctx: TransferContext, request: IncomingMessage, response: ServerRe
   if (error.code === 'INTERNAL' && !request.destroyed)
     ctx.log.error({ err: error, url: request.url }, 'a transfer failed')
   else ctx.log.debug({ err: error, url: request.url }, 'a transfer was refused or cut')
-  if (response.headersSent || response.destroyed) request.destroy()
+  if (response.headersSent || response.destroyed) request.socket.destroy()
   else sendProblem(response, problemOf(error))
 }
 

@@ -1,7 +1,7 @@
-import { open } from 'node:fs/promises'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type Digest, hexOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
+import { fileBlocks } from '../core/file-blocks.ts'
 import type { BlobStore } from '../store/blob-store.ts'
 import type { Caller, NodePrincipal, OperatorPrincipal } from '../store/principal.ts'
 import type { Reader } from '../store/store.ts'
@@ -52,31 +52,16 @@ export async function sendArtifact(
   await sendBytes(ctx, digest, span, response)
 }
 
-/**
- * Reads only as fast as the receiver takes it, and stops when it goes away. Two blocks take turns: while one is sent the
- * next is read, and none is left to the garbage collector.
- */
+/** Reads only as fast as the receiver takes it, and stops when it goes away. */
 async function sendBytes(ctx: DownloadContext, digest: Digest, span: Span, response: ServerResponse): Promise<void> {
-  const file = await open(await ctx.blobs.localPath(digest))
-  try {
-    const size = Math.min(BLOCK_BYTES, span.end - span.start + 1)
-    let [filling, sending] = [Buffer.allocUnsafeSlow(size), Buffer.allocUnsafeSlow(size)]
-    let sent = Promise.resolve()
-    for (let at = span.start; at <= span.end; ) {
-      const { bytesRead } = await file.read(filling, 0, Math.min(size, span.end + 1 - at), at)
-      if (bytesRead === 0) throw new TapestryError('INTERNAL', `${digest} has become shorter`)
-      at += bytesRead
-      await sent
-      sent = write(response, filling.subarray(0, bytesRead))
-      // Whoever comes next hears of a failure.
-      sent.catch(() => undefined)
-      ;[filling, sending] = [sending, filling]
-    }
-    await sent
-    response.end()
-  } finally {
-    await file.close()
+  const path = await ctx.blobs.localPath(digest)
+  let left = span.end - span.start + 1
+  for await (const block of fileBlocks(path, { start: span.start, end: span.end + 1 }, BLOCK_BYTES)) {
+    await write(response, block)
+    left -= block.byteLength
   }
+  if (left > 0) throw new TapestryError('INTERNAL', `${digest} has become shorter`)
+  response.end()
 }
 
 /** Resolves when the connection has taken the bytes, which may then be used again; rejects when it is gone. */

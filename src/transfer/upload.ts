@@ -6,6 +6,8 @@ import { appendUpload, ensureAnnounced, type UploadContext, type UploadState } f
 import { problemOfRejection, sendProblem } from './problem.ts'
 import { partOf } from './range.ts'
 
+export type Upload = { readonly request: IncomingMessage; readonly body: AsyncIterable<Uint8Array> }
+
 /**
  * Takes the bytes of an announced artifact from an offset on and says how many are kept now (`Tapestry-Offset`).
  * 201 when the artifact is whole and its hash was checked; 200 when more has to come; 409 when the bytes do not begin
@@ -16,7 +18,7 @@ export async function receiveArtifact(
   ctx: UploadContext,
   node: NodeId,
   digest: Digest,
-  request: IncomingMessage,
+  { request, body }: Upload,
   response: ServerResponse,
 ): Promise<void> {
   const { 'content-range': range, 'content-length': length, 'content-encoding': encoding } = request.headers
@@ -28,8 +30,6 @@ export async function receiveArtifact(
   if (!whole) await ensureAnnounced(ctx, node, digest, part.size)
   // Nothing was taken yet: who asks first sends nothing for an artifact that is here, or not wanted.
   if (!whole && request.headers.expect?.toLowerCase() === '100-continue') response.writeContinue()
-  // A refusal is still to be sent when the rest of the body is not wanted: the request must outlive its reading.
-  const body = request.iterator({ destroyOnReturn: false })
   const state = await appendUpload(ctx, node, digest, part.start, body)
   sendState(response, state)
 }

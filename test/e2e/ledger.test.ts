@@ -31,8 +31,8 @@ const stranger = () => ['--from', network.address, '--trust', network.federation
 
 /** One file of the log as a stranger gets it, with nothing but HTTPS. */
 async function get(path: string): Promise<{ status: number; type: string; bytes: Buffer }> {
-  const { host, port, agent } = network.channel().https
-  const sent = request({ host, port, path, agent })
+  const { host, port, tls } = network.channel().https
+  const sent = request({ ...tls, host, port, path, agent: false })
   sent.end()
   const [response] = await once(sent, 'response')
   const chunks: Buffer[] = []

@@ -1,5 +1,4 @@
 import { type KeyObject, randomBytes } from 'node:crypto'
-import { once } from 'node:events'
 import { type Digest, digestOf } from '../../src/core/digest.ts'
 import type { RoundKey } from '../../src/core/ids.ts'
 import { DOMAINS, privateKeyFromPem, type Signature, signMessage } from '../../src/core/signature.ts'
@@ -7,10 +6,11 @@ import { ArtifactService } from '../../src/gen/proto/tapestry/v1/artifact_pb.ts'
 import { ContributionService } from '../../src/gen/proto/tapestry/v1/contribution_pb.ts'
 import { RoundService } from '../../src/gen/proto/tapestry/v1/round_pb.ts'
 import type { TensorSpec } from '../../src/model/tensor.ts'
+import { openConnection, requestHead } from '../../src/participant/artifact-connection.ts'
 import type { HttpsOrigin } from '../../src/participant/channel.ts'
 import type { NodeClient } from '../../src/participant/client.ts'
 import { DatasetBook } from '../../src/participant/declare.ts'
-import { artifactRequest, readText, responseTo } from '../../src/participant/https-request.ts'
+import { readText } from '../../src/participant/https-failure.ts'
 import { type RunNodeOptions, type RunNodeResult, runNode } from '../../src/participant/loop.ts'
 import { type Membership, type NodeDirectory, requireKey } from '../../src/participant/node-directory.ts'
 import { readPolicy } from '../../src/participant/policy-file.ts'
@@ -179,35 +179,36 @@ export async function putBytes(
   part: { readonly start?: number; readonly size: number },
 ): Promise<HttpAnswer> {
   const start = part.start ?? 0
-  const headers = {
+  return ask(origin, `PUT /v1/artifacts/${digest} HTTP/1.1`, bytes, {
     'Content-Length': bytes.length,
     'Content-Range': `bytes ${start}-${start + bytes.length - 1}/${part.size}`,
-  }
-  const request = artifactRequest(origin, 'PUT', digest, headers, undefined)
-  const answered = responseTo(request, undefined)
-  request.end(bytes)
-  return answerOf(await answered)
+    Connection: 'close',
+  })
 }
 
 /** One GET of a whole artifact. */
 export async function getBytes(origin: HttpsOrigin, digest: Digest | string): Promise<HttpAnswer> {
-  const request = artifactRequest(origin, 'GET', digest, {}, undefined)
-  const answered = responseTo(request, undefined)
-  request.end()
-  return answerOf(await answered)
+  return ask(origin, `GET /v1/artifacts/${digest} HTTP/1.0`, Buffer.alloc(0), {})
 }
 
-async function answerOf(response: Awaited<ReturnType<typeof responseTo>>): Promise<HttpAnswer> {
-  const status = response.statusCode ?? 0
-  if (status < 300) {
-    response.resume()
-    await once(response, 'end')
-    return { status, code: undefined, body: '' }
-  }
-  const body = await readText(response)
-  const problem: unknown = JSON.parse(body)
+async function ask(
+  origin: HttpsOrigin,
+  line: string,
+  bytes: Buffer,
+  headers: Record<string, string | number>,
+): Promise<HttpAnswer> {
+  const connection = openConnection(origin, undefined)
+  // A refusal may come before the last byte has left.
+  connection
+    .write(requestHead(origin, line, headers))
+    .then(() => connection.write(bytes))
+    .catch(() => undefined)
+  const { status, body } = await connection.answered
+  const text = await readText(body)
+  if (status < 300) return { status, code: undefined, body: '' }
+  const problem: unknown = JSON.parse(text)
   const code = typeof problem === 'object' && problem !== null && 'code' in problem ? String(problem.code) : undefined
-  return { status, code, body }
+  return { status, code, body: text }
 }
 
 /** The id that the coordinator gives to a manifest. */

@@ -3,6 +3,7 @@ import { basename, dirname, join } from 'node:path'
 import type { Digest } from '../../core/digest.ts'
 import { TapestryError } from '../../core/error.ts'
 import type { Merging } from '../../core/model-merging.ts'
+import { compareText } from '../../core/order.ts'
 import type { ReleasedFile } from '../../model/manifest.ts'
 import {
   MERGE_RECORD_FILE,
@@ -55,7 +56,7 @@ export async function mergeCheckpoints(request: CheckpointMerge): Promise<Merged
   const base = await verified(request, request.base)
   const given: Source[] = []
   for (const directory of request.models) given.push(await verified(request, directory))
-  const models = request.merging.name === 'slerp' ? given : given.sort((a, b) => (a.digest < b.digest ? -1 : 1))
+  const models = request.merging.name === 'slerp' ? given : given.sort((a, b) => compareText(a.digest, b.digest))
   ensureMergeable(base, models)
   const parent = dirname(request.out)
   const partial = await mkdtemp(join(parent, `.${basename(request.out)}.`)).catch((cause: unknown) => {
@@ -127,9 +128,8 @@ async function mergeInto(
   const shared = sharedFiles(base)
   for (const { path } of shared) await copyInto(directory, base.directory, path)
   const weights = await indexed(request, directory, merged)
-  const listed = [...shared, ...weights, await digested(request, directory, CARD)].sort((a, b) =>
-    a.path < b.path ? -1 : 1,
-  )
+  const made = [...shared, ...weights, await digested(request, directory, CARD)]
+  const listed = made.sort((one, other) => compareText(one.path, other.path))
   const record: MergeRecord = { ...facts, files: listed }
   await writeWhole(join(directory, MERGE_RECORD_FILE), [mergeRecordBytes(record)])
   const { digest } = await digested(request, directory, MERGE_RECORD_FILE)

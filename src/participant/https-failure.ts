@@ -1,8 +1,4 @@
-import type { ClientRequest, IncomingMessage } from 'node:http'
-import { request } from 'node:https'
 import { type ErrorCode, TapestryError } from '../core/error.ts'
-import { IDLE_MS } from './artifact.ts'
-import type { HttpsOrigin } from './channel.ts'
 import { codeFromAfar, printable } from './rpc-error.ts'
 
 /** An answer that is not the coordinator's own: a proxy's, or a cut connection. Another way may still be open. */
@@ -18,33 +14,6 @@ const CODE_OF_REASON: ReadonlyMap<string, ErrorCode> = new Map([
   ['DIGEST_MISMATCH', 'VERIFICATION_FAILED'],
   ['TRUNCATED', 'UNAVAILABLE'],
 ])
-
-/** Begins a request for an artifact. The caller writes the body, if any, and ends it. */
-export function artifactRequest(
-  origin: HttpsOrigin,
-  method: 'GET' | 'PUT',
-  digest: string,
-  headers: Readonly<Record<string, string | number>>,
-  signal: AbortSignal | undefined,
-): ClientRequest {
-  const { host, port, agent } = origin
-  const options = { host, port, agent, method, path: `/v1/artifacts/${digest}`, headers, ...(signal && { signal }) }
-  const sent = request(options)
-  sent.setTimeout(IDLE_MS, () => sent.destroy(new Error('the connection moved nothing for too long')))
-  return sent
-}
-
-/** Resolves with the answer's head. @throws HttpsFailure; the signal's reason. */
-export function responseTo(sent: ClientRequest, signal: AbortSignal | undefined): Promise<IncomingMessage> {
-  return new Promise((resolve, reject) => {
-    sent.once('response', (response) => {
-      response.on('error', () => undefined)
-      resolve(response)
-    })
-    // Stays attached: a connection may also break after the answer has begun.
-    sent.on('error', (cause) => reject(signal?.aborted ? signal.reason : httpsFailure(cause)))
-  })
-}
 
 export function httpsFailure(cause: unknown): HttpsFailure {
   return new HttpsFailure(cause instanceof Error ? cause.message : 'the connection broke', { cause })

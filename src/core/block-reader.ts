@@ -1,33 +1,45 @@
-import { BLOCK_BYTES } from './artifact.ts'
-
 /**
- * Turns the many small pieces that a connection pushes into few large blocks that are asked for. What had arrived when
- * the source failed is handed out before the failure.
+ * Turns the many small pieces that a connection brings into few large blocks that are asked for. The connection reads
+ * straight into the blocks, which are used again. What had arrived when it failed is handed out before the failure.
  */
 export class BlockReader {
+  readonly #blockBytes: number
   readonly #resume: () => void
   readonly #full: Uint8Array[] = []
   readonly #free: Uint8Array[] = []
-  #block: Uint8Array
+  #block: Uint8Array | undefined
   #filled = 0
   #ended = false
   #failure: unknown
   #notify: () => void = () => undefined
 
   /** @param resume lets a source that was told to pause go on. */
-  constructor(resume: () => void) {
+  constructor(blockBytes: number, resume: () => void) {
+    this.#blockBytes = blockBytes
     this.#resume = resume
-    this.#block = Buffer.allocUnsafeSlow(BLOCK_BYTES)
   }
 
-  /** Copies what came. @returns false when the source should pause; what it still pushes is taken all the same. */
+  /** Where the source puts what comes next; never empty. */
+  room(): Uint8Array {
+    this.#block ??= this.#free.pop() ?? Buffer.allocUnsafeSlow(this.#blockBytes)
+    return this.#block.subarray(this.#filled)
+  }
+
+  /** So many bytes are in the room. @returns false when the source should pause; what still comes is taken all the same. */
+  took(length: number): boolean {
+    this.#filled += length
+    if (this.#filled === this.#blockBytes) this.#turn()
+    return this.#full.length < 2
+  }
+
+  /** Copies what came some other way. @returns as {@link took}. */
   push(bytes: Uint8Array): boolean {
     for (let rest = bytes; rest.byteLength > 0; ) {
-      const piece = rest.subarray(0, BLOCK_BYTES - this.#filled)
-      this.#block.set(piece, this.#filled)
-      this.#filled += piece.byteLength
+      const room = this.room()
+      const piece = rest.subarray(0, room.byteLength)
+      room.set(piece)
+      this.took(piece.byteLength)
       rest = rest.subarray(piece.byteLength)
-      if (this.#filled === BLOCK_BYTES) this.#turn()
     }
     return this.#full.length < 2
   }
@@ -55,15 +67,15 @@ export class BlockReader {
       }
       if (!this.#ended && this.#full.length === 0) this.#resume()
       yield block
-      if (before !== undefined && before.byteLength === BLOCK_BYTES) this.#free.push(before)
+      if (before !== undefined && before.byteLength === this.#blockBytes) this.#free.push(before)
       before = block
     }
     if (this.#failure !== undefined) throw this.#failure
   }
 
   #turn(): void {
-    this.#full.push(this.#block.subarray(0, this.#filled))
-    this.#block = this.#free.pop() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES)
+    if (this.#block !== undefined) this.#full.push(this.#block.subarray(0, this.#filled))
+    this.#block = undefined
     this.#filled = 0
     this.#notify()
   }

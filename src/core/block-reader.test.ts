@@ -1,7 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { BLOCK_BYTES } from './artifact.ts'
+
 import { BlockReader } from './block-reader.ts'
+
+const BLOCK_BYTES = 64 * 1024
 
 async function read(reader: BlockReader): Promise<{ readonly sizes: number[]; readonly bytes: Buffer }> {
   const blocks: Buffer[] = []
@@ -15,7 +17,7 @@ describe('blocks', () => {
     await fc.assert(
       fc.asyncProperty(fc.array(piece, { maxLength: 6 }), async (sizes) => {
         const pieces = sizes.map((size, i) => Buffer.alloc(size, i + 1))
-        const reader = new BlockReader(() => undefined)
+        const reader = new BlockReader(BLOCK_BYTES, () => undefined)
         const reading = read(reader)
         for (const bytes of pieces) {
           reader.push(bytes)
@@ -32,7 +34,7 @@ describe('blocks', () => {
 
   it('hold a source back while nobody takes them, and let it go on', async () => {
     let resumed = 0
-    const reader = new BlockReader(() => resumed++)
+    const reader = new BlockReader(BLOCK_BYTES, () => resumed++)
     const block = Buffer.alloc(BLOCK_BYTES, 7)
     expect([reader.push(block), reader.push(block), reader.push(block)]).toEqual([true, false, false])
     const blocks = reader.blocks()
@@ -41,7 +43,7 @@ describe('blocks', () => {
   })
 
   it('come before the failure that cut them', async () => {
-    const reader = new BlockReader(() => undefined)
+    const reader = new BlockReader(BLOCK_BYTES, () => undefined)
     reader.push(Buffer.from('half'))
     reader.end(new Error('cut'))
     reader.end()
@@ -51,7 +53,7 @@ describe('blocks', () => {
   })
 
   it('stay as they are until the second after them is asked for', async () => {
-    const reader = new BlockReader(() => undefined)
+    const reader = new BlockReader(BLOCK_BYTES, () => undefined)
     for (const fill of [1, 2]) reader.push(Buffer.alloc(BLOCK_BYTES, fill))
     const blocks = reader.blocks()
     const first: Uint8Array = (await blocks.next()).value ?? new Uint8Array()

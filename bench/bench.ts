@@ -1,5 +1,5 @@
 // `npm run bench [-- PART...] [--quick] [--report]`: measures the parts that are named, or all of them, and writes
-// bench/results/ and docs/BENCHMARKS.md. --quick takes small sizes once, prints, and writes nothing; --report only writes
+// bench/results/, docs/BENCHMARKS.md and docs/CAPACITY.md. --nodes 100,1000 chooses the sizes of `scale`. --quick takes small sizes once, prints, and writes nothing; --report only writes
 // the document again.
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -7,12 +7,14 @@ import { parseArgs } from 'node:util'
 import { type CodecFigure, codecLine, measureCodecs } from './codecs.ts'
 import { compareWithFlower, FLOWER_SIZES, type FlowerFigure, flowerLines } from './flower.ts'
 import { kernelLines, measureKernels } from './kernels.ts'
+import { largeLine, measureLarge } from './large.ts'
 import { describeMachine } from './machine.ts'
 import { measureMergeMemory, mergeMemoryLine } from './merge-memory.ts'
 import { ensurePeers } from './python.ts'
 import { makeReport, PLOTS } from './report.ts'
 import { type Figures, loadResults, PARTS, type Part, saveResult } from './results.ts'
 import { measureRound, QUICK_SIZE, ROUND_SIZES, type RoundFigure, roundLine } from './round.ts'
+import { measureScale, type ScaleFigure, scaleLine } from './scale.ts'
 import { measureTransfer, transferLine } from './transfer.ts'
 
 const DOCS = fileURLToPath(new URL('../docs', import.meta.url))
@@ -20,80 +22,104 @@ const DOCS = fileURLToPath(new URL('../docs', import.meta.url))
 /** Called after every size, so that a long measurement that is cut short leaves what it has. */
 type Keep<P extends Part> = (figures: Figures[P]) => void
 
-const MEASURES: { readonly [P in Part]: (quick: boolean, keep: Keep<P>) => Promise<void> } = {
-  async kernels(quick, keep) {
-    const figure = measureKernels({ quick })
-    say(kernelLines(figure))
-    keep(figure)
-  },
-  async memory(quick, keep) {
-    const figures = await measureMergeMemory({ quick })
-    for (const figure of figures) say(mergeMemoryLine(figure))
-    keep(figures)
-  },
-  async round(quick, keep) {
-    const figures: RoundFigure[] = []
-    for (const size of quick ? [QUICK_SIZE] : ROUND_SIZES) {
-      const figure = await measureRound(size, { quick, plain: true })
-      say(roundLine(figure))
-      figures.push(figure)
+const MEASURES: { readonly [P in Part]: (quick: boolean, keep: Keep<P>, nodes?: readonly number[]) => Promise<void> } =
+  {
+    async kernels(quick, keep) {
+      const figure = measureKernels({ quick })
+      say(kernelLines(figure))
+      keep(figure)
+    },
+    async memory(quick, keep) {
+      const figures = await measureMergeMemory({ quick })
+      for (const figure of figures) say(mergeMemoryLine(figure))
       keep(figures)
-    }
-  },
-  async transfer(quick, keep) {
-    const figure = await measureTransfer({ quick })
-    for (const row of figure.rows) say(transferLine(row))
-    keep(figure)
-  },
-  async codecs(quick, keep) {
-    const figures: CodecFigure[] = []
-    await measureCodecs({ quick }, (figure) => {
-      say(codecLine(figure))
-      figures.push(figure)
-      keep(figures)
-    })
-  },
-  async flower(quick, keep) {
-    const figures: FlowerFigure[] = []
-    for (const size of quick ? [QUICK_SIZE] : FLOWER_SIZES) {
-      const figure = await compareWithFlower(size, { quick })
-      say(flowerLines(figure))
-      figures.push(figure)
-      keep(figures)
-    }
-  },
-}
+    },
+    async round(quick, keep) {
+      const figures: RoundFigure[] = []
+      for (const size of quick ? [QUICK_SIZE] : ROUND_SIZES) {
+        const figure = await measureRound(size, { quick, plain: true })
+        say(roundLine(figure))
+        figures.push(figure)
+        keep(figures)
+      }
+    },
+    async transfer(quick, keep) {
+      const figure = await measureTransfer({ quick })
+      for (const row of figure.rows) say(transferLine(row))
+      keep(figure)
+    },
+    async codecs(quick, keep) {
+      const figures: CodecFigure[] = []
+      await measureCodecs({ quick }, (figure) => {
+        say(codecLine(figure))
+        figures.push(figure)
+        keep(figures)
+      })
+    },
+    async large(quick, keep) {
+      const figure = await measureLarge({ quick })
+      say(largeLine(figure))
+      keep(figure)
+    },
+    async scale(quick, keep, nodes) {
+      const figures: ScaleFigure[] = []
+      await measureScale({ quick, ...(nodes && { nodes }) }, (figure) => {
+        say(scaleLine(figure))
+        figures.push(figure)
+        keep(figures)
+      })
+    },
+    async flower(quick, keep) {
+      const figures: FlowerFigure[] = []
+      for (const size of quick ? [QUICK_SIZE] : FLOWER_SIZES) {
+        const figure = await compareWithFlower(size, { quick })
+        say(flowerLines(figure))
+        figures.push(figure)
+        keep(figures)
+      }
+    },
+  }
+
+/** Parts that compare with nobody else's programs. */
+const OWN: ReadonlySet<Part> = new Set(['codecs', 'large', 'scale'])
 
 function say(text: string): void {
   process.stdout.write(`${text}\n`)
 }
 
-async function measure<P extends Part>(part: P, quick: boolean): Promise<void> {
+async function measure<P extends Part>(part: P, quick: boolean, nodes: readonly number[] | undefined): Promise<void> {
   const machine = await describeMachine()
   process.stderr.write(`bench: ${part}\n`)
-  await MEASURES[part](quick, (figures) => {
+  const keep: Keep<P> = (figures) => {
     if (!quick) saveResult(part, { machine, figures })
-  })
+  }
+  await MEASURES[part](quick, keep, nodes)
 }
 
 function writeReport(): void {
-  const { markdown, plots } = makeReport(loadResults())
+  const { markdown, capacity, plots } = makeReport(loadResults())
   mkdirSync(`${DOCS}/${PLOTS}`, { recursive: true })
   writeFileSync(`${DOCS}/BENCHMARKS.md`, markdown)
+  if (capacity !== undefined) writeFileSync(`${DOCS}/CAPACITY.md`, capacity)
   for (const [name, svg] of Object.entries(plots)) writeFileSync(`${DOCS}/${PLOTS}/${name}`, svg)
 }
 
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
-    options: { quick: { type: 'boolean', default: false }, report: { type: 'boolean', default: false } },
+    options: {
+      quick: { type: 'boolean', default: false },
+      report: { type: 'boolean', default: false },
+      nodes: { type: 'string' },
+    },
     allowPositionals: true,
   })
   const unknown = positionals.find((name) => !PARTS.some((part) => part === name))
   if (unknown !== undefined) throw new Error(`there is no part ${unknown}: ${PARTS.join(', ')}`)
   if (!values.report) {
     const parts = PARTS.filter((part) => positionals.length === 0 || positionals.includes(part))
-    if (parts.some((part) => part !== 'codecs')) ensurePeers()
-    for (const part of parts) await measure(part, values.quick)
+    if (parts.some((part) => !OWN.has(part))) ensurePeers()
+    const nodes = values.nodes?.split(',').map(Number)
+    for (const part of parts) await measure(part, values.quick, nodes)
   }
   if (!values.quick) writeReport()
 }

@@ -147,7 +147,7 @@ export function parseIndex(bytes: Uint8Array): WeightIndex {
     const own = tensors.get(path) ?? []
     if (file === undefined) throw failed(`does not name its ${files.size} shards`)
     if (own.length === 0) throw failed(`puts nothing into ${path}`)
-    return { path, ...file, tensors: own }
+    return { path, ...file, tensors: own.toSorted(compareText) }
   })
   return { shards, tensorBytes: metadata.total_size }
 }

@@ -71,8 +71,7 @@ async function store(
 
 /** A node speaks only for the languages it contributed: otherwise one node could block any release with a language it made up. */
 async function foreignLanguage(tx: Tx, report: EvaluationReport): Promise<string | undefined> {
-  const contributions = await tx.contributions(keyOf(report))
-  const own = contributions.find((contribution) => contribution.node === report.node)
+  const own = await tx.contributionOf(keyOf(report), report.node)
   const known = new Set(own?.languages.map(({ language, community }) => `${language}\0${community}`))
   return report.languages.find(({ language, community }) => !known.has(`${language}\0${community}`))?.language
 }

@@ -67,6 +67,7 @@ export type Reader = {
   rosterEntry(key: RoundKey, node: NodeId): Promise<RosterRow | undefined>
   /** Ordered by node id: the merge's fixed order. */
   contributions(key: RoundKey): Promise<readonly ContributionRow[]>
+  contributionOf(key: RoundKey, node: NodeId): Promise<ContributionRow | undefined>
   rejections(key: RoundKey): Promise<readonly RejectionRow[]>
   /** Ordered by measuredBy, language, community. */
   evaluations(key: RoundKey): Promise<readonly EvaluationRow[]>

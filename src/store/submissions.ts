@@ -26,7 +26,7 @@ import type {
 import { roundOf } from './rounds.ts'
 import type { Reader, Tx } from './store.ts'
 
-type Reads = Pick<Reader, 'contributions' | 'payloadOwners' | 'rejections' | 'evaluations'>
+type Reads = Pick<Reader, 'contributions' | 'contributionOf' | 'payloadOwners' | 'rejections' | 'evaluations'>
 type Writes = Pick<
   Tx,
   'createContribution' | 'contributionByNonce' | 'setWeight' | 'createRejection' | 'putEvaluations'
@@ -44,6 +44,11 @@ export function submissionReads(database: Database): Reads {
         include: { languages: true, records: true },
       })
       return rows.map(contributionRow).sort((a, b) => compareText(a.node, b.node))
+    },
+    contributionOf: async (key, node) => {
+      const where = { runId_round_nodeId: { ...roundOf(key), nodeId: node } }
+      const row = await database.contribution.findUnique({ where, include: { languages: true, records: true } })
+      return row === null ? undefined : contributionRow(row)
     },
     payloadOwners: async (payload) => {
       const rows = await database.contribution.findMany({

@@ -9,13 +9,13 @@ import { parseStrategyText } from '../../src/core/strategy.ts'
 import { RoundPhase } from '../../src/gen/proto/tapestry/v1/round_pb.ts'
 import { type Manifest, parseManifest } from '../../src/model/manifest.ts'
 import { verifyCheckpoint } from '../../src/model/verify.ts'
-import { readIndex, WEIGHTS_INDEX, weightFilesAmong } from '../../src/model/weight-index.ts'
+import { readIndex, shardsOf, WEIGHTS_INDEX, weightFilesAmong } from '../../src/model/weight-index.ts'
 import { pullCheckpoint } from '../../src/participant/pull.ts'
 import { TestNetwork } from '../network.ts'
 import { getBytes } from './test-node.ts'
 
-/** The test model's 20 kB of tensors come in four files; the largest tensor is larger than that. */
-const SHARD_BYTES = 6000
+/** A tenth of the test model, whose largest tensor is larger than that. */
+const SHARD_BYTES = 1000
 const RUN = ensureRunId('sharded')
 
 let network: TestNetwork
@@ -28,6 +28,8 @@ afterAll(async () => {
   await network?.close()
   await rm(scratch, { recursive: true, force: true })
 })
+
+const shardCount = () => shardsOf(network.tensors, SHARD_BYTES).length
 
 async function manifestOf(version: number): Promise<Manifest> {
   const row = await network.store.reader.checkpointByVersion(RUN, version)
@@ -62,14 +64,14 @@ test('two rounds train from, merge into and publish shards', async () => {
   for (const version of [0, 1, 2]) {
     const { files, shardBytes } = await manifestOf(version)
     expect(shardBytes).toBe(SHARD_BYTES)
-    expect(weightFilesAmong(files)).toHaveLength(4)
+    expect(weightFilesAmong(files)).toHaveLength(shardCount())
     expect(files.map(({ path }) => path)).toContain(WEIGHTS_INDEX)
     expect(files.some(({ path }) => path === 'optimizer.safetensors')).toBe(version > 0)
   }
   for (const where of [access(), remote()]) {
     const replayed = Object(await tapestry('replay', `${RUN}@2`, ...where))
     expect(replayed).toMatchObject({ replayed: true, version: 2 })
-    expect(replayed.files).toHaveLength(6)
+    expect(replayed.files).toHaveLength(shardCount() + 2)
   }
 })
 
@@ -99,7 +101,7 @@ test('the shards of a candidate are for those who score it', async () => {
   const { round } = await network.roundIn(place.key, RoundPhase.EVALUATING)
   const candidate = ensureDigest(round?.candidateDigest ?? '')
   const index = await readIndex(await network.parts.context.blobs.localPath(candidate))
-  expect(index?.shards).toHaveLength(4)
+  expect(index?.shards).toHaveLength(shardCount())
   const [node] = network.nodes
   for (const digest of [candidate, ...(index?.shards ?? []).map((shard) => shard.digest)]) {
     expect((await getBytes(network.channel().https, digest)).status).not.toBe(200)

@@ -5,6 +5,8 @@ import { TapestryError } from './core/error.ts'
 const DEFAULT_MAX_ARTIFACT_BYTES = 64 * 2 ** 30
 /** Long enough for a pause of the whole machine, short enough that a dead worker's job is soon taken over. */
 const DEFAULT_LEASE_MS = 60_000
+/** Long enough to wake an operator, who makes room on a disk and asks again. */
+const DEFAULT_HOLD_MS = 3_600_000
 /** Stop taking uploads before the disk is full: the database shares it. */
 const DEFAULT_MIN_FREE_BYTES = 512 * 2 ** 20
 
@@ -13,12 +15,17 @@ const SCHEMA = z.strictObject({
   host: z.string().min(1).default('127.0.0.1'),
   /** One TLS port for gRPC and HTTPS; 0 picks a free one. */
   port: z.int().min(0).max(65535).default(7400),
-  /** `host:port` that invitations carry; what nodes connect to. */
+  /** What invitations carry and nodes connect to: `host:port`, of several replicas with commas between them. */
   publicAddress: z.string().min(1).optional(),
   /** Further names and IP addresses for the server certificate. */
   hostnames: z.array(z.string().min(1)).default([]),
   /** External Postgres; the embedded one when absent. */
   databaseUrl: z.string().min(1).optional(),
+  /** Where blobs are kept, `file:<directory>`; in the coordinator's own directory when absent. */
+  storage: z
+    .string()
+    .regex(/^file:./, 'expected file:<directory>')
+    .optional(),
   /** Redis for waking workers; Postgres does it when absent. */
   redisUrl: z.string().min(1).optional(),
   /** Most worker processes that `serve` starts, when there is work; 0 when workers run elsewhere. */
@@ -33,6 +40,12 @@ const SCHEMA = z.strictObject({
   minFreeBytes: z.int().min(0).default(DEFAULT_MIN_FREE_BYTES),
   /** After this long without a sign of life a worker's job is another worker's, in milliseconds. */
   leaseMs: z.int().min(1000).max(3_600_000).default(DEFAULT_LEASE_MS),
+  /** How long a round waits for an operator after its merge or decision was abandoned, in milliseconds. */
+  holdMs: z
+    .int()
+    .min(0)
+    .max(7 * 24 * 3_600_000)
+    .default(DEFAULT_HOLD_MS),
   /** Serve gRPC reflection. */
   reflection: z.boolean().default(false),
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
@@ -46,6 +59,7 @@ const ENVIRONMENT = {
   TAPESTRY_HOST: 'host',
   TAPESTRY_PORT: 'port',
   TAPESTRY_PUBLIC_ADDRESS: 'publicAddress',
+  TAPESTRY_STORAGE: 'storage',
   DATABASE_URL: 'databaseUrl',
   REDIS_URL: 'redisUrl',
   TAPESTRY_WORKERS: 'workers',

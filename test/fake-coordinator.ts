@@ -65,9 +65,9 @@ export class FakeCoordinator {
   readonly record: { readonly bytes: Uint8Array; readonly signature: Signature }
   /** Announced with the federation; see test/fake-log.ts. */
   logRecord: SignedLogRecord | undefined
-  readonly blobs = new Map<string, Buffer>()
-  readonly partials = new Map<string, Buffer>()
-  readonly sizes = new Map<string, number>()
+  readonly blobs: Map<string, Buffer>
+  readonly partials: Map<string, Buffer>
+  readonly sizes: Map<string, number>
   readonly faults: Faults = { cutUploads: [], cutDownloads: [], httpStatus: undefined, tamper: undefined }
   /** What was asked, in order: `PUT 0`, `GET 100`, `stream 5`. */
   readonly log: string[] = []
@@ -77,8 +77,11 @@ export class FakeCoordinator {
   #http: HttpServer = createServer((request, response) => this.#serve(request, response))
   readonly #sockets = new Set<TLSSocket>()
 
-  private constructor(authority: Authority) {
+  private constructor(authority: Authority, shared: Pick<FakeCoordinator, 'blobs' | 'partials' | 'sizes'>) {
     this.authority = authority
+    this.blobs = shared.blobs
+    this.partials = shared.partials
+    this.sizes = shared.sizes
     this.federation = federationIdOf(authority.certificate)
     const { publicKey } = this.releaseKey
     this.record = signFederationRecord(
@@ -93,8 +96,10 @@ export class FakeCoordinator {
     )
   }
 
-  static async create(): Promise<FakeCoordinator> {
-    const fake = new FakeCoordinator(await createAuthority('Test federation', Date.now()))
+  /** @param replica one of the same federation, which it shares its artifacts with. */
+  static async create(replica?: FakeCoordinator): Promise<FakeCoordinator> {
+    const authority = replica?.authority ?? (await createAuthority('Test federation', Date.now()))
+    const fake = new FakeCoordinator(authority, replica ?? { blobs: new Map(), partials: new Map(), sizes: new Map() })
     fake.unary(EnrollmentService, {
       getFederation: () => ({
         record: fake.record.bytes,

@@ -234,16 +234,11 @@ export class TestNetwork {
     spec = this.#options.spec,
     channel = '',
   ): Promise<RunId> {
-    const plan = canonicalBytes(spec ?? MICRO_SPEC)
     const whole = { ...usualPolicy(this.#options.participants ?? 0), ...this.#options.policy, ...policy }
-    const { joinWindowMs, collectWindowMs, evaluateWindowMs, demands, shardBytes, ...rest } = whole
-    const windows = {
-      joinWindowMs: BigInt(joinWindowMs),
-      collectWindowMs: BigInt(collectWindowMs),
-      evaluateWindowMs: BigInt(evaluateWindowMs),
-    }
-    const message = { ...rest, ...windows, demands: demandsMessage(demands), shardBytes: BigInt(shardBytes) }
-    await this.operator.call(OperatorService.method.createRun, { run, plan, policy: message, channel })
+    await this.operator.call(OperatorService.method.createRun, {
+      ...{ run, plan: canonicalBytes(spec ?? MICRO_SPEC), channel },
+      policy: policyMessage(whole),
+    })
     return ensureRunId(run)
   }
 
@@ -289,7 +284,19 @@ const ENDED: ReadonlySet<RoundPhase> = new Set([RoundPhase.PUBLISHED, RoundPhase
 /** The test texts are a few lines. */
 const SMALL_GATE: ReleaseGate = { evidence: 'paired', minTokens: 1 }
 
-function usualPolicy(participants: number): RunPolicy {
+export function policyMessage({ joinWindowMs, collectWindowMs, evaluateWindowMs, demands, shardBytes, ...rest }: RunPolicy) {
+  return {
+    ...rest,
+    joinWindowMs: BigInt(joinWindowMs),
+    collectWindowMs: BigInt(collectWindowMs),
+    evaluateWindowMs: BigInt(evaluateWindowMs),
+    demands: demandsMessage(demands),
+    shardBytes: BigInt(shardBytes),
+  }
+}
+
+/** Everybody takes part, and has to. */
+export function usualPolicy(participants: number): RunPolicy {
   const target = Math.max(1, participants)
   const windows = { joinWindowMs: WINDOW_MS, collectWindowMs: WINDOW_MS, evaluateWindowMs: WINDOW_MS }
   return {

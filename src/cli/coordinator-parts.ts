@@ -8,12 +8,11 @@ import { TapestryError } from '../core/error.ts'
 import { keyIdOf, privateKeyFromPem } from '../core/signature.ts'
 import { type LogSigner, logSigner } from '../ledger/log-record.ts'
 import { verifierText } from '../ledger/note.ts'
-import { openBlobs } from '../store/blobs.ts'
 import { startEmbeddedPostgres } from '../store/embedded-postgres.ts'
 import { migrate } from '../store/migrate.ts'
 import { openStore } from '../store/prisma-store.ts'
+import { ensureStorageOf, openStorage, storageDirectory } from '../store/storage.ts'
 import type { Store, Tx } from '../store/store.ts'
-import { freeBytesOf } from '../store/uploads.ts'
 import {
   type CoordinatorPaths,
   type CoordinatorSecrets,
@@ -49,7 +48,8 @@ export type CoordinatorOptions = {
 
 /**
  * Opens directory, database and blobs of a coordinator, applying migrations.
- * @throws TapestryError NOT_FOUND, DATA_VERSION, WRONG_FEDERATION, UNAVAILABLE, INVALID_ARGUMENT.
+ * @throws TapestryError NOT_FOUND, DATA_VERSION, DATA_INVALID for blobs that are not the database's, WRONG_FEDERATION, UNAUTHENTICATED,
+ *   UNAVAILABLE, INVALID_ARGUMENT.
  */
 export async function openCoordinator(options: CoordinatorOptions): Promise<CoordinatorParts> {
   const { paths, secrets, federation, file } = await openCoordinatorDirectory(options.dir)
@@ -65,10 +65,10 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     store = await openStore({ url: database.url })
     const signer = signerOf(federation, secrets)
     await claimDatabase(store, federation, signer, options.clock.now())
-    const blobs = await openBlobs(paths.blobs)
+    const storage = await openStorage(storageDirectory(config.storage, paths.blobs))
+    await ensureStorageOf(store.reader, storage.blobs)
     const { clock, log } = options
-    const freeBytes = () => freeBytesOf(paths.blobs)
-    const context: Context = { config, federation: federation.id, store, blobs, freeBytes, clock, log }
+    const context: Context = { config, federation: federation.id, store, ...storage, clock, log }
     return {
       context,
       paths,

@@ -16,7 +16,7 @@ import { ensureJurisdiction } from '../core/jurisdiction.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
 import { parseMergingText } from '../core/model-merging.ts'
 import { parseStrategyText } from '../core/strategy.ts'
-import { ensureAddress } from '../participant/address.ts'
+import { addressesText, ensureAddresses } from '../participant/address.ts'
 import { ensureDay } from '../policy/day.ts'
 import { ensureReleaseLicence } from '../policy/licence.ts'
 import { LICENCE_CLASSES } from '../policy/licence-table.ts'
@@ -75,13 +75,21 @@ export const roundKey = parsedBy((text) => {
   }
 })
 
-/** `host:port`, with brackets round IPv6 addresses. */
-export const address = parsedBy((text) => ensureAddress(text).text)
+/** `host:port`, with brackets round IPv6 addresses; of several replicas with commas between them. */
+export const addresses = parsedBy((text) => addressesText(ensureAddresses(text)))
 
 /** Comma-separated language tags, each once. */
 export const languageTags = parsedBy((text) => [
   ...new Set(text.split(',').map((tag) => ensureLanguageTag(tag.trim()))),
 ])
+
+/** `name=file` pairs: an operator's office, and its public key. */
+export const operatorFiles = z.array(
+  parsedBy((text) => {
+    const equals = text.indexOf('=')
+    return { name: ensureMemberId(text.slice(0, Math.max(0, equals))), file: text.slice(equals + 1) }
+  }),
+)
 
 /** `tag=name` pairs. */
 export const communityPairs = z.array(

@@ -1,11 +1,12 @@
 import { join } from 'node:path'
 import { z } from 'zod'
 import { TapestryError } from '../core/error.ts'
-import { ensureAddress } from '../participant/address.ts'
-import { type Channel, openChannel } from '../participant/channel.ts'
+import { ensureAddresses } from '../participant/address.ts'
+import type { Channel } from '../participant/channel.ts'
+import { openReplicas } from '../participant/replicas.ts'
 import { setting } from './command.ts'
 import { defaultCoordinatorDirectory } from './directories.ts'
-import { address } from './input.ts'
+import { addresses } from './input.ts'
 import { readNamedFile } from './named-file.ts'
 
 /** How an operator reaches the coordinator: by its directory, or from elsewhere by address and credentials. */
@@ -18,14 +19,14 @@ export type OperatorAccess = {
 
 export const OPERATOR_INPUT = {
   dir: z.string().optional(),
-  address: address.optional(),
+  address: addresses.optional(),
   credentials: z.string().optional(),
 }
 
 /** Fresh options for each command: commander's options belong to one command. */
 export const OPERATOR_OPTIONS = () => [
   setting('--dir <directory>', "the coordinator's directory, when it runs here"),
-  setting('--address <host:port>', 'the coordinator, when it runs elsewhere'),
+  setting('--address <host:port,...>', 'the coordinator, or its replicas, when it runs elsewhere'),
   setting('--credentials <directory>', 'folder with operator.crt, operator.key and ca.crt'),
 ]
 
@@ -37,11 +38,21 @@ type Environment = Readonly<Record<string, string | undefined>>
  */
 export async function connectOperator(access: OperatorAccess, env: Environment): Promise<Channel> {
   const dir = access.dir ?? defaultCoordinatorDirectory(env)
-  const keys = access.credentials ?? join(dir, 'keys')
+  const keys = credentialsFolder(access, env)
   const key = await readCredential(join(keys, 'operator.key'))
   const certificate = await readCredential(join(keys, 'operator.crt'))
-  const authority = await readCredential(join(keys, 'ca.crt'))
-  return openChannel(ensureAddress(access.address ?? (await addressIn(dir))), authority, { key, certificate })
+  const authority = await readAuthority(access, env)
+  const addresses = ensureAddresses(access.address ?? (await addressIn(dir)))
+  return openReplicas(addresses, authority, { key, certificate })
+}
+
+/** PEM of the authority that the operator's credentials are of. @throws TapestryError NOT_FOUND */
+export async function readAuthority(access: OperatorAccess, env: Environment): Promise<string> {
+  return readCredential(join(credentialsFolder(access, env), 'ca.crt'))
+}
+
+function credentialsFolder(access: OperatorAccess, env: Environment): string {
+  return access.credentials ?? join(access.dir ?? defaultCoordinatorDirectory(env), 'keys')
 }
 
 /** Runs `use` with an operator's channel, and closes it. */

@@ -10,10 +10,15 @@ import { openBlobs } from '../store/blobs.ts'
 /** Gives an input's path, with its bytes proved by their digest. */
 export type Fetch = (input: ReplayInput) => Promise<string>
 
-/** Inputs from the blob directory of a coordinator on this machine: read where they are, and hashed. */
-export async function fromDirectory(blobDirectory: string): Promise<Fetch> {
+/**
+ * Inputs from the blob directory of a coordinator on this machine: read where they are, and hashed.
+ * @param elsewhere fetches what is not there: the coordinator may keep its blobs in another storage.
+ */
+export async function fromDirectory(blobDirectory: string, elsewhere: Fetch): Promise<Fetch> {
   const blobs = await openBlobs(blobDirectory)
-  return async ({ digest }) => {
+  return async (input) => {
+    const { digest } = input
+    if (!(await blobs.has(digest))) return elsewhere(input)
     const path = await blobs.localPath(digest)
     const found = (await digestOfFile(path)).digest
     if (found === digest) return path

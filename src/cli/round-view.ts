@@ -11,6 +11,7 @@ import {
 import { choiceJson, choiceWord } from './choice-view.ts'
 import { diagnosticsJson } from './diagnostics-view.ts'
 import { verdictJson, weightDecisionJson } from './influence-view.ts'
+import { overrideJson } from './override-view.ts'
 import { type Column, formatBytes, formatTime, printable, shortDigest, table } from './terminal.ts'
 
 const PHASE_NAMES = {
@@ -100,6 +101,7 @@ export function inspectionJson(response: GetRoundResponse) {
     languages: response.languages.map(languageJson),
     communities: response.communities.map(languageJson),
     diagnostics: diagnosticsJson(response.diagnostics),
+    override: overrideJson(response.override),
   } satisfies Json
 }
 

@@ -4,9 +4,9 @@ import type { Context } from '../context.ts'
 import type { FederationId } from '../core/ids.ts'
 import { privateKeyFromPem } from '../core/signature.ts'
 import { issueServerCertificate } from '../identity/certificate-authority.ts'
-import { parseAddress } from '../identity/invitation.ts'
 import type { WakeQueue } from '../jobs/driver.ts'
 import { startSweeper } from '../jobs/sweep.ts'
+import { ensureAddresses } from '../participant/address.ts'
 import { takeLock } from '../participant/directory-lock.ts'
 import { rpcContext } from '../rpc/adapter.ts'
 import { SERVICES } from '../rpc/auth.ts'
@@ -177,7 +177,7 @@ function renewPeriodically(
 
 function hostnames({ context }: CoordinatorParts): string[] {
   const { publicAddress: address, hostnames: more, host } = context.config
-  const named = address === undefined ? [] : [parseAddress(address).host]
+  const named = address === undefined ? [] : ensureAddresses(address).map(({ host: name }) => name)
   const bound = isWildcard(host) ? [] : [host]
   return [...new Set(['localhost', '127.0.0.1', '::1', hostname(), ...named, ...bound, ...more])]
 }

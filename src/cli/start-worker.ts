@@ -1,3 +1,4 @@
+import { hostname } from 'node:os'
 import type { Context } from '../context.ts'
 import { TapestryError } from '../core/error.ts'
 import { privateKeyFromPem } from '../core/signature.ts'
@@ -36,6 +37,8 @@ export async function startWorkerProcess(
     signal: stopping.signal,
     restMs: parent && REST_MS,
     leaseMs: context.config.leaseMs,
+    holdMs: context.config.holdMs,
+    holder: `${hostname()}/${process.pid}`,
   })
   const stopped = worker.stopped.then(async () => {
     await queue.close()

@@ -18,6 +18,8 @@ export const DOMAINS = {
   /** in-toto statements: the type that DSSE gives them, so that other people's tools verify them too. */
   statement: 'application/vnd.in-toto+json',
   log: 'tapestry/log/v1',
+  operators: 'tapestry/operators/v1',
+  override: 'tapestry/override/v1',
 } as const
 
 export type Domain = (typeof DOMAINS)[keyof typeof DOMAINS]

@@ -7,7 +7,7 @@ import { ensureFederationId, type FederationId } from '../core/ids.ts'
 
 /** What a member receives: where to go, whom to trust there, and the secret that opens the door once. */
 export type Invitation = {
-  /** `host:port`; IPv6 addresses in brackets. */
+  /** `host:port`, IPv6 addresses in brackets; of several replicas with commas between them. */
   readonly address: string
   readonly federation: FederationId
   /** 32 random bytes. */
@@ -16,11 +16,14 @@ export type Invitation = {
 
 const PREFIX = 'tapestry-invite:1:'
 const SECRET_BYTES = 32
-/** A host name has at most 253 characters; the rest is fixed. */
-const MOST_CHARACTERS = 1024
+/** More replicas than that are found through fewer. */
+const MOST_ADDRESSES = 8
+/** Eight host names of usual length; the rest is fixed. */
+const MOST_ADDRESS_CHARACTERS = 1000
+const MOST_CHARACTERS = 2048
 
 const SCHEMA = z.strictObject({
-  address: z.string().max(300),
+  address: z.string().max(MOST_ADDRESS_CHARACTERS),
   federation: z.string().max(100),
   secret: z.string().regex(/^[A-Za-z0-9_-]{43}$/),
 })
@@ -28,13 +31,13 @@ const SCHEMA = z.strictObject({
 /**
  * One line of text to hand over.
  * @param secret 32 bytes from a cryptographic source; the server keeps only {@link secretHash}.
- * @throws TapestryError INVALID_ARGUMENT for a wrong length or an address that is not host:port.
+ * @throws TapestryError INVALID_ARGUMENT for a wrong length or an address that is neither host:port nor a list of them.
  */
 export function createInvitation(secret: Uint8Array, address: string, federation: FederationId): string {
   if (secret.byteLength !== SECRET_BYTES) {
     throw new TapestryError('INVALID_ARGUMENT', `an invitation's secret has ${SECRET_BYTES} bytes`)
   }
-  parseAddress(address)
+  parseAddresses(address)
   const body = canonicalJson({ address, federation, secret: Buffer.from(secret).toString('base64url') })
   return PREFIX + Buffer.from(body, 'utf8').toString('base64url')
 }
@@ -46,7 +49,7 @@ export function parseInvitation(text: string): Invitation {
   try {
     const json: unknown = JSON.parse(Buffer.from(line.slice(PREFIX.length), 'base64url').toString('utf8'))
     const { address, federation, secret } = SCHEMA.parse(json)
-    parseAddress(address)
+    parseAddresses(address)
     return { address, federation: ensureFederationId(federation), secret: Buffer.from(secret, 'base64url') }
   } catch (cause) {
     throw invalid(cause)
@@ -71,6 +74,19 @@ export function parseAddress(address: string): { readonly host: string; readonly
     throw new TapestryError('INVALID_ARGUMENT', `not an address: "${address.slice(0, 80)}" (expected host:port)`)
   }
   return { host, port }
+}
+
+/**
+ * Splits a list of `host:port` at its commas; white space around them is allowed.
+ * @throws TapestryError INVALID_ARGUMENT when one of them is none, comes twice, or is one too many.
+ */
+export function parseAddresses(text: string): readonly [string, ...string[]] {
+  const [first = '', ...others] = text.split(',').map((address) => address.trim())
+  for (const address of [first, ...others]) parseAddress(address)
+  if (others.length >= MOST_ADDRESSES || new Set([first, ...others]).size <= others.length) {
+    throw new TapestryError('INVALID_ARGUMENT', `at most ${MOST_ADDRESSES} addresses, each once`)
+  }
+  return [first, ...others]
 }
 
 function invalid(cause?: unknown): TapestryError {

@@ -1,29 +1,16 @@
 import type { Digest } from '../core/digest.ts'
-import { TapestryError } from '../core/error.ts'
-import { weightingText } from '../core/influence-choice.ts'
-import type { LanguageTag } from '../core/language-tag.ts'
 import type { LedgerEvent } from '../ledger/entry.ts'
-import type { GateResult, LanguageScores, MergedContribution } from '../model/manifest.ts'
 import { type Plan, parsePlan } from '../plan/plan.ts'
 import { randomFrom } from '../plan/random.ts'
-import { decideRelease, type GateRecord, type ReleaseDecision, type Verdict } from '../policy/release.ts'
+import { decideRelease, type GateRecord, type ReleaseDecision } from '../policy/release.ts'
 import type { EvaluatingRound } from '../round/round.ts'
 import { advanceRound } from '../store/advance.ts'
-import {
-  type BuiltCheckpoint,
-  buildCheckpoint,
-  type CheckpointFacts,
-  codecMember,
-  recordCheckpoint,
-  releaseLicence,
-  shardMember,
-} from '../store/publish.ts'
-import type { ContributionRow, RunRow } from '../store/records.ts'
-import { declaredDatasets } from './declared-datasets.ts'
+import { type BuiltCheckpoint, recordCheckpoint } from '../store/publish.ts'
+import type { RunRow } from '../store/records.ts'
+import { buildRelease } from './build-release.ts'
 import { scoreEvents } from './ledger-events.ts'
 import { measurePublicSets } from './public-sets.ts'
 import { finish, subjectOf, type Task } from './task.ts'
-import { requireCheckpoint } from './weights.ts'
 
 /**
  * Decides about a candidate: measures it on the operator's public sets when there are any, pools
@@ -41,7 +28,7 @@ export async function decide(task: Task): Promise<void> {
   const decision = await judge(task, plan, round.round)
   const scores = scoreEvents(job.key, round.round.candidate, decision.record)
   if (decision.reason !== null) return refuse(task, round.round.candidate, decision.reason, decision.record, scores)
-  await publish(task, run, await build(task, run, plan, round.round, decision.record), decision.record, scores)
+  await publish(task, run, await buildRelease(task, run, round.round, decision.record), decision.record, scores)
 }
 
 /** What the draws are made from is fixed before anybody reports: nobody can try until they suit him. */
@@ -103,76 +90,4 @@ async function publish(
     await advanceRound(tx, job.key, { type: 'checkpoint-published', checkpoint: checkpoint.digest }, now)
   })
   context.log.info({ job: job.id, checkpoint: checkpoint.digest, version: checkpoint.version }, 'published')
-}
-
-async function build(
-  task: Task,
-  run: RunRow,
-  plan: Plan,
-  round: EvaluatingRound,
-  record: GateRecord,
-): Promise<BuiltCheckpoint> {
-  const { context, signer, job } = task
-  const { reader } = context.store
-  const { candidate, shards = [], optimizerState } = round
-  const base = await requireCheckpoint(reader, round.base)
-  const facts: CheckpointFacts = {
-    run: run.id,
-    version: base.version + 1,
-    round: job.key.number,
-    parents: [round.base],
-    base: round.base,
-    strategy: round.policy.strategy,
-    ...codecMember(round.policy.codec),
-    ...shardMember(round.policy, { shards }),
-    contributions: await mergedContributions(task),
-    scores: Object.fromEntries(record.languages.flatMap(scoresEntry)),
-    gate: gateResult(record),
-  }
-  const origin = {
-    rules: { quorum: round.policy.quorum, weighting: weightingText(round.policy.influence.weighting) },
-    shares: await reader.trainingShares(job.key, round.base),
-    datasets: declaredDatasets(await reader.trainingRecords(job.key, round.base)),
-  }
-  const licence = releaseLicence(round.policy)
-  const tensors = { weights: candidate, optimizerState: optimizerState ?? undefined }
-  const parts = { facts, origin, plan, licence, tensors }
-  return buildCheckpoint(context, signer, parts, context.clock.now())
-}
-
-/** Nothing for a language that was not measured. */
-function scoresEntry({ language, base, candidate, measuredBy }: Verdict): [string, LanguageScores][] {
-  return base === null || candidate === null ? [] : [[language, { base, candidate, measuredBy }]]
-}
-
-function gateResult({ policy, confidence, languages, communities }: GateRecord): GateResult {
-  const groups = [...languages, ...communities].map(({ language, community, verdict, evidence, leftOut }) => ({
-    ...{ language, community, verdict, leftOut },
-    ...(evidence !== null && { evidence }),
-  }))
-  return { policy, confidence, groups }
-}
-
-async function mergedContributions({ context, job }: Task): Promise<MergedContribution[]> {
-  const { reader } = context.store
-  const rows = await reader.contributions(job.key)
-  return Promise.all(rows.map(async (row) => mergedContribution(row, await reader.node(row.node))))
-}
-
-type Owner = { readonly member: MergedContribution['member'] } | undefined
-
-function mergedContribution(row: ContributionRow, owner: Owner): MergedContribution {
-  const { id, node, payload, bytes, weight } = row
-  if (weight === null || owner === undefined) {
-    throw new TapestryError('INTERNAL', `contribution ${id} has no weight or no member`)
-  }
-  const languages = tokensByLanguage(row)
-  return { id, node, member: owner.member, payload, bytes, weight: weight.value, reason: weight.reason, languages }
-}
-
-/** Tokens trained on by language, its communities added up. */
-function tokensByLanguage({ languages }: ContributionRow): Record<LanguageTag, number> {
-  const tokens = new Map<LanguageTag, number>()
-  for (const report of languages) tokens.set(report.language, (tokens.get(report.language) ?? 0) + report.tokens)
-  return Object.fromEntries(tokens)
 }

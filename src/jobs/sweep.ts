@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Context } from '../context.ts'
 import { advanceRound } from '../store/advance.ts'
-import type { RoundRow } from '../store/records.ts'
+import type { JobRow, RoundRow } from '../store/records.ts'
 
 /** A round is late by this much at most. */
 const EVERY_MS = 1_000
@@ -52,6 +52,7 @@ export async function sweep(context: Context, wake: (jobId: string) => void): Pr
     const now = context.clock.now()
     for (const round of await context.store.reader.roundsPastDeadline(now, ROUNDS_PER_SWEEP))
       await timeOut(context, round)
+    for (const job of await context.store.reader.jobsToGiveUp(now, JOBS_PER_SWEEP)) await giveUp(context, job)
     // A leased job is woken too: its worker may be dead, and only leasing it tells.
     const jobs = await context.store.reader.jobs({ states: ['ready', 'leased'], limit: JOBS_PER_SWEEP })
     for (const { id } of jobs) wake(id)
@@ -69,5 +70,18 @@ async function timeOut(context: Context, { key }: RoundRow): Promise<void> {
     )
   } catch (error) {
     context.log.warn({ run: key.run, round: key.number, err: error }, 'a round past its deadline did not move')
+  }
+}
+
+/** No operator asked again for an abandoned job: its round fails, and a run that goes on by itself goes on. */
+async function giveUp(context: Context, { id, kind, key, lastError }: JobRow): Promise<void> {
+  try {
+    await context.store.transact('give-up-job', async (tx) => {
+      const now = context.clock.now()
+      if (!(await tx.giveUpJob(id, now))) return
+      await advanceRound(tx, key, { type: 'work-abandoned', reason: `${kind} was given up: ${lastError}` }, now)
+    })
+  } catch (error) {
+    context.log.warn({ job: id, err: error }, 'an abandoned job could not be given up')
   }
 }

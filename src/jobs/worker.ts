@@ -1,12 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Context, ReleaseSigner } from '../context.ts'
 import { toTapestryError } from '../core/error.ts'
-import { advanceRound } from '../store/advance.ts'
 import { JOB_KINDS, type JobKind, type LeasedJob } from '../store/records.ts'
 import { aggregate } from './aggregate.ts'
 import { decide } from './decide.ts'
 import type { WakeQueue } from './driver.ts'
 import { holdLease } from './lease.ts'
+import { override } from './override.ts'
 import type { Task } from './task.ts'
 
 export type WorkerOptions = {
@@ -20,6 +20,10 @@ export type WorkerOptions = {
   readonly restMs?: number | undefined
   /** After this long without renewal a job is somebody else's. */
   readonly leaseMs?: number
+  /** How long the round of a job that was given up waits for an operator to ask for it again. */
+  readonly holdMs?: number
+  /** Tells operators which process this is. */
+  readonly holder?: string
   /** First pause after a failure; it doubles with each attempt. */
   readonly retryMs?: number
   /** What runs for each kind of job. */
@@ -28,13 +32,15 @@ export type WorkerOptions = {
 
 export type Handlers = { readonly [kind in JobKind]: (task: Task) => Promise<void> }
 
-export const HANDLERS: Handlers = { aggregate, decide }
+export const HANDLERS: Handlers = { aggregate, decide, override }
 
-/** A job that failed this often is given up, and its round with it. */
+/** A job that failed this often is abandoned; its round waits a while for an operator, then fails. */
 const MOST_ATTEMPTS = 5
 const POLL_MS = 2_000
 /** Long enough for a pause of the whole machine, short enough that a dead worker's job is soon taken over. */
 const LEASE_MS = 60_000
+/** Long enough to be woken, to make room on a disk, and to ask again. */
+const HOLD_MS = 3_600_000
 const RETRY_MS = 1_000
 
 /**
@@ -96,7 +102,9 @@ async function workOnce(context: Context, signer: ReleaseSigner, options: Worker
   const leaseMs = options.leaseMs ?? LEASE_MS
   // A look costs nothing; an idle worker's serializable transactions would conflict with those that make jobs.
   if ((await context.store.reader.jobs({ states: ['ready', 'leased'], limit: 1 })).length === 0) return false
-  const job = await context.store.transact('lease-job', (tx) => tx.leaseJob(JOB_KINDS, context.clock.now(), leaseMs))
+  const job = await context.store.transact('lease-job', (tx) =>
+    tx.leaseJob(JOB_KINDS, context.clock.now(), leaseMs, options.holder),
+  )
   if (job === undefined) return false
   const lease = holdLease(context, job, leaseMs, options.signal)
   try {
@@ -116,7 +124,7 @@ async function run(task: Task, handlers: Handlers): Promise<void> {
 }
 
 /**
- * Puts a failed job back, or gives it up together with its round. The pause before that is taken
+ * Puts a failed job back, or abandons it. The pause before that is taken
  * with the lease in hand: whatever failed is left alone for that long by everybody.
  */
 async function fail(task: Task, thrown: unknown, options: WorkerOptions): Promise<void> {
@@ -125,12 +133,8 @@ async function fail(task: Task, thrown: unknown, options: WorkerOptions): Promis
   const pause = job.attempts < MOST_ATTEMPTS ? (options.retryMs ?? RETRY_MS) * 2 ** (job.attempts - 1) : 0
   await delay(pause, undefined, { signal }).catch(() => {})
   if (options.signal.aborted) return giveUp(task)
-  await context.store.transact('fail-job', async (tx) => {
-    const now = context.clock.now()
-    const text = reasonOf(thrown)
-    if ((await tx.failJob(job, text, MOST_ATTEMPTS, now)) !== 'abandoned') return
-    await advanceRound(tx, job.key, { type: 'work-abandoned', reason: `${job.kind} was given up: ${text}` }, now)
-  })
+  const limits = { mostAttempts: MOST_ATTEMPTS, holdMs: options.holdMs ?? HOLD_MS }
+  await context.store.transact('fail-job', (tx) => tx.failJob(job, reasonOf(thrown), limits, context.clock.now()))
 }
 
 /** A stopping worker lets its lease end now: the job did nothing wrong. */

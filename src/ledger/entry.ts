@@ -21,6 +21,8 @@ const node = branded(ensureNodeId)
 const run = branded(ensureRunId)
 const round = z.number().transform(ensureRoundNumber)
 const count = z.int().min(0)
+/** Hex SHA-256 of a public key (SPKI, DER). */
+const key = z.string().regex(/^[0-9a-f]{64}$/)
 const keyText = z.string().max(400)
 /** One sentence that a rule of the federation wrote. */
 const sentence = z.string().max(4_000)
@@ -92,6 +94,26 @@ export const entrySchema = z.discriminatedUnion('type', [
     parent: digestSchema.nullable(),
   }),
   z.strictObject({ type: z.literal('release-refused'), run, round, candidate: digestSchema, reason: sentence }),
+  /** Operators release what was refused. `gate`: digest of what the gate found; `operators`: of the record by which they may. */
+  z.strictObject({
+    type: z.literal('release-overridden'),
+    run,
+    round,
+    candidate: digestSchema,
+    gate: digestSchema,
+    operators: digestSchema,
+    signers: z.array(z.strictObject({ key, statement: digestSchema, reason: z.string().max(500) })),
+  }),
+  /** Who may override from now on. `signers`: by whose keys of the record before; none for the first. */
+  z.strictObject({
+    type: z.literal('operators-set'),
+    record: digestSchema,
+    version: count,
+    previous: digestSchema.nullable(),
+    threshold: count,
+    keys: z.array(key),
+    signers: z.array(key),
+  }),
 ])
 
 /** What happened. */

@@ -1,6 +1,8 @@
 import type { LlamaArchitecture } from './llama-config.ts'
 import type { Manifest, MergedContribution, Score } from './manifest.ts'
 import { plain, table } from './markdown.ts'
+import { parseOperatorRecord } from './operator-record.ts'
+import { parseOverrideStatement } from './override.ts'
 import type { TrainingContent } from './training-content.ts'
 import { trainingSection } from './training-section.ts'
 
@@ -39,6 +41,7 @@ export function modelCard(manifest: CardSource, options: CardOptions): string {
     '## Scores',
     scoreTable(manifest),
     ...gateSection(manifest),
+    ...overrideSection(manifest),
     '## Contributions',
     contributionTable(manifest),
     '## Training content',
@@ -111,6 +114,18 @@ function gateSection({ gate }: CardSource): string[] {
   const sure = `${(gate.confidence * 100).toFixed(1)} %`
   const note = `Change of the loss against the base, as an interval whose ends hold at ${sure} each (below 0 is better).`
   return ['## Release gate', `${note}\n\n${table(['Language', 'Community', 'Verdict', 'Change'], rows)}`]
+}
+
+/** Stands right below what the gate found: whoever reads on must meet it. */
+function overrideSection({ override }: CardSource): string[] {
+  if (override === undefined) return []
+  const { threshold, operators } = parseOperatorRecord(Buffer.from(override.operators.record, 'utf8'))
+  const rows = override.statements.map(({ statement, signature }) => {
+    const { reason } = parseOverrideStatement(Buffer.from(statement, 'utf8'))
+    return [operators.find(({ keyId }) => keyId === signature.keyId)?.name ?? '-', signature.keyId, reason]
+  })
+  const note = `The gate had blocked this checkpoint. Operators released it; ${threshold} of ${operators.length} had to sign.`
+  return ['## Released by override', `${note}\n\n${table(['Operator', 'Key', 'Reason'], rows)}`]
 }
 
 const scoreText = ({ mean, standardError }: Score) => `${mean.toFixed(4)} ± ${standardError.toFixed(4)}`

@@ -16,6 +16,7 @@ import {
 import { ensureLanguageTag } from '../core/language-tag.ts'
 import { compareText } from '../core/order.ts'
 import { type Strategy, strategySchema } from '../core/strategy.ts'
+import { type Override, overrideSchema } from './override.ts'
 import { branded, digestSchema, parseCanonical } from './parsing.ts'
 import { findPathClash, isReleasePath } from './release-path.ts'
 
@@ -96,6 +97,8 @@ export type Manifest = {
   readonly scores: Readonly<Record<string, LanguageScores>>
   /** In order of language and community; absent for the initial checkpoint and for older releases. */
   readonly gate?: GateResult | undefined
+  /** Why the candidate was released although the gate had blocked it; absent where it had not. */
+  readonly override?: Override | undefined
   /** In order of path. */
   readonly files: readonly ReleasedFile[]
 }
@@ -161,6 +164,7 @@ const manifestSchema = z
       z.strictObject({ base: scoreSchema, candidate: scoreSchema, measuredBy: z.array(shortText) }),
     ),
     gate: gateSchema.optional(),
+    override: overrideSchema.optional(),
     files: z.array(
       z.strictObject({
         path: z.string().refine(isReleasePath, 'not a safe relative path'),
@@ -195,6 +199,11 @@ export function manifestBytes(manifest: Manifest): Uint8Array {
   return canonicalBytes(arranged)
 }
 
+/** What the gate found as {@link manifestBytes} states it: canonical JSON. Its digest is what an override names. */
+export function gateBytes(gate: GateResult): Uint8Array {
+  return canonicalBytes(inOrder(gate))
+}
+
 /** The digest that names the checkpoint: SHA-256 of {@link manifestBytes}. */
 export function manifestDigest(manifest: Manifest): Digest {
   return digestOf(manifestBytes(manifest))
@@ -213,14 +222,17 @@ function arrange(manifest: Manifest): Manifest {
     tag,
     { ...score, measuredBy: [...score.measuredBy].sort() },
   ])
-  const groups = manifest.gate?.groups.toSorted((a, b) => compareText(groupKey(a), groupKey(b)))
   return {
     ...manifest,
-    ...(manifest.gate && groups && { gate: { ...manifest.gate, groups } }),
+    ...(manifest.gate && { gate: inOrder(manifest.gate) }),
     contributions: [...manifest.contributions].sort((a, b) => compareText(a.node, b.node)),
     scores: Object.fromEntries(scores),
     files: [...manifest.files].sort((a, b) => compareText(a.path, b.path)),
   }
+}
+
+function inOrder(gate: GateResult): GateResult {
+  return { ...gate, groups: gate.groups.toSorted((a, b) => compareText(groupKey(a), groupKey(b))) }
 }
 
 /** A tab stands in no language tag and before every printable character. */

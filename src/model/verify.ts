@@ -11,6 +11,7 @@ import { verifyAttestations } from './attestations.ts'
 import { type FederationRecord, parseFederationRecord, type ReleaseKey } from './federation-record.ts'
 import { type Manifest, parseManifest, type ReleasedFile } from './manifest.ts'
 import { ATTESTATIONS, type AttestationPath, directoriesOf, SIDECARS } from './release-path.ts'
+import { verifyReleasedOverride } from './released-override.ts'
 import { readAttestations, readSidecars } from './sidecars.ts'
 import { checkShards, readIndex, type Shard, WEIGHTS_INDEX, weightFilesAmong } from './weight-index.ts'
 
@@ -54,6 +55,7 @@ export async function verifyCheckpoint(
   verifySignature(sidecars.manifest, sidecars.signature, keys)
   const manifest = parseManifest(sidecars.manifest)
   if (manifest.federation !== federation.id) throw failed('manifest.json', 'belongs to another federation')
+  verifyReleasedOverride(manifest, federation)
   const present = ATTESTATIONS.filter((path) => listing.files.has(path))
   checkListing(listing, manifest.files, present)
   const signed = { manifest, bytes: sidecars.manifest, signature: canonicalBytes(sidecars.signature) }

@@ -1,5 +1,5 @@
 import { isIPv6 } from 'node:net'
-import { parseAddress } from '../identity/invitation.ts'
+import { parseAddress, parseAddresses } from '../identity/invitation.ts'
 
 /** Where a coordinator listens. */
 export type Address = {
@@ -14,6 +14,20 @@ export type Address = {
 export function ensureAddress(text: string): Address {
   const { host, port } = parseAddress(text)
   return { host, port, text: isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}` }
+}
+
+/** Where the replicas of one coordinator listen. */
+export type Addresses = readonly [Address, ...Address[]]
+
+/** Reads one address, or several with commas between them. @throws TapestryError INVALID_ARGUMENT */
+export function ensureAddresses(text: string): Addresses {
+  const [first, ...others] = parseAddresses(text)
+  return [ensureAddress(first), ...others.map(ensureAddress)]
+}
+
+/** As {@link ensureAddresses} reads it. */
+export function addressesText(addresses: Addresses): string {
+  return addresses.map(({ text }) => text).join(',')
 }
 
 /** True for addresses that never leave this machine, where no proxy is of use. */

@@ -47,6 +47,8 @@ export type Channel = {
     requests: AsyncIterable<RequestInit<M>>,
     options?: CallOptions,
   ): Promise<ResponseOf<M>>
+  /** Tells that an HTTPS origin failed: where the coordinator has other addresses, what follows goes to another. */
+  leave(origin: HttpsOrigin): void
   /** Starts no further calls; those under way go on. */
   close(): void
 }
@@ -55,7 +57,8 @@ export type Channel = {
 const FLOW_CONTROL_WINDOW = 8 * 2 ** 20
 /** A manifest of a round with 100,000 contributions. */
 const MAX_MESSAGE_BYTES = 64 * 2 ** 20
-const ATTEMPTS = 5
+/** At a call that may be repeated. */
+export const ATTEMPTS = 5
 
 /** Methods whose repetition would do something again. */
 const ONCE: ReadonlySet<DescMethod> = new Set([
@@ -63,6 +66,11 @@ const ONCE: ReadonlySet<DescMethod> = new Set([
   OperatorService.method.createRun,
   OperatorService.method.startRound,
 ])
+
+/** False for a method whose repetition would do something again. */
+export function mayRepeat(method: DescMethod): boolean {
+  return !ONCE.has(method)
+}
 
 const OPTIONS = {
   'grpc-node.flow_control_window': FLOW_CONTROL_WINDOW,
@@ -88,8 +96,9 @@ export function openChannel(address: Address, authority: string, identity?: Clie
   return {
     address,
     https: { host: address.host, port: address.port, tls: tlsOptions(authority, identity) },
+    leave: () => undefined,
     call(method, request, options = {}) {
-      const attempts = ONCE.has(method) ? 1 : (options.attempts ?? ATTEMPTS)
+      const attempts = mayRepeat(method) ? (options.attempts ?? ATTEMPTS) : 1
       const policy = { attempts, backoff: DEFAULT_BACKOFF, signal: options.signal }
       return retrying(() => callUnary(client, method, request, options), policy)
     },

@@ -1,9 +1,10 @@
 import type { Clock, Millis } from '../core/clock.ts'
 import { EnrollmentService } from '../gen/proto/tapestry/v1/enrollment_pb.ts'
-import { ensureAddress } from './address.ts'
-import { type Channel, type ClientIdentity, openChannel } from './channel.ts'
+import { ensureAddresses } from './address.ts'
+import type { Channel, ClientIdentity } from './channel.ts'
 import { enrolAgain } from './enrolment.ts'
 import { type Membership, type NodeDirectory, requireKey, requireMembership } from './node-directory.ts'
+import { openReplicas, spreadBy } from './replicas.ts'
 import { isPassing } from './retry.ts'
 import { checkCertificate, parseTlsPem, requestCertificate, tlsPem, validityOf } from './tls-credential.ts'
 import { signatureMessage } from './wire.ts'
@@ -24,10 +25,10 @@ const RENEWAL_PAUSE_MS: Millis = 30_000
  */
 export async function openNodeClient(directory: NodeDirectory, clock: Clock): Promise<NodeClient> {
   const membership = await requireMembership(directory)
-  const address = ensureAddress(membership.address)
+  const addresses = spreadBy(ensureAddresses(membership.address), membership.node)
   const authority = await requireKey(directory, 'ca.crt')
   let identity = parseTlsPem(await requireKey(directory, 'tls.pem'))
-  let channel = openChannel(address, authority, identity)
+  let channel = openReplicas(addresses, authority, identity)
   let previous: Channel | undefined
   let renewing: Promise<boolean> | undefined
   let notBefore: Millis = 0
@@ -49,7 +50,7 @@ export async function openNodeClient(directory: NodeDirectory, clock: Clock): Pr
     // The old channel stays open until the next swap: calls under way, and their repetitions, end on it.
     previous?.close()
     previous = channel
-    channel = openChannel(address, authority, identity)
+    channel = openReplicas(addresses, authority, identity)
     return true
   }
 
@@ -61,12 +62,15 @@ export async function openNodeClient(directory: NodeDirectory, clock: Clock): Pr
   }
 
   return {
-    address,
     membership,
     renewIfDue,
+    get address() {
+      return channel.address
+    },
     get https() {
       return channel.https
     },
+    leave: (origin) => channel.leave(origin),
     async call(method, request, options) {
       await renewIfDue()
       return channel.call(method, request, options)

@@ -51,6 +51,7 @@ async function fetchAll(channel: Channel, wanted: Wanted, part: PartFile, option
   for (let idle = 0; ; ) {
     signal?.throwIfAborted()
     const before = part.size
+    const origin = channel.https
     try {
       const total = await fetchRest(channel, wanted, part, strikes >= HTTPS_STRIKES, options)
       if (part.digest() === wanted.digest && part.size === total) return
@@ -59,8 +60,10 @@ async function fetchAll(channel: Channel, wanted: Wanted, part: PartFile, option
       await part.restart()
     } catch (error) {
       signal?.throwIfAborted()
-      if (error instanceof HttpsFailure) strikes += part.size > before ? 0 : 1
-      else if (!isPassing(error)) throw error
+      if (error instanceof HttpsFailure) {
+        strikes += part.size > before ? 0 : 1
+        channel.leave(origin)
+      } else if (!isPassing(error)) throw error
       idle = part.size > before ? 0 : idle + 1
       if (idle >= MAX_IDLE_ATTEMPTS) throw givenUp(wanted, error)
       if (idle > 0) await pause(backoffMs(idle, backoff), signal)

@@ -8,11 +8,12 @@ import { genesisBytes, nodeIdOf, parseGenesis } from '../identity/genesis.ts'
 import { type Invitation, parseInvitation } from '../identity/invitation.ts'
 import { generateKey, publicKeyOf } from '../identity/key-file.ts'
 import { signatureSchema } from '../model/parsing.ts'
-import { ensureAddress } from './address.ts'
-import { type Channel, type ClientIdentity, openChannel } from './channel.ts'
+import { addressesText, ensureAddresses } from './address.ts'
+import type { Channel, ClientIdentity } from './channel.ts'
 import { fetchFederation } from './federation.ts'
 import type { KeyName, Membership, NodeDirectory } from './node-directory.ts'
 import { pinAuthority } from './pinned-authority.ts'
+import { beginningWith, firstAnswering, openReplicas } from './replicas.ts'
 import { checkCertificate, requestCertificate, tlsPem } from './tls-credential.ts'
 import { received, signatureMessage } from './wire.ts'
 
@@ -75,10 +76,12 @@ async function enrol(
   clock: Clock,
   signal: AbortSignal | undefined,
 ): Promise<Membership> {
-  const address = ensureAddress(invitation.address)
+  const addresses = ensureAddresses(invitation.address)
   // The secret does not travel before the other side has proved that it is the federation.
-  const authority = await pinAuthority(invitation.address, invitation.federation, clock.now())
-  const channel = openChannel(address, authority)
+  const { address, answer: authority } = await firstAnswering(addresses, ({ text }) =>
+    pinAuthority(text, invitation.federation, clock.now()),
+  )
+  const channel = openReplicas(beginningWith(addresses, address), authority)
   try {
     const federation = await fetchFederation(channel, invitation.federation, signal)
     const issued = await redeem(directory, channel, invitation, genesis, signal)
@@ -87,7 +90,8 @@ async function enrol(
     const record = Buffer.from(federation.bytes).toString('utf8')
     await directory.writeKey('federation.json', JSON.stringify({ record, signature: federation.signature }))
     await directory.writeKey('tls.pem', tlsPem(issued.identity))
-    return { federation: invitation.federation, address: address.text, member: issued.member, node: genesis.node }
+    const { federation: id } = invitation
+    return { federation: id, address: addressesText(addresses), member: issued.member, node: genesis.node }
   } finally {
     channel.close()
   }

@@ -26,7 +26,7 @@ const VERSION = '1'
 /** What the node became by enrolling. */
 export type Membership = {
   readonly federation: FederationId
-  /** `host:port` of the coordinator. */
+  /** `host:port` of the coordinator; of several replicas with commas between them. */
   readonly address: string
   readonly member: MemberId
   readonly node: NodeId
@@ -173,6 +173,15 @@ export async function requireMembership(directory: NodeDirectory): Promise<Membe
   throw new TapestryError('FAILED_PRECONDITION', 'this node has not joined a federation', {
     hint: 'join with the invitation that the operator gave you',
   })
+}
+
+/**
+ * Remembers where the node's coordinator is now. It stays the same federation: whoever answers has to prove it.
+ * @throws TapestryError FAILED_PRECONDITION before enrolment.
+ */
+export async function moveCoordinator(directory: NodeDirectory, address: string): Promise<void> {
+  const membership = await requireMembership(directory)
+  await directory.write({ ...(await directory.read()), membership: { ...membership, address } })
 }
 
 /** A key or record that enrolment has written. @throws TapestryError DATA_INVALID when it is gone. */

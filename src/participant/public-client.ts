@@ -1,10 +1,11 @@
 import { TapestryError } from '../core/error.ts'
 import type { FederationId } from '../core/ids.ts'
-import { type Address, ensureAddress } from './address.ts'
-import { type Channel, openChannel } from './channel.ts'
+import { type Address, ensureAddresses } from './address.ts'
+import type { Channel } from './channel.ts'
 import { fetchFederation, type SignedFederation } from './federation.ts'
 import { presentedFederation } from './first-contact.ts'
 import { pinAuthority } from './pinned-authority.ts'
+import { beginningWith, firstAnswering, openReplicas } from './replicas.ts'
 import { changed, pinFederation, pinnedFederation } from './trust-store.ts'
 
 /** What a stranger trusts when it connects. */
@@ -26,19 +27,26 @@ export type PublicClient = Channel & { readonly federation: SignedFederation; re
  *   caller does not allow; UNAVAILABLE.
  */
 export async function openPublicClient(addressText: string, trust: Trust, signal?: AbortSignal): Promise<PublicClient> {
-  const address = ensureAddress(addressText)
-  const pinned = trust.store === undefined ? undefined : await pinnedFederation(trust.store, address)
-  const expected = await expectedFederation(address, trust, pinned)
-  const authority = await pinAuthority(address.text, expected).catch((error) => explain(error, address, trust, pinned))
-  const channel = openChannel(address, authority)
+  const addresses = ensureAddresses(addressText)
+  const { address, answer } = await firstAnswering(addresses, (one) => meet(one, trust))
+  const channel = openReplicas(beginningWith(addresses, address), answer.authority)
   try {
-    const federation = await fetchFederation(channel, expected, signal)
-    if (trust.store !== undefined) await pinFederation(trust.store, address, expected)
-    return { ...channel, federation, firstContact: pinned === undefined && trust.federation === undefined }
+    const federation = await fetchFederation(channel, answer.expected, signal)
+    if (trust.store !== undefined) await pinFederation(trust.store, address, answer.expected)
+    // Assigned, not copied: the channel's own members change when it moves to another replica.
+    return Object.assign(channel, { federation, firstContact: answer.firstContact })
   } catch (error) {
     channel.close()
     throw error
   }
+}
+
+/** Finds out which federation has to answer at an address, and its authority. */
+async function meet(address: Address, trust: Trust) {
+  const pinned = trust.store === undefined ? undefined : await pinnedFederation(trust.store, address)
+  const expected = await expectedFederation(address, trust, pinned)
+  const authority = await pinAuthority(address.text, expected).catch((error) => explain(error, address, trust, pinned))
+  return { expected, authority, firstContact: pinned === undefined && trust.federation === undefined }
 }
 
 async function expectedFederation(

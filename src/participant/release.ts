@@ -5,6 +5,7 @@ import { ModelService } from '../gen/proto/tapestry/v1/model_pb.ts'
 import type { FederationRecord } from '../model/federation-record.ts'
 import { type Manifest, parseManifest } from '../model/manifest.ts'
 import { ATTESTATIONS, type AttestationPath } from '../model/release-path.ts'
+import { verifyReleasedOverride } from '../model/released-override.ts'
 import type { Channel } from './channel.ts'
 import { requireSignature } from './wire.ts'
 
@@ -50,6 +51,7 @@ export function verifyRelease(bytes: Uint8Array, signature: Signature, federatio
   if (manifest.federation !== federation.id) {
     throw new TapestryError('VERIFICATION_FAILED', 'the checkpoint belongs to another federation')
   }
+  verifyReleasedOverride(manifest, federation)
   return { digest: digestOf(bytes), manifest, bytes, signature }
 }
 

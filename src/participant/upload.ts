@@ -36,12 +36,15 @@ export async function uploadArtifact(
   const state = { furthest: -1, idle: 0, strikes: 0 }
   for (;;) {
     signal?.throwIfAborted()
+    const origin = channel.https
     try {
       if (await sendRest(channel, artifact, path, options, state)) return
     } catch (error) {
       signal?.throwIfAborted()
-      if (error instanceof HttpsFailure) state.strikes++
-      else if (!isPassing(error)) throw error
+      if (error instanceof HttpsFailure) {
+        state.strikes++
+        channel.leave(origin)
+      } else if (!isPassing(error)) throw error
       if (state.idle >= MAX_IDLE_ATTEMPTS) throw givenUp(artifact, error)
     }
     if (state.idle > 0) await pause(backoffMs(state.idle, backoff), signal)

@@ -52,7 +52,15 @@ const ROUND = z.discriminatedUnion('phase', [
     deadline: millis,
   }),
   z.strictObject({ ...candidate, phase: z.literal('published'), checkpoint: digest }),
-  z.strictObject({ ...candidate, phase: z.literal('rejected'), reason: z.string() }),
+  z.strictObject({
+    ...candidate,
+    phase: z.literal('rejected'),
+    // Rounds that are older than overrides kept neither.
+    optimizerState: digest.nullable().default(null),
+    shards: z.array(digest).optional(),
+    reason: z.string(),
+    overridden: z.boolean().default(false),
+  }),
   z.strictObject({ ...counted, phase: z.literal('failed'), reason: z.string() }),
 ])
 

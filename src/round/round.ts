@@ -71,12 +71,17 @@ export type PublishedRound = Counted & {
   readonly checkpoint: Digest
 }
 
-/** The release gate refused the candidate: the base stands. */
+/** The release gate refused the candidate: the base stands, unless operators override the gate. */
 export type RejectedRound = Counted & {
   readonly phase: 'rejected'
   readonly candidate: Digest
+  /** As in {@link EvaluatingRound}: an override publishes them with the candidate. */
+  readonly shards?: readonly Digest[] | undefined
+  readonly optimizerState: Digest | null
   readonly evaluated: number
   readonly reason: string
+  /** Enough operators have signed that the candidate is to be published nevertheless. */
+  readonly overridden: boolean
 }
 
 /** The round ended without a candidate: the base stands. */
@@ -95,7 +100,7 @@ export const PHASES = [
   'failed',
 ] as const satisfies readonly Phase[]
 
-/** True for phases that nothing leaves. */
+/** True for phases that time and nodes move no further; an override alone can still publish a rejected candidate. */
 export function hasEnded(round: Round): round is PublishedRound | RejectedRound | FailedRound {
   return round.phase === 'published' || round.phase === 'rejected' || round.phase === 'failed'
 }

@@ -44,6 +44,9 @@ type Happening = {
     | 'publish'
     | 'block'
     | 'abandon'
+    | 'carry'
+    | 'void'
+    | 'replace'
     | 'time'
   readonly who: number
   readonly wait: number
@@ -60,6 +63,9 @@ const happening: fc.Arbitrary<Happening> = fc.record({
     { weight: 1, arbitrary: fc.constant('publish' as const) },
     { weight: 1, arbitrary: fc.constant('block' as const) },
     { weight: 1, arbitrary: fc.constant('abandon' as const) },
+    { weight: 1, arbitrary: fc.constant('carry' as const) },
+    { weight: 1, arbitrary: fc.constant('void' as const) },
+    { weight: 1, arbitrary: fc.constant('replace' as const) },
     { weight: 3, arbitrary: fc.constant('time' as const) },
   ),
   who: fc.nat(7),
@@ -94,6 +100,12 @@ function eventOf(world: World, { kind, who }: Happening): RoundEvent | undefined
       return { type: 'release-refused', reason: 'worse' }
     case 'abandon':
       return { type: 'work-abandoned', reason: 'gave up' }
+    case 'carry':
+      return { type: 'override-carried' }
+    case 'void':
+      return { type: 'override-void' }
+    case 'replace':
+      return { type: 'base-replaced', reason: 'the run goes on from elsewhere' }
     case 'time':
       return { type: 'time-passed' }
   }
@@ -189,9 +201,11 @@ describe('step', () => {
     )
   })
 
-  it('changes nothing once a round has ended', () => {
-    always(({ before, step: taken }) => {
-      if (hasEnded(before)) expect(taken).toEqual({ round: before, changed: false, work: [] })
+  it('changes nothing once a round has ended, unless operators override', () => {
+    always(({ before, event, step: taken }) => {
+      if (!hasEnded(before)) return
+      const overrides = before.phase === 'rejected' && (before.overridden || event.type === 'override-carried')
+      if (!overrides) expect(taken).toEqual({ round: before, changed: false, work: [] })
     })
   })
 
@@ -252,7 +266,7 @@ describe('step', () => {
       aggregating: ['aggregating', 'evaluating', 'failed'],
       evaluating: ['evaluating', 'published', 'rejected', 'failed'],
       published: ['published'],
-      rejected: ['rejected'],
+      rejected: ['rejected', 'published'],
       failed: ['failed'],
     }
     always(({ before, step: { round } }) => expect(next[before.phase]).toContain(round.phase))
@@ -270,6 +284,49 @@ describe('step', () => {
       const text = JSON.stringify(before)
       step(before, event, now)
       expect(JSON.stringify(before)).toBe(text)
+    })
+  })
+})
+
+describe('an override', () => {
+  const counted = { base: BASE, plan: PLAN, policy: DEFAULT_RUN_POLICY, roster: 3, accepted: 2, refused: 1 }
+  const rejected: Round = {
+    ...counted,
+    phase: 'rejected',
+    candidate: CANDIDATE,
+    optimizerState: null,
+    evaluated: 2,
+    reason: 'sw got worse',
+    overridden: false,
+  }
+  const published: RoundEvent = { type: 'checkpoint-published', checkpoint: CHECKPOINT }
+
+  it('publishes a rejected candidate, once it is carried and never before', () => {
+    expect(step(rejected, published, 1).changed).toBe(false)
+    const carried = step(rejected, { type: 'override-carried' }, 1)
+    expect(carried).toEqual({ round: { ...rejected, overridden: true }, changed: true, work: ['override'] })
+    expect(step(carried.round, { type: 'override-carried' }, 1).changed).toBe(false)
+    const { round } = step(carried.round, published, 1)
+    expect(round).toEqual({
+      ...counted,
+      phase: 'published',
+      candidate: CANDIDATE,
+      evaluated: 2,
+      checkpoint: CHECKPOINT,
+    })
+  })
+
+  it('that came too late leaves the round rejected', () => {
+    const carried = step(rejected, { type: 'override-carried' }, 1).round
+    expect(step(carried, { type: 'override-void' }, 1)).toEqual({ round: rejected, changed: true, work: [] })
+    expect(step(rejected, { type: 'override-void' }, 1).changed).toBe(false)
+  })
+
+  it('of another round ends every round that goes on from the old base, and no other', () => {
+    always(({ before }) => {
+      const { round, changed } = step(before, { type: 'base-replaced', reason: 'elsewhere' }, 0)
+      expect(changed).toBe(!hasEnded(before))
+      if (changed) expect(round).toMatchObject({ phase: 'failed', reason: 'elsewhere' })
     })
   })
 })

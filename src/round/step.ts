@@ -2,7 +2,15 @@ import { assertNever } from '../core/assert.ts'
 import type { Millis } from '../core/clock.ts'
 import type { Digest } from '../core/digest.ts'
 import { becauseOf, isComplete, neededOf, quorumIsOutOfReach, quorumReached } from './quorum.ts'
-import type { AggregatingRound, CollectingRound, EvaluatingRound, OpenRound, Round } from './round.ts'
+import {
+  type AggregatingRound,
+  type CollectingRound,
+  type EvaluatingRound,
+  hasEnded,
+  type OpenRound,
+  type RejectedRound,
+  type Round,
+} from './round.ts'
 
 /** A roster member's latest submission in a round. */
 export type Standing = 'joined' | 'accepted' | 'refused'
@@ -20,13 +28,19 @@ export type RoundEvent =
   | { readonly type: 'evaluation-stored' }
   | { readonly type: 'checkpoint-published'; readonly checkpoint: Digest }
   | { readonly type: 'release-refused'; readonly reason: string }
+  /** Enough operators have signed that the rejected candidate is to be published. */
+  | { readonly type: 'override-carried' }
+  /** The run has moved on from the base of a rejected candidate: it cannot be published any more. */
+  | { readonly type: 'override-void' }
+  /** The run no longer goes on from the base that this round started from. */
+  | { readonly type: 'base-replaced'; readonly reason: string }
   /** Work was given up for good. */
   | { readonly type: 'work-abandoned'; readonly reason: string }
   /** Time passed: the sweeper, or anything that looked at the clock. */
   | { readonly type: 'time-passed' }
 
 /** Work that a step asks for. The store turns it into leased rows in the same transaction. */
-export type Work = 'aggregate' | 'decide'
+export type Work = 'aggregate' | 'decide' | 'override'
 
 /** What a step did. `changed` is false when the event means nothing in this phase: that is normal, events may repeat. */
 export type Step = { readonly round: Round; readonly changed: boolean; readonly work: readonly Work[] }
@@ -37,6 +51,7 @@ export type Step = { readonly round: Round; readonly changed: boolean; readonly 
  */
 export function step(round: Round, event: RoundEvent, now: Millis): Step {
   if (event.type === 'work-abandoned') return abandon(round, event.reason)
+  if (event.type === 'base-replaced') return giveUp(round, event.reason)
   switch (round.phase) {
     case 'open':
       return stepOpen(round, event, now)
@@ -48,8 +63,9 @@ export function step(round: Round, event: RoundEvent, now: Millis): Step {
       return stepAggregating(round, event, now)
     case 'evaluating':
       return stepEvaluating(round, event, now)
-    case 'published':
     case 'rejected':
+      return stepRejected(round, event)
+    case 'published':
     case 'failed':
       return unchanged(round)
     default:
@@ -117,13 +133,34 @@ function stepEvaluating(round: EvaluatingRound, event: RoundEvent, now: Millis):
   if (event.type === 'checkpoint-published') {
     return moved({ ...ended, phase: 'published', checkpoint: event.checkpoint })
   }
-  if (event.type === 'release-refused') return moved({ ...ended, phase: 'rejected', reason: event.reason })
+  if (event.type === 'release-refused') {
+    const { shards, optimizerState } = round
+    const parts = { ...(shards && { shards }), optimizerState }
+    return moved({ ...ended, phase: 'rejected', ...parts, reason: event.reason, overridden: false })
+  }
   if (round.deciding) return unchanged(round)
   const heard = evaluated + (event.type === 'evaluation-stored' ? 1 : 0)
   if (heard >= round.accepted || now >= round.deadline) {
     return moved({ ...round, evaluated: heard, deciding: true }, ['decide'])
   }
   return heard === evaluated ? unchanged(round) : moved({ ...round, evaluated: heard })
+}
+
+function stepRejected(round: RejectedRound, event: RoundEvent): Step {
+  const { candidate, evaluated, overridden } = round
+  if (!overridden) {
+    return event.type === 'override-carried' ? moved({ ...round, overridden: true }, ['override']) : unchanged(round)
+  }
+  if (event.type === 'override-void') return moved({ ...round, overridden: false })
+  if (event.type !== 'checkpoint-published') return unchanged(round)
+  return moved({ ...settled(round, round), candidate, evaluated, phase: 'published', checkpoint: event.checkpoint })
+}
+
+/** Whatever a live round has gathered belongs to its base. */
+function giveUp(round: Round, reason: string): Step {
+  if (hasEnded(round)) return unchanged(round)
+  const counts = round.phase === 'open' ? { roster: round.joined, accepted: 0, refused: 0 } : round
+  return moved({ ...settled(round, counts), phase: 'failed', reason })
 }
 
 function abandon(round: Round, reason: string): Step {

@@ -63,6 +63,11 @@ export const METHOD_ACCESS = {
   '/tapestry.v1.OperatorService/ListRuns': 'operator',
   '/tapestry.v1.OperatorService/StartRound': 'operator',
   '/tapestry.v1.OperatorService/ListNodes': 'operator',
+  '/tapestry.v1.OperatorService/ListJobs': 'operator',
+  '/tapestry.v1.OperatorService/RetryJob': 'operator',
+  '/tapestry.v1.OperatorService/SetOperators': 'operator',
+  '/tapestry.v1.OperatorService/GetOperators': 'operator',
+  '/tapestry.v1.OperatorService/OverrideRound': 'operator',
   '/tapestry.v1.RecordService/RegisterRecord': 'node',
   '/tapestry.v1.RecordService/WithdrawRecord': 'node',
   // Open, because public records are; its handler shows the others to their node and to operators only.

@@ -3,10 +3,13 @@ import type { Context } from '../context.ts'
 import { TapestryError } from '../core/error.ts'
 import type { NodeId } from '../core/ids.ts'
 import type { GetRoundRequest } from '../gen/proto/tapestry/v1/round_pb.ts'
+import { gateBytes } from '../model/manifest.ts'
+import { gateResultOf } from '../policy/gate-result.ts'
 import type { WeightRecord } from '../policy/influence.ts'
 import { poolScores, type Verdict } from '../policy/release.ts'
 import type { ContributionRow, EvaluationRow, LanguageReportRow, NodeRow, RejectionRow } from '../store/records.ts'
 import { roundKeyOf, roundMessage, scoreMessage } from './message.ts'
+import { overrideState } from './override-round.ts'
 
 /** One round with every node's part in it and the scores per language. */
 export async function getRound(context: Context, request: GetRoundRequest) {
@@ -32,6 +35,8 @@ export async function getRound(context: Context, request: GetRoundRequest) {
     ],
     languages: record?.languages.map((one) => verdictMessage(one, record.confidence)) ?? pooledMessages(evaluations),
     communities: record?.communities.map((one) => verdictMessage(one, record.confidence)) ?? [],
+    ...(record && { gate: gateBytes(gateResultOf(record)) }),
+    override: await overrideState(reader, key, context.clock.now()),
   }
 }
 

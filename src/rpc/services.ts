@@ -22,6 +22,7 @@ import { getConsistencyProof } from './get-consistency-proof.ts'
 import { getFederation } from './get-federation.ts'
 import { getInclusionProof } from './get-inclusion-proof.ts'
 import { getLogCheckpoint } from './get-log-checkpoint.ts'
+import { getOperators } from './get-operators.ts'
 import { getPlan } from './get-plan.ts'
 import { getReceipt } from './get-receipt.ts'
 import { getRound } from './get-round.ts'
@@ -29,13 +30,17 @@ import { joinRound } from './join-round.ts'
 import { listChannels } from './list-channels.ts'
 import { listCheckpoints } from './list-checkpoints.ts'
 import { listEntries } from './list-entries.ts'
+import { listJobs } from './list-jobs.ts'
 import { listNodes } from './list-nodes.ts'
 import { listRecords } from './list-records.ts'
 import { listRounds } from './list-rounds.ts'
 import { listRuns } from './list-runs.ts'
+import { overrideRound } from './override-round.ts'
 import { registerRecord } from './register-record.ts'
 import { renewCertificate } from './renew-certificate.ts'
+import { retryJob } from './retry-job.ts'
 import type { RoundFeed } from './round-feed.ts'
+import { setOperators } from './set-operators.ts'
 import { startRound } from './start-round.ts'
 import { submitContribution } from './submit-contribution.ts'
 import { submitEvaluation } from './submit-evaluation.ts'
@@ -146,7 +151,7 @@ function addRecordService(server: Server, { context, rpc }: Services): void {
   })
 }
 
-function addOperatorService(server: Server, { context, rpc, signer, address }: Services): void {
+function addOperatorService(server: Server, { context, rpc, issuer, signer, address }: Services): void {
   const operator = OperatorService.method
   addService(server, OperatorService, {
     createInvitation: unary(rpc, operator.createInvitation, (request) => createInvitation(context, address(), request)),
@@ -154,5 +159,10 @@ function addOperatorService(server: Server, { context, rpc, signer, address }: S
     listRuns: unary(rpc, operator.listRuns, () => listRuns(context)),
     startRound: unary(rpc, operator.startRound, (request) => startRound(context, request)),
     listNodes: unary(rpc, operator.listNodes, () => listNodes(context)),
+    listJobs: unary(rpc, operator.listJobs, (request) => listJobs(context, request)),
+    retryJob: unary(rpc, operator.retryJob, (request) => retryJob(context, request)),
+    setOperators: unary(rpc, operator.setOperators, (request) => setOperators(context, issuer, request)),
+    getOperators: unary(rpc, operator.getOperators, () => getOperators(context)),
+    overrideRound: unary(rpc, operator.overrideRound, (request) => overrideRound(context, request)),
   })
 }

@@ -1,38 +1,50 @@
+import { EFFECT_METHOD } from '../aggregation/language-effects.ts'
 import type { Context } from '../context.ts'
 import { TapestryError } from '../core/error.ts'
 import { ensureRunId } from '../core/ids.ts'
 import { type SummarizeContributionsRequest, SummaryKey } from '../gen/proto/tapestry/v1/contribution_pb.ts'
-import type { SummaryBy } from '../store/records.ts'
+import type { SummaryBy, SummaryRow } from '../store/records.ts'
 import type { NodePrincipal, OperatorPrincipal } from './auth.ts'
+import { contributionEffects, type EffectsByKey } from './contribution-effects.ts'
 
 const KEYS: Partial<Record<SummaryKey, SummaryBy>> = {
   [SummaryKey.LANGUAGE]: 'language',
   [SummaryKey.COMMUNITY]: 'community',
   [SummaryKey.NODE]: 'node',
+  [SummaryKey.MEMBER]: 'member',
+  [SummaryKey.JURISDICTION]: 'jurisdiction',
   [SummaryKey.ROUND]: 'round',
 }
 
 /** Adds contributions up. Operators see all of them, a node its own. */
 export async function summarizeContributions(
-  context: Context,
+  { store: { reader } }: Context,
   request: SummarizeContributionsRequest,
   principal: NodePrincipal | OperatorPrincipal,
 ) {
   const by = KEYS[request.by]
   if (by === undefined) throw new TapestryError('INVALID_ARGUMENT', 'say what to add up by')
-  const rows = await context.store.reader.summary(by, {
+  const filter = {
     ...(request.run === '' ? {} : { run: ensureRunId(request.run) }),
     ...(principal.kind === 'node' ? { node: principal.node.id } : {}),
-  })
+  }
+  const [rows, effects] = await Promise.all([reader.summary(by, filter), contributionEffects(reader, by, filter)])
+  return { rows: rows.map((row) => rowMessage(row, effects)), effectMethod: EFFECT_METHOD }
+}
+
+function rowMessage(row: SummaryRow, effects: EffectsByKey) {
+  const { key, weight, meanWeight, lossBefore, lossAfter } = row
+  const counted = Object.entries(row.refusals).map(([reason, count]): [string, bigint] => [reason, BigInt(count)])
   return {
-    rows: rows.map((row) => ({
-      key: row.key,
-      accepted: BigInt(row.accepted),
-      rejected: BigInt(row.rejected),
-      tokens: BigInt(row.tokens),
-      documents: BigInt(row.documents),
-      ...(row.lossBefore === null ? {} : { lossBefore: row.lossBefore }),
-      ...(row.lossAfter === null ? {} : { lossAfter: row.lossAfter }),
-    })),
+    ...{ key, weight },
+    accepted: BigInt(row.accepted),
+    rejected: BigInt(row.rejected),
+    refusals: Object.fromEntries(counted),
+    tokens: BigInt(row.tokens),
+    documents: BigInt(row.documents),
+    ...(meanWeight !== null && { meanWeight }),
+    ...(lossBefore !== null && { lossBefore }),
+    ...(lossAfter !== null && { lossAfter }),
+    effects: Object.fromEntries(effects.get(key) ?? []),
   }
 }

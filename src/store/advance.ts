@@ -22,7 +22,7 @@ export async function advanceRound(tx: Tx, key: RoundKey, event: RoundEvent, now
   const { round, changed, work } = step(row.round, event, now)
   if (!changed) return row
   await tx.saveRound(row, round, work, now)
-  if (hasEnded(round)) await followUp(tx, key.run, now)
+  if (hasEnded(round) && !hasEnded(row.round)) await followUp(tx, key.run, now)
   return { ...row, round, version: row.version + 1, updatedAt: now }
 }
 
@@ -44,6 +44,15 @@ export async function openNextRound(tx: Tx, id: RunId, now: Millis): Promise<Rou
   const round = openRound(run.head, run.planDigest, run.policy, now)
   await tx.createRound(key, round, now)
   return (await tx.round(key)) ?? missing(key)
+}
+
+/**
+ * Ends the live round of a run whose head has just been moved by something else than that round: what its nodes
+ * make from the old base has no place any more. A continuous run opens the next one from the new head.
+ */
+export async function endLiveRound(tx: Tx, run: RunId, reason: string, now: Millis): Promise<void> {
+  const [live] = await tx.rounds({ run, phases: LIVE_PHASES, limit: 1 })
+  if (live !== undefined) await advanceRound(tx, live.key, { type: 'base-replaced', reason }, now)
 }
 
 async function followUp(tx: Tx, id: RunId, now: Millis): Promise<void> {

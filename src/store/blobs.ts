@@ -24,11 +24,11 @@ const LONGEST_MAKING_MS = 24 * 3_600_000
  * A blob store in a directory: `sha256/<2 hex>/<64 hex>` holds whole blobs, `partial/<64 hex>/`
  * unfinished ones, `scratch/` what is being made here. All on one disk, because blobs move by renaming.
  */
-export async function openBlobs(directory: string): Promise<BlobStore> {
+export async function openBlobs(directory: string, { beatMs }: { readonly beatMs?: number } = {}): Promise<BlobStore> {
   const root = resolve(directory)
   for (const part of ['sha256', 'partial', 'scratch']) await mkdir(join(root, part), { recursive: true })
   await removeAbandoned(join(root, 'scratch'))
-  return new DirectoryBlobs(root)
+  return new DirectoryBlobs(root, beatMs)
 }
 
 /** All blobs of a process take turns on them. */
@@ -36,9 +36,11 @@ const threads = new PassThreads()
 
 class DirectoryBlobs implements BlobStore {
   readonly #root: string
+  readonly #beatMs: number | undefined
 
-  constructor(root: string) {
+  constructor(root: string, beatMs: number | undefined) {
     this.#root = root
+    this.#beatMs = beatMs
   }
 
   async has(digest: Digest): Promise<boolean> {
@@ -175,7 +177,7 @@ class DirectoryBlobs implements BlobStore {
   }
 
   #partial(digest: Digest): PartialBlob {
-    return new PartialBlob(join(this.#root, 'partial', hexOf(digest)))
+    return new PartialBlob(join(this.#root, 'partial', hexOf(digest)), this.#beatMs)
   }
 }
 

@@ -5,6 +5,7 @@ import type { JobKind, LeasedJob } from './records.ts'
 import type { Store } from './store.ts'
 
 const LEASE_MS = 1000
+const HOLD_MS = 5000
 const BOTH: readonly JobKind[] = ['aggregate', 'decide']
 
 let store: Store
@@ -39,7 +40,7 @@ async function leaseOne(now = NOW): Promise<LeasedJob> {
 
 const finish = (job: LeasedJob, now: number) => store.transact('finish', (tx) => tx.finishJob(job, now))
 const fail = (job: LeasedJob, now: number) =>
-  store.transact('fail', (tx) => tx.failJob(job, 'ENGINE_FAILED: x\0', 2, now))
+  store.transact('fail', (tx) => tx.failJob(job, 'ENGINE_FAILED: x\0', { mostAttempts: 2, holdMs: HOLD_MS }, now))
 
 describe('jobs', () => {
   it('go to one worker each, oldest first, however many ask at once', async () => {
@@ -93,5 +94,32 @@ describe('jobs', () => {
     const [job] = await store.reader.jobs({ states: ['abandoned'], limit: 5 })
     expect(job).toMatchObject({ attempts: 2, lastError: 'ENGINE_FAILED: x\uFFFD' })
     expect(await store.reader.jobs({ states: ['ready', 'leased'], limit: 5 })).toEqual([])
+  })
+
+  it('tell who took them last, and until when', async () => {
+    await ask(['aggregate'])
+    await store.transact('lease', (tx) => tx.leaseJob(BOTH, NOW, LEASE_MS, 'host/7\0'))
+    const id = `aggregate/${RUN}/1`
+    expect(await store.reader.job(id)).toMatchObject({ leaseHolder: 'host/7\uFFFD', leaseUntil: NOW + LEASE_MS })
+    expect(await store.reader.job('aggregate/none/1')).toBeUndefined()
+  })
+
+  it('wait for an operator when they were abandoned, and are given up once', async () => {
+    await ask(['decide'])
+    const id = `decide/${RUN}/1`
+    const retry = () => store.transact('retry', (tx) => tx.retryJob(id, NOW + 3))
+    const giveUp = (now: number) => store.transact('give-up', (tx) => tx.giveUpJob(id, now))
+    expect(await retry()).toBe(false)
+    await fail(await leaseOne(), NOW + 1)
+    await fail(await leaseOne(NOW + 1), NOW + 2)
+    expect(await store.reader.jobsToGiveUp(NOW + 1 + HOLD_MS, 5)).toEqual([])
+    expect(await giveUp(NOW + 1 + HOLD_MS)).toBe(false)
+    expect(await retry()).toBe(true)
+    expect(await leaseOne(NOW + 3)).toMatchObject({ id, attempts: 1 })
+    await fail(await leaseOne(NOW + 3 + LEASE_MS), NOW + 3 + LEASE_MS)
+    const end = NOW + 3 + LEASE_MS + HOLD_MS
+    expect(await store.reader.jobsToGiveUp(end, 5)).toMatchObject([{ id, state: 'abandoned' }])
+    expect([await giveUp(end), await giveUp(end), await retry()]).toEqual([true, false, false])
+    expect(await store.reader.jobsToGiveUp(end, 5)).toEqual([])
   })
 })

@@ -5,14 +5,14 @@ import { ensureRunId, type RoundKey } from '../core/ids.ts'
 import type { Job } from '../gen/prisma/client.ts'
 import { parseStored, toText } from './column.ts'
 import type { Database } from './database.ts'
-import { JOB_KINDS, type JobKind, type JobRow, type LeasedJob } from './records.ts'
+import { JOB_KINDS, JOB_STATES, type JobKind, type JobRow, type LeasedJob } from './records.ts'
 import type { Notice, Reader, Tx } from './store.ts'
 
-type Reads = Pick<Reader, 'jobs'>
-type Writes = Pick<Tx, 'leaseJob' | 'renewLease' | 'finishJob' | 'failJob'>
+type Reads = Pick<Reader, 'job' | 'jobs' | 'jobsToGiveUp'>
+type Writes = Pick<Tx, 'leaseJob' | 'renewLease' | 'finishJob' | 'failJob' | 'retryJob' | 'giveUpJob'>
 
 const Kind = z.enum(JOB_KINDS)
-const State = z.enum(['ready', 'leased', 'done', 'abandoned'])
+const State = z.enum(JOB_STATES)
 const Leased = z.array(z.object({ id: z.string() }))
 
 /** `<kind>/<run>/<round>`: a round has at most one job of a kind. */
@@ -23,6 +23,14 @@ export function jobId(kind: JobKind, key: RoundKey): string {
 /** Leased work: questions. */
 export function jobReads(database: Database): Reads {
   return {
+    job: async (id) => {
+      const row = await database.job.findUnique({ where: { id } })
+      return row === null ? undefined : jobRow(row)
+    },
+    jobsToGiveUp: async (now, limit) => {
+      const rows = await database.job.findMany({ where: heldUntil(now), orderBy: { id: 'asc' }, take: limit })
+      return rows.map(jobRow)
+    },
     jobs: async ({ states, limit }) => {
       const where = states === undefined ? {} : { state: { in: [...states] } }
       const newest = [{ createdAt: 'desc' as const }, { id: 'asc' as const }]
@@ -38,10 +46,15 @@ export function jobReads(database: Database): Reads {
  */
 export function jobWrites(database: Database, notify: (notice: Notice) => void): Writes {
   return {
-    leaseJob: async (kinds, now, leaseMs) => {
+    leaseJob: async (kinds, now, leaseMs, holder) => {
       const token = randomUUID()
       const leaseUntil = now + leaseMs
-      const id = await takeOldest(database, kinds, token, new Date(now), new Date(leaseUntil))
+      const id = await takeOldest(database, kinds, {
+        token,
+        holder: holder === undefined ? null : toText(holder),
+        now: new Date(now),
+        until: new Date(leaseUntil),
+      })
       if (id === undefined) return undefined
       const row = await database.job.findUniqueOrThrow({ where: { id } })
       return { ...jobRow(row), token, leaseUntil }
@@ -54,16 +67,32 @@ export function jobWrites(database: Database, notify: (notice: Notice) => void):
       const data = { ...endOfLease(now), state: 'done', lastError: null }
       return (await database.job.updateMany({ where: heldBy(job, now), data })).count === 1
     },
-    failJob: async (job, error, mostAttempts, now) => {
+    failJob: async (job, error, { mostAttempts, holdMs }, now) => {
       const state = job.attempts >= mostAttempts ? 'abandoned' : 'ready'
       const lastError = toText(error)
       const failed = await database.job.updateMany({
         where: heldBy(job, now),
-        data: { ...endOfLease(now), state, lastError },
+        data: {
+          ...endOfLease(now),
+          ...(state === 'abandoned' && { leaseUntil: new Date(now + holdMs) }),
+          state,
+          lastError,
+        },
       })
       if (failed.count === 0) return false
       if (state === 'ready') notify({ kind: 'job', id: job.id })
       return state
+    },
+    retryJob: async (id, now) => {
+      const where = { id, state: 'abandoned', leaseUntil: { not: null } }
+      const data = { ...endOfLease(now), state: 'ready', attempts: 0 }
+      if ((await database.job.updateMany({ where, data })).count === 0) return false
+      notify({ kind: 'job', id })
+      return true
+    },
+    giveUpJob: async (id, now) => {
+      const { count } = await database.job.updateMany({ where: { id, ...heldUntil(now) }, data: endOfLease(now) })
+      return count === 1
     },
   }
 }
@@ -72,18 +101,27 @@ export function jobWrites(database: Database, notify: (notice: Notice) => void):
 async function takeOldest(
   database: Database,
   kinds: readonly JobKind[],
-  token: string,
-  now: Date,
-  until: Date,
+  {
+    token,
+    holder,
+    now,
+    until,
+  }: { readonly token: string; readonly holder: string | null; readonly now: Date; readonly until: Date },
 ): Promise<string | undefined> {
   const taken: unknown = await database.$queryRaw`
-    UPDATE job SET state = 'leased', lease_token = ${token}, lease_until = ${until}, attempts = attempts + 1, updated_at = ${now}
+    UPDATE job SET state = 'leased', lease_token = ${token}, lease_until = ${until}, lease_holder = ${holder},
+      attempts = attempts + 1, updated_at = ${now}
     WHERE id = (
       SELECT id FROM job
       WHERE kind = ANY(${[...kinds]}) AND (state = 'ready' OR (state = 'leased' AND lease_until <= ${now}))
       ORDER BY created_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
     ) RETURNING id`
   return Leased.parse(taken)[0]?.id
+}
+
+/** An abandoned job whose round has waited until `now` for an operator. */
+function heldUntil(now: Millis) {
+  return { state: 'abandoned', leaseUntil: { lte: new Date(now) } }
 }
 
 /** Holds only for the present lease, and only until it ends: a late worker changes nothing. */
@@ -103,5 +141,9 @@ function jobRow(row: Job): JobRow {
     state: parseStored(State, row.state, 'state of a job'),
     attempts: row.attempts,
     lastError: row.lastError,
+    leaseHolder: row.leaseHolder,
+    leaseUntil: row.leaseUntil?.getTime() ?? null,
+    createdAt: row.createdAt.getTime(),
+    updatedAt: row.updatedAt.getTime(),
   }
 }

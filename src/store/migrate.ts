@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Client } from 'pg'
 import { TapestryError } from '../core/error.ts'
+import { hasCode } from './durable-file.ts'
 
 /** One directory of prisma/migrations. */
 type Migration = { readonly name: string; readonly sql: string; readonly checksum: string }
@@ -25,14 +26,15 @@ const BOOKKEEPING = `CREATE TABLE IF NOT EXISTS _prisma_migrations (
  * Any number of processes may call it at the same time: the others wait and find nothing to do.
  * @returns names of the migrations that this call applied.
  * @throws TapestryError DATA_VERSION when the database has migrations that this build does not
- *   know, or others than this build's; UNAVAILABLE when it cannot be reached.
+ *   know, or others than this build's; UNAVAILABLE when it cannot be reached; UNAUTHENTICATED or NOT_FOUND when
+ *   it refuses the user, or is not there.
  */
 export async function migrate(url: string, directory = migrationsDirectory()): Promise<readonly string[]> {
   const migrations = await readMigrations(directory)
   const client = new Client({ connectionString: url, connectionTimeoutMillis: 10_000 })
   client.on('error', () => {})
   await client.connect().catch((cause: unknown) => {
-    throw new TapestryError('UNAVAILABLE', 'the database cannot be reached', { cause })
+    throw refused(cause)
   })
   try {
     await client.query('SELECT pg_advisory_lock($1)', [ADVISORY_LOCK])
@@ -97,6 +99,20 @@ async function apply(client: Client, { name, sql, checksum }: Migration): Promis
     await client.query('ROLLBACK').catch(() => {})
     throw new TapestryError('DATA_VERSION', `the migration ${name} cannot be applied`, { cause })
   }
+}
+
+/** What an operator has to do differs: wait, or mend DATABASE_URL. */
+function refused(cause: unknown): TapestryError {
+  if (hasCode(cause, '28P01') || hasCode(cause, '28000')) {
+    const hint = 'check the user and the password in DATABASE_URL'
+    return new TapestryError('UNAUTHENTICATED', 'the database refuses these credentials', { cause, hint })
+  }
+  if (hasCode(cause, '3D000')) {
+    const hint = 'make it, or mend the name in DATABASE_URL'
+    return new TapestryError('NOT_FOUND', 'the server has no such database', { cause, hint })
+  }
+  const hint = 'check that it runs, and the host and port in DATABASE_URL'
+  return new TapestryError('UNAVAILABLE', 'the database cannot be reached', { cause, hint })
 }
 
 function wrongVersion(message: string): TapestryError {

@@ -6,8 +6,10 @@ import { ownedName, ownerIsGone } from './file-owner.ts'
 
 /** The name of a partial that nobody writes to. */
 const IDLE = 'idle'
-/** For writers on other machines: transports cut a transfer that stalls long before this. */
-const LONGEST_SILENCE_MS = 3_600_000
+/** A writer shows this often that it lives, so that others know on machines from which its process cannot be seen. */
+export const BEAT_MS = 10_000
+/** Several lost beats, and clocks that differ by less than leases allow for anyway. */
+const LONGEST_SILENCE_MS = 60_000
 
 /**
  * The unfinished bytes of one blob: a directory that holds one file. Whoever writes claims the file
@@ -18,9 +20,11 @@ const LONGEST_SILENCE_MS = 3_600_000
  */
 export class PartialBlob {
   readonly #directory: string
+  readonly #beatMs: number
 
-  constructor(directory: string) {
+  constructor(directory: string, beatMs: number = BEAT_MS) {
     this.#directory = directory
+    this.#beatMs = beatMs
   }
 
   /** Bytes kept so far, whoever is writing them; 0 when there are none. */
@@ -41,9 +45,11 @@ export class PartialBlob {
   async claim<T>(create: boolean, work: (path: string) => Promise<T>): Promise<T | undefined> {
     const mine = await this.#take(create)
     if (mine === undefined) return undefined
+    const beat = setInterval(() => touch(mine).catch(() => undefined), this.#beatMs)
     try {
       return await work(mine)
     } finally {
+      clearInterval(beat)
       await ifPresent(rename(mine, join(this.#directory, IDLE)))
       await this.#removeIfEmpty()
     }
@@ -56,8 +62,7 @@ export class PartialBlob {
     const path = join(this.#directory, name)
     if (name !== IDLE && !(await isAbandoned(path, name))) throw busy()
     // Touched first, so that nobody mistakes an old partial's new owner for one who fell silent.
-    const now = new Date()
-    const taken = await ifPresent(utimes(path, now, now).then(() => rename(path, mine).then(() => true)))
+    const taken = await ifPresent(touch(path).then(() => rename(path, mine).then(() => true)))
     // Somebody was faster: renaming is what decides.
     if (taken === undefined) throw busy()
     return mine
@@ -86,6 +91,11 @@ export class PartialBlob {
       if (!hasCode(error, 'ENOTEMPTY') && !hasCode(error, 'EEXIST') && !hasCode(error, 'ENOENT')) throw error
     }
   }
+}
+
+async function touch(path: string): Promise<void> {
+  const now = new Date()
+  await utimes(path, now, now)
 }
 
 async function isAbandoned(path: string, name: string): Promise<boolean> {

@@ -88,7 +88,7 @@ describe('rounds', () => {
       { ...counted, phase: 'aggregating' },
       { ...merged, phase: 'evaluating', optimizerState: null, deciding: false, deadline: NOW + 7 },
       { ...merged, phase: 'published', checkpoint: digest('checkpoint') },
-      { ...merged, phase: 'rejected', reason: 'worse' },
+      { ...merged, phase: 'rejected', optimizerState: null, reason: 'worse', overridden: false },
       { ...counted, phase: 'failed', reason: 'late' },
     ]
     const key = { run: RUN, number: 2 }

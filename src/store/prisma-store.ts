@@ -9,6 +9,7 @@ import { ledgerReads, ledgerWrites } from './ledger.ts'
 import { memberReads, memberWrites } from './members.ts'
 import { NoticeBoard, publishNotices } from './notices.ts'
 import { Numberer } from './numberer.ts'
+import { operatorReads, operatorWrites } from './operators.ts'
 import { releaseReads, releaseWrites } from './releases.ts'
 import { roundReads, roundWrites } from './rounds.ts'
 import type { Notice, Reader, Store, Tx } from './store.ts'
@@ -64,6 +65,7 @@ function readerOf(database: Database): Reader {
     ...submissionReads(database),
     ...inspectionReads(database),
     ...diagnosticsReads(database),
+    ...operatorReads(database),
     ...releaseReads(database),
     ...attestationReads(database),
     ...jobReads(database),
@@ -81,6 +83,7 @@ function txOf(database: Database, notify: (notice: Notice) => void): Tx {
     ...submissionWrites(database),
     ...inspectionWrites(database),
     ...diagnosticsWrites(database),
+    ...operatorWrites(database),
     ...releaseWrites(database),
     ...attestationWrites(database),
     ...jobWrites(database, notify),

@@ -173,6 +173,27 @@ export type EvaluationRow = {
   readonly at: Millis
 }
 
+/** An operator record that stands or stood. */
+export type OperatorRecordRow = {
+  readonly version: number
+  readonly digest: Digest
+  /** Canonical JSON of the record. */
+  readonly record: string
+  /** By the federation's authority. */
+  readonly signature: Signature
+  readonly at: Millis
+}
+
+/** One operator's signature on something that takes several. */
+export type EndorsementRow = {
+  readonly subject: string
+  readonly keyId: string
+  /** Canonical JSON that was signed. */
+  readonly statement: string
+  readonly signature: Signature
+  readonly at: Millis
+}
+
 export type CheckpointFileRow = { readonly path: string; readonly digest: Digest; readonly size: number }
 
 /** A document about a checkpoint; `content` is JSON. */
@@ -200,17 +221,26 @@ export type ChannelRow = {
   readonly updatedAt: Millis
 }
 
-export const JOB_KINDS = ['aggregate', 'decide'] as const
+export const JOB_KINDS = ['aggregate', 'decide', 'override'] as const
 export type JobKind = (typeof JOB_KINDS)[number]
+
+export const JOB_STATES = ['ready', 'leased', 'done', 'abandoned'] as const
+export type JobState = (typeof JOB_STATES)[number]
 
 export type JobRow = {
   /** `<kind>/<run>/<round>`. */
   readonly id: string
   readonly kind: JobKind
   readonly key: RoundKey
-  readonly state: 'ready' | 'leased' | 'done' | 'abandoned'
+  readonly state: JobState
   readonly attempts: number
   readonly lastError: string | null
+  /** `<host>/<process id>` that took the last lease; null before the first. */
+  readonly leaseHolder: string | null
+  /** When the lease ends; of an abandoned job, until when its round waits for an operator; null when neither. */
+  readonly leaseUntil: Millis | null
+  readonly createdAt: Millis
+  readonly updatedAt: Millis
 }
 
 /** A job in somebody's hands: only the holder of the token may finish it, and only before the lease ends. */
@@ -223,12 +253,20 @@ export type UploadRow = {
   readonly createdAt: Millis
 }
 
-export type SummaryBy = 'language' | 'community' | 'node' | 'round'
+export const SUMMARY_KEYS = ['language', 'community', 'node', 'member', 'jurisdiction', 'round'] as const
+export type SummaryBy = (typeof SUMMARY_KEYS)[number]
 
+/** One row of the accounts. `key`: empty where no community or jurisdiction was declared. */
 export type SummaryRow = {
   readonly key: string
   readonly accepted: number
   readonly rejected: number
+  /** By reason; they add up to `rejected`. */
+  readonly refusals: Readonly<Record<string, number>>
+  /** Shares in merges, added up: a contribution in several groups counts to each by its tokens. */
+  readonly weight: number
+  /** `weight` by the number of contributions that were weighed; null without any. */
+  readonly meanWeight: number | null
   readonly tokens: number
   readonly documents: number
   /** Token-weighted means over accepted contributions; null without any. */

@@ -6,6 +6,7 @@ import type { Jurisdiction } from '../core/jurisdiction.ts'
 import type { LedgerEvent } from '../ledger/entry.ts'
 import type { TreeHead } from '../ledger/proof.ts'
 import type { Tile } from '../ledger/tile.ts'
+import type { Override } from '../model/override.ts'
 import type { Summary } from '../model/summary.ts'
 import type { TrainingShare } from '../model/training-content.ts'
 import type { GateRecord } from '../policy/release.ts'
@@ -19,6 +20,7 @@ import type {
   ContributionRow,
   DatasetRecordFilter,
   DatasetRecordRow,
+  EndorsementRow,
   EvaluationRow,
   FederationRow,
   InvitationRow,
@@ -28,6 +30,7 @@ import type {
   MemberRow,
   NodeRow,
   NodeStatus,
+  OperatorRecordRow,
   RejectionRow,
   RosterRow,
   RoundFilter,
@@ -73,6 +76,12 @@ export type Reader = {
   evaluations(key: RoundKey): Promise<readonly EvaluationRow[]>
   /** Undefined before the merge, and for rounds merged by a build that kept none. */
   diagnostics(key: RoundKey): Promise<Diagnostics | undefined>
+  /** Who may override together: the newest record; undefined when there never was any. */
+  operatorRecord(): Promise<OperatorRecordRow | undefined>
+  /** Every signature on something, in order of key id: also those that no longer count. */
+  endorsements(subject: string): Promise<readonly EndorsementRow[]>
+  /** Undefined unless enough operators have signed. */
+  releaseOverride(key: RoundKey): Promise<Override | undefined>
   /** Undefined before the decision, and for rounds decided by a build that kept none. */
   gateRecord(key: RoundKey): Promise<GateRecord | undefined>
   checkpoint(digest: Digest): Promise<CheckpointRow | undefined>
@@ -101,6 +110,9 @@ export type Reader = {
   /** Announced and unfinished, newest first. */
   uploadsOf(node: NodeId): Promise<readonly UploadRow[]>
   jobs(filter: { readonly states?: readonly JobRow['state'][]; readonly limit: number }): Promise<readonly JobRow[]>
+  job(id: string): Promise<JobRow | undefined>
+  /** Abandoned jobs whose rounds have waited long enough for an operator. */
+  jobsToGiveUp(now: Millis, limit: number): Promise<readonly JobRow[]>
   /** Sums over rows; a node's own when `node` is given. */
   summary(by: SummaryBy, filter: { readonly run?: RunId; readonly node?: NodeId }): Promise<readonly SummaryRow[]>
   /** Accepted and refused submissions by reason, for counters. */
@@ -152,6 +164,11 @@ export type Tx = Reader & {
   putDiagnostics(key: RoundKey, report: Diagnostics, now: Millis): Promise<void>
   /** Inserts or replaces. */
   putGateRecord(key: RoundKey, record: GateRecord, now: Millis): Promise<void>
+  createOperatorRecord(row: OperatorRecordRow): Promise<void>
+  /** Inserts or, for the same subject and key, replaces. */
+  putEndorsement(row: EndorsementRow): Promise<void>
+  /** Inserts or replaces. */
+  putReleaseOverride(key: RoundKey, proof: Override, now: Millis): Promise<void>
   createCheckpoint(row: CheckpointRow): Promise<void>
   createAttestations(checkpoint: Digest, rows: readonly AttestationRow[]): Promise<void>
   moveChannel(name: ChannelName, checkpoint: Digest, now: Millis): Promise<void>
@@ -166,14 +183,29 @@ export type Tx = Reader & {
   appendToLedger(event: LedgerEvent, now: Millis): Promise<void>
   /** Binds the log to the key that signs it. @returns whether it was bound to none before. @throws TapestryError FAILED_PRECONDITION for another key. */
   bindLedgerKey(keyId: string): Promise<boolean>
-  /** Leases the oldest job that is ready, or whose lease has ended; undefined when there is none. */
-  leaseJob(kinds: readonly JobKind[], now: Millis, leaseMs: number): Promise<LeasedJob | undefined>
+  /**
+   * Leases the oldest job that is ready, or whose lease has ended; undefined when there is none.
+   * @param holder tells operators which process has it.
+   */
+  leaseJob(kinds: readonly JobKind[], now: Millis, leaseMs: number, holder?: string): Promise<LeasedJob | undefined>
   /** False when the lease was lost. */
   renewLease(job: LeasedJob, now: Millis, leaseMs: number): Promise<boolean>
   /** False when the lease was lost: the caller must then roll back by throwing. */
   finishJob(job: LeasedJob, now: Millis): Promise<boolean>
-  /** Back to ready, or abandoned when `attempts` has reached `mostAttempts`. False when the lease was lost. */
-  failJob(job: LeasedJob, error: string, mostAttempts: number, now: Millis): Promise<'ready' | 'abandoned' | false>
+  /**
+   * Back to ready, or abandoned when `attempts` has reached `mostAttempts`: then for `holdMs` an operator may ask for it
+   * again. False when the lease was lost.
+   */
+  failJob(
+    job: LeasedJob,
+    error: string,
+    limits: { readonly mostAttempts: number; readonly holdMs: number },
+    now: Millis,
+  ): Promise<'ready' | 'abandoned' | false>
+  /** Makes an abandoned job ready, as if it had never been tried. False when it is not abandoned, or given up. */
+  retryJob(id: string, now: Millis): Promise<boolean>
+  /** Ends the wait for an operator. False when it has not been long enough, or somebody else ended it. */
+  giveUpJob(id: string, now: Millis): Promise<boolean>
 }
 
 /** What changed, told to whoever listens. Delivery is a hint: listeners also poll. */

@@ -16,6 +16,11 @@ const KEYS = {
   language: { accepted: Prisma.sql`l.language`, refused: undefined },
   community: { accepted: Prisma.sql`l.community`, refused: undefined },
   node: { accepted: Prisma.sql`c.node_id`, refused: Prisma.sql`r.node_id` },
+  member: { accepted: Prisma.sql`n.member_id`, refused: Prisma.sql`n.member_id` },
+  jurisdiction: {
+    accepted: Prisma.sql`coalesce(m.jurisdiction, '')`,
+    refused: Prisma.sql`coalesce(m.jurisdiction, '')`,
+  },
   round: {
     accepted: Prisma.sql`c.run_id || '/' || c.round`,
     refused: Prisma.sql`r.run_id || '/' || r.round`,
@@ -27,6 +32,9 @@ const Rows = z.array(
     key: z.string(),
     accepted: z.number(),
     rejected: z.number(),
+    refusals: z.record(z.string(), z.number()),
+    weight: z.number(),
+    meanWeight: z.number().nullable(),
     tokens: z.number(),
     documents: z.number(),
     lossBefore: z.number().nullable(),
@@ -56,16 +64,27 @@ export function summaryReads(database: Database): Reads {
 
 function summaryQuery(by: SummaryBy, filter: Filter): Prisma.Sql {
   return Prisma.sql`
-    WITH report AS (
+    WITH part AS (
+      SELECT c.id, c.weight * coalesce(l.tokens / nullif(sum(l.tokens) OVER of_one, 0)::float8, 1.0 / count(*) OVER of_one) AS weight,
+        l.language, l.community
+      FROM contribution c LEFT JOIN contribution_language l ON l.contribution_id = c.id
+      WHERE ${conditions('c', filter)} WINDOW of_one AS (PARTITION BY c.id)
+    ), report AS (
       SELECT ${KEYS[by].accepted} AS key, count(DISTINCT c.id) AS accepted,
+        sum(part.weight) AS weight, count(DISTINCT c.id) FILTER (WHERE c.weight IS NOT NULL) AS weighed,
         sum(l.tokens) AS tokens, sum(l.documents) AS documents,
         sum(l.loss_before * l.held_out_tokens) / nullif(sum(l.held_out_tokens), 0)::float8 AS before,
         sum(l.loss_after * l.held_out_tokens) / nullif(sum(l.held_out_tokens), 0)::float8 AS after
-      FROM contribution c LEFT JOIN contribution_language l ON l.contribution_id = c.id
+      FROM contribution c JOIN node n ON n.id = c.node_id JOIN member m ON m.id = n.member_id
+        LEFT JOIN contribution_language l ON l.contribution_id = c.id
+        JOIN part ON part.id = c.id AND part.language IS NOT DISTINCT FROM l.language
+          AND part.community IS NOT DISTINCT FROM l.community
       WHERE ${conditions('c', filter)} GROUP BY 1
     ), refusal AS (${refusals(by, filter)})
     SELECT coalesce(report.key, refusal.key) AS key,
       coalesce(accepted, 0)::float8 AS accepted, coalesce(rejected, 0)::float8 AS rejected,
+      coalesce(refusals, '{}') AS refusals, coalesce(weight, 0)::float8 AS weight,
+      weight / nullif(weighed, 0)::float8 AS "meanWeight",
       coalesce(tokens, 0)::float8 AS tokens, coalesce(documents, 0)::float8 AS documents,
       before AS "lossBefore", after AS "lossAfter"
     FROM report FULL JOIN refusal ON report.key = refusal.key
@@ -76,10 +95,16 @@ function summaryQuery(by: SummaryBy, filter: Filter): Prisma.Sql {
 /** Refused evaluations are not counted: the accounts are about updates. */
 function refusals(by: SummaryBy, filter: Filter): Prisma.Sql {
   const key = KEYS[by].refused
-  if (key === undefined) return Prisma.sql`SELECT NULL::text AS key, 0 AS rejected WHERE false`
+  if (key === undefined) {
+    return Prisma.sql`SELECT NULL::text AS key, 0 AS rejected, NULL::jsonb AS refusals WHERE false`
+  }
   return Prisma.sql`
-    SELECT ${key} AS key, count(*) AS rejected FROM rejection r
-    WHERE r.kind <> 'evaluation' AND ${conditions('r', filter)} GROUP BY 1`
+    SELECT key, sum(count) AS rejected, jsonb_object_agg(reason, count) AS refusals
+    FROM (
+      SELECT ${key} AS key, r.reason, count(*) AS count
+      FROM rejection r LEFT JOIN node n ON n.id = r.node_id LEFT JOIN member m ON m.id = n.member_id
+      WHERE r.kind <> 'evaluation' AND ${conditions('r', filter)} GROUP BY 1, 2
+    ) AS by_reason WHERE key IS NOT NULL GROUP BY 1`
 }
 
 function conditions(table: 'c' | 'r', { run, node }: Filter): Prisma.Sql {

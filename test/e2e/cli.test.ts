@@ -160,6 +160,19 @@ describe('from nothing to a released model', () => {
     expect(round.languages.map(({ language }) => language)).toEqual(['fr', 'sw', 'vi'])
   })
 
+  test('jobs ls shows what was merged and decided, and who did it; what is done is not asked for again', async () => {
+    const jobs = z.array(z.looseObject({ id: z.string(), state: z.string(), leaseHolder: z.string() }))
+    const done = await answer(jobs, ['jobs', 'ls', '--state', 'done', '--limit', '2', ...dir()])
+    expect(done.map(({ id }) => id)).toEqual(['decide/first/2', 'aggregate/first/2'])
+    expect(done[0]?.leaseHolder).toMatch(/\/\d+$/)
+    expect(await failure(['jobs', 'retry', 'decide/first/2', ...dir()])).toEqual({
+      exit: 1,
+      code: 'FAILED_PRECONDITION',
+    })
+    expect(await failure(['jobs', 'retry', 'decide/first/9', ...dir()])).toEqual({ exit: 3, code: 'NOT_FOUND' })
+    expect(await failure(['jobs', 'ls', '--state', 'lost', ...dir()])).toMatchObject({ exit: 2 })
+  })
+
   test.each([
     ['language', ['fr', 'sw', 'vi']],
     ['community', ['']],

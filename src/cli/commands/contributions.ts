@@ -1,54 +1,73 @@
 import { z } from 'zod'
-import { ContributionService, SummaryKey, type SummaryRow } from '../../gen/proto/tapestry/v1/contribution_pb.ts'
-import { defineCommand, setting } from '../command.ts'
+import {
+  ContributionService,
+  type SummarizeContributionsRequest,
+  SummaryKey,
+} from '../../gen/proto/tapestry/v1/contribution_pb.ts'
+import { openNodeClient } from '../../participant/client.ts'
+import { openNodeDirectory } from '../../participant/node-directory.ts'
+import { accountsCsv, accountsJson, accountsText } from '../accounts-view.ts'
+import type { Io } from '../command.ts'
+import { defineCommand, flag, setting } from '../command.ts'
 import { runId } from '../input.ts'
-import { OPERATOR_INPUT, OPERATOR_OPTIONS, withOperator } from '../operator-client.ts'
-import { changeText } from '../round-view.ts'
-import { printable, table } from '../terminal.ts'
+import { OPERATOR_INPUT, OPERATOR_OPTIONS, type OperatorAccess, withOperator } from '../operator-client.ts'
 
 const KEYS = {
   language: SummaryKey.LANGUAGE,
   community: SummaryKey.COMMUNITY,
   node: SummaryKey.NODE,
+  member: SummaryKey.MEMBER,
+  jurisdiction: SummaryKey.JURISDICTION,
   round: SummaryKey.ROUND,
 } as const
 
-const NAMES = ['language', 'community', 'node', 'round'] as const satisfies readonly (keyof typeof KEYS)[]
+const NAMES = [
+  'language',
+  'community',
+  'node',
+  'member',
+  'jurisdiction',
+  'round',
+] as const satisfies readonly (keyof typeof KEYS)[]
 
 export const contributions = defineCommand({
   path: 'contributions',
-  summary: 'what has been contributed, added up',
+  summary: 'what has been contributed, added up: what a member can show to its board',
   options: [
     ...OPERATOR_OPTIONS(),
+    flag('--node <directory>', 'ask as this node instead, about its own contributions'),
     setting('--by <what>', 'what to add up by (language)').choices(NAMES),
     setting('--run <run>', 'only this run'),
+    flag('--csv', 'write comma-separated values, for spreadsheets'),
   ],
-  input: z.object({ ...OPERATOR_INPUT, by: z.enum(NAMES).default('language'), run: runId.optional() }),
-  async run({ by, run, ...access }, { env }) {
-    const { rows } = await withOperator(access, env, (client) =>
-      client.call(ContributionService.method.summarizeContributions, { by: KEYS[by], run: run ?? '' }),
-    )
-    return { json: rows.map(rowJson), text: rowsTable(by, rows) }
+  input: z.object({
+    ...OPERATOR_INPUT,
+    node: z.string().optional(),
+    by: z.enum(NAMES).default('language'),
+    run: runId.optional(),
+    csv: z.boolean().default(false),
+  }),
+  notes:
+    'Effects are estimates (docs/ACCOUNTING.md): parts of the change that was measured, nats per token, below 0 is better.',
+  async run({ by, run, node, csv, ...access }, io) {
+    const request = { by: KEYS[by], run: run ?? '' }
+    const response = node === undefined ? await askAsOperator(access, request, io) : await askAsNode(node, request, io)
+    return { json: accountsJson(response), text: csv ? accountsCsv(by, response) : accountsText(by, response) }
   },
 })
 
-function rowJson(row: SummaryRow) {
-  const { key, lossBefore, lossAfter } = row
-  const counts = { accepted: Number(row.accepted), rejected: Number(row.rejected), tokens: Number(row.tokens) }
-  const losses = { lossBefore: lossBefore ?? null, lossAfter: lossAfter ?? null }
-  return { key, ...counts, documents: Number(row.documents), ...losses }
+type Request = Pick<SummarizeContributionsRequest, 'by' | 'run'>
+const { summarizeContributions } = ContributionService.method
+
+function askAsOperator(access: OperatorAccess, request: Request, { env }: Io) {
+  return withOperator(access, env, (channel) => channel.call(summarizeContributions, request))
 }
 
-function rowsTable(by: string, rows: readonly SummaryRow[]): string {
-  const titles = ['ACCEPTED', 'REJECTED', 'TOKENS', 'DOCUMENTS', 'LOSS BEFORE', 'LOSS AFTER', 'CHANGE']
-  return table(
-    [{ title: by.toUpperCase() }, ...titles.map((title) => ({ title, align: 'right' as const }))],
-    rows.map((row) => [
-      row.key === '' ? '(none declared)' : printable(row.key),
-      ...[row.accepted, row.rejected, row.tokens, row.documents].map(String),
-      row.lossBefore?.toFixed(3) ?? '-',
-      row.lossAfter?.toFixed(3) ?? '-',
-      row.lossBefore === undefined || row.lossAfter === undefined ? '-' : changeText(row.lossBefore, row.lossAfter),
-    ]),
-  )
+async function askAsNode(directory: string, request: Request, { clock }: Io) {
+  const client = await openNodeClient(await openNodeDirectory(directory), clock)
+  try {
+    return await client.call(summarizeContributions, request)
+  } finally {
+    client.close()
+  }
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { defineCommand, flag, setting } from '../command.ts'
 import { defaultCoordinatorDirectory } from '../directories.ts'
-import { address, wholeNumber } from '../input.ts'
+import { addresses, wholeNumber } from '../input.ts'
 import { createLog } from '../log.ts'
 import { readSettingsFile } from '../settings.ts'
 import { aborted } from '../signals.ts'
@@ -13,7 +13,11 @@ export const coordinatorServe = defineCommand({
     setting('--dir <directory>', 'where the coordinator keeps everything'),
     flag('--host <address>', 'address to listen on (127.0.0.1)'),
     flag('--port <port>', 'port for gRPC and HTTPS, 0 for a free one (7400)'),
-    flag('--public-address <host:port>', 'what invitations carry and nodes connect to'),
+    flag(
+      '--public-address <host:port,...>',
+      'what invitations carry and nodes connect to: all replicas, this one first',
+    ),
+    flag('--storage <file:DIR>', 'where blobs are kept, one for all replicas (blobs in the directory)'),
     flag('--hostname <name...>', 'further names and addresses for the server certificate'),
     flag('--workers <n>', 'most worker processes to start when there is work, 0 when they run elsewhere (1)'),
     flag('--evaluation-data <directory>', 'folder of <BCP-47>.txt public evaluation sets'),
@@ -26,7 +30,8 @@ export const coordinatorServe = defineCommand({
     dir: z.string().optional(),
     host: z.string().optional(),
     port: wholeNumber(0, 65535).optional(),
-    publicAddress: address.optional(),
+    publicAddress: addresses.optional(),
+    storage: z.string().optional(),
     hostname: z.array(z.string()).optional(),
     workers: wholeNumber(0, 64).optional(),
     evaluationData: z.string().optional(),
@@ -37,7 +42,7 @@ export const coordinatorServe = defineCommand({
   }),
   notes:
     'Environment: DATABASE_URL (an external Postgres), REDIS_URL, and TAPESTRY_HOST, TAPESTRY_PORT,\n' +
-    'TAPESTRY_PUBLIC_ADDRESS, TAPESTRY_WORKERS, TAPESTRY_EVALUATION_DATA, TAPESTRY_LOG_LEVEL.',
+    'TAPESTRY_PUBLIC_ADDRESS, TAPESTRY_STORAGE, TAPESTRY_WORKERS, TAPESTRY_EVALUATION_DATA, TAPESTRY_LOG_LEVEL.',
   async run({ dir, config, hostname, ...flags }, { env, clock, output, stopSignal }) {
     // Listened for from the beginning: a start that is interrupted must still stop its database.
     const stopping = aborted(stopSignal())

@@ -39,7 +39,8 @@ export const replay = defineCommand({
       try {
         const here = access.address === undefined && access.credentials === undefined
         const { blobs } = coordinatorPaths(access.dir ?? defaultCoordinatorDirectory(env))
-        const fetch = here ? await fromDirectory(blobs) : fromCoordinator(channel, scratch)
+        const remote = fromCoordinator(channel, scratch)
+        const fetch = here ? await fromDirectory(blobs, remote) : remote
         const pathOf = await fetchInputs(inputs, fetch, reading.report).finally(reading.close)
         const made = join(scratch, 'made')
         await mkdir(made)

@@ -7,6 +7,7 @@ import { heatMap } from '../heat-map.ts'
 import { verdictsTable, weightsTable } from '../influence-view.ts'
 import { roundKey } from '../input.ts'
 import { OPERATOR_INPUT, OPERATOR_OPTIONS, withOperator } from '../operator-client.ts'
+import { overrideText } from '../override-view.ts'
 import { codecText, contributionsTable, inspectionJson, languagesTable, roundsTable } from '../round-view.ts'
 import { printable } from '../terminal.ts'
 
@@ -24,6 +25,7 @@ export const roundInspect = defineCommand({
     const names = new Map(contributions.map(({ node, nodeName }) => [node, nodeName]))
     const codec = codecText(response)
     const map = diagnostics && heatMap(diagnostics, names, output.dataTerminal)
+    const { override } = response
     const parts = [
       ...(round === undefined ? [] : [roundsTable([round])]),
       ...(round?.strategy ? [`strategy: ${choiceWord(round.strategy)}`] : []),
@@ -35,6 +37,7 @@ export const roundInspect = defineCommand({
       ...(map ? [map] : []),
       ...(languages.length > 0 ? [languagesTable(languages)] : []),
       ...(judged.length > 0 ? [verdictsTable(judged)] : []),
+      ...(override ? [overrideText(override)] : []),
     ]
     return { json: inspectionJson(response), text: parts.join('\n\n') }
   },

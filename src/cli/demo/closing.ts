@@ -3,6 +3,7 @@ import { BIN } from './child-process.ts'
 import type { DemoOptions } from './demo.ts'
 import type { DemoLayout } from './demo-layout.ts'
 import type { DemoReport } from './report.ts'
+import { stoppedText } from './sovereignty.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
 
@@ -15,9 +16,10 @@ export function closingText(
   env: Environment,
 ): string {
   const tapestry = programName(env)
-  const { checkpoint, wallSeconds, peakRssMb } = report
+  const { checkpoint, wallSeconds, peakRssMb, sovereignty } = report
   const measured = `${wallSeconds} s; memory at most ${peakRssMb.coordinator} MB (coordinator), ${peakRssMb.node} MB (largest node)`
   return [
+    ...(sovereignty === undefined ? [] : [stoppedText(sovereignty)]),
     `Checkpoint ${checkpoint.version} of channel ${checkpoint.channel}, ${checkpoint.digest}, is verified.`,
     `  ${measured}`,
     `The model is in ${checkpoint.path}`,

@@ -16,8 +16,10 @@ import { demoLicence } from './demo-record.ts'
 import { prepareText, sourceOf } from './demo-text.ts'
 import { DemoView } from './demo-view.ts'
 import { MemoryMeter } from './memory-meter.ts'
+import type { ShownEvent } from './progress.ts'
 import { type DemoReport, reportJson, unlearned } from './report.ts'
 import { followRounds } from './round-follower.ts'
+import { type SovereigntyReport, SovereigntyStory } from './sovereignty.ts'
 
 export type DemoOptions = {
   readonly nodes: number
@@ -26,6 +28,8 @@ export type DemoOptions = {
   readonly data?: string | undefined
   readonly codec?: Codec | undefined
   readonly keep?: string | undefined
+  /** What is to be shown besides the loop. */
+  readonly scenario?: 'sovereignty' | undefined
 }
 
 const RUN = 'demo'
@@ -39,6 +43,7 @@ type Stage = {
   readonly meter: MemoryMeter
   readonly view: DemoView
   readonly names: readonly string[]
+  readonly story: SovereigntyStory | undefined
   /** Aborted at the end, however it comes: nothing may go on behind it. */
   readonly over: AbortController
 }
@@ -69,16 +74,9 @@ async function prepare(options: DemoOptions, io: Io): Promise<Stage> {
   const meter = new MemoryMeter()
   const names = Array.from({ length: options.nodes }, (_, index) => `node-${index + 1}`)
   const view = new DemoView(io.output, options.rounds, names, () => io.clock.now())
-  return {
-    options,
-    io,
-    layout,
-    federation: new DemoFederation(layout, io.env, meter),
-    meter,
-    view,
-    names,
-    over: new AbortController(),
-  }
+  const federation = new DemoFederation(layout, io.env, meter)
+  const story = options.scenario === 'sovereignty' ? new SovereigntyStory(federation, layout, view) : undefined
+  return { options, io, layout, federation, meter, view, names, story, over: new AbortController() }
 }
 
 type Outcome = {
@@ -86,6 +84,7 @@ type Outcome = {
   readonly rounds: readonly GetRoundResponse[]
   readonly checkpoint: DemoReport['checkpoint']
   readonly languages: readonly string[]
+  readonly sovereignty: SovereigntyReport | undefined
 }
 
 /** The story, in order. */
@@ -95,13 +94,29 @@ async function perform(stage: Stage): Promise<Outcome> {
   const { address, federation } = await stage.federation.startCoordinator()
   stage.view.say(`Federation ${federation} at ${address}`)
   await invite(stage, texts)
+  await stage.story?.prepare()
   await createRun(stage)
-  for (const { node } of texts) {
-    stage.federation.run(node, stage.options.rounds, (event) => stage.view.node(node, event))
-  }
+  for (const { node } of texts) runNode(stage, node)
   const rounds = await train(stage)
   const checkpoint = await pullAsStranger(stage, address, federation)
-  return { federation, rounds, checkpoint, languages: [...new Set(texts.flatMap((text) => text.languages))] }
+  const log = await stage.story?.exportLog(address, federation)
+  const sovereignty = stage.story && log && { stopped: stage.story.stopped(rounds), log }
+  return {
+    federation,
+    rounds,
+    checkpoint,
+    sovereignty,
+    languages: [...new Set(texts.flatMap((text) => text.languages))],
+  }
+}
+
+function runNode({ federation, view, story, options, io, over }: Stage, node: string): void {
+  const onEvent = (event: ShownEvent) => {
+    view.node(node, event)
+    story?.heard(node, event)
+  }
+  if (story?.plays(node)) story.play(io.clock, over.signal, onEvent)
+  else federation.run(node, options.rounds, onEvent)
 }
 
 async function invite(stage: Stage, texts: readonly NodeText[]): Promise<void> {
@@ -114,7 +129,10 @@ async function invite(stage: Stage, texts: readonly NodeText[]): Promise<void> {
 async function createRun({ federation, layout, options }: Stage): Promise<void> {
   const dir = ['--dir', layout.coordinator]
   const nodes = String(options.nodes)
-  const counts = ['--target', nodes, '--quorum', nodes, '--rounds', String(options.rounds)]
+  // Of four with two who are left out, two remain.
+  const quorum = options.scenario === undefined ? nodes : '2'
+  const floor = options.scenario === undefined ? [] : ['--quality-floor', 'norms']
+  const counts = ['--target', nodes, '--quorum', quorum, '--rounds', String(options.rounds), ...floor]
   const plan = ['--preset', 'tiny', '--licence', demoLicence(sourceOf(options))]
   const codec = ['--codec', codecText(options.codec ?? F32)]
   const windows = ['--join-window', '5m', '--collect-window', '30m', '--evaluate-window', '30m']
@@ -122,9 +140,13 @@ async function createRun({ federation, layout, options }: Stage): Promise<void> 
   await federation.command(['round', 'start', RUN, ...dir])
 }
 
-async function train({ federation, layout, options, io, view, over }: Stage): Promise<GetRoundResponse[]> {
+async function train({ federation, layout, options, io, view, over, story }: Stage): Promise<GetRoundResponse[]> {
   const rounds = await withOperator({ dir: layout.coordinator }, io.env, (channel) =>
-    Promise.race([followRounds(channel, RUN, options.rounds, view, over.signal), federation.failed]),
+    Promise.race([
+      followRounds(channel, RUN, options.rounds, view, over.signal),
+      federation.failed,
+      ...(story === undefined ? [] : [story.failed]),
+    ]),
   )
   const failed = rounds.find(({ round }) => round?.phase === RoundPhase.FAILED)
   if (failed === undefined) return rounds
@@ -169,6 +191,7 @@ function reportOf({ io, meter, names }: Stage, outcome: Outcome, startedAt: numb
     rounds: outcome.rounds,
     checkpoint: outcome.checkpoint,
     verified: true,
+    ...(outcome.sovereignty && { sovereignty: outcome.sovereignty }),
     wallSeconds: Math.round((io.clock.now() - startedAt) / 100) / 10,
     peakRssMb: {
       coordinator: meter.peakMb(COORDINATOR),

@@ -10,6 +10,11 @@ const EVENT = z.looseObject({
 
 export type ShownEvent = z.infer<typeof EVENT>
 
+/** An event as {@link parseShownEvent} reads it. */
+export function shownEvent(event: unknown): ShownEvent {
+  return EVENT.parse(event)
+}
+
 /** Reads one line of a node's output; undefined when it is not an event. */
 export function parseShownEvent(line: string): ShownEvent | undefined {
   try {

@@ -8,6 +8,7 @@ import {
 } from '../../gen/proto/tapestry/v1/round_pb.ts'
 import { weightDecisionJson } from '../influence-view.ts'
 import { phaseName } from '../round-view.ts'
+import type { SovereigntyReport } from './sovereignty.ts'
 
 export type DemoReport = {
   readonly rounds: readonly GetRoundResponse[]
@@ -18,14 +19,18 @@ export type DemoReport = {
     readonly path: string
   }
   readonly verified: boolean
+  /** What the scenario was about, where there was one. */
+  readonly sovereignty?: SovereigntyReport
   readonly wallSeconds: number
   /** Peak resident memory with all child processes, MB (10^6 bytes): of the coordinator, and of the largest node. */
   readonly peakRssMb: { readonly coordinator: number; readonly node: number }
 }
 
 /** The one object that `demo --json` writes. Losses are nats per token on held-out text. */
-export function reportJson({ rounds, ...rest }: DemoReport) {
-  return { rounds: rounds.map(roundReport), ...rest } satisfies Json
+export function reportJson({ rounds, sovereignty, ...rest }: DemoReport) {
+  const { stopped, log } = sovereignty ?? {}
+  const story = stopped && log && { stopped: [...stopped], log }
+  return { rounds: rounds.map(roundReport), ...rest, ...(story && { sovereignty: story }) } satisfies Json
 }
 
 function roundReport({ round, contributions, languages }: GetRoundResponse) {

@@ -1,4 +1,4 @@
-// The same round at Flower and here, one after the other on one machine: `npm run bench:flower [-- --quick]`.
+// The same round at Flower and here, one after the other on one machine.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cpSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
 import { TreeMeter } from './process-tree.ts'
 import { ensurePeers, pythonProgram } from './python.ts'
-import { measureRound, QUICK_SIZE, type RoundFigure, type RoundOptions, type RoundSize } from './round.ts'
+import { measureRound, type RoundFigure, type RoundOptions, type RoundSize } from './round.ts'
 import { REPETITIONS, type Spread, spreadOf } from './statistics.ts'
 import { withWorkspace } from './workspace.ts'
 
@@ -32,10 +32,6 @@ export type FlowerFigure = {
   readonly ratios: { readonly wall: number; readonly peak: number; readonly peakShare: number }
 }
 
-export const FLOWER_SIZES: readonly RoundSize[] = [
-  { nodes: 8, megabytes: 100 },
-  { nodes: 32, megabytes: 100 },
-]
 const APP = fileURLToPath(new URL('./flower', import.meta.url))
 const LEAST_ROUNDS = 3
 const START_MS = 60_000
@@ -198,11 +194,4 @@ export function flowerLines({ nodes, megabytes, flower, tapestry, ratios }: Flow
     row('Tapestry', tapestry.wallSeconds.median, tapestry.peakBytes.most, tapestry.peakShareBytes.most),
     `Flower / Tapestry: time ${ratios.wall.toFixed(2)}, memory ${ratios.peak.toFixed(1)} (shared out ${ratios.peakShare.toFixed(1)})`,
   ].join('\n')
-}
-
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const quick = process.argv.includes('--quick')
-  for (const size of quick ? [QUICK_SIZE] : FLOWER_SIZES) {
-    process.stdout.write(`${flowerLines(await compareWithFlower(size, { quick }))}\n`)
-  }
 }

@@ -25,7 +25,7 @@ export const PLOTS = 'benchmarks'
 const INTRODUCTION = `# Benchmarks
 
 Regenerate everything with \`npm run bench\`, or one part with \`npm run bench -- round\`; \`npm run bench:flower\` compares
-with Flower. This file and its plots are generated from \`bench/results/\`. Medians, with the extremes in parentheses;
+with Flower. \`--shapes 8x100,32x100,4x1000\` says which rounds (nodes x MB) both measure, the first alone by default. This file and its plots are generated from \`bench/results/\`. Medians, with the extremes in parentheses;
 1 GB is 10^9 bytes. What a figure is compared with was measured in the same run on the same machine, kernels and transfers interleaved with
 the other side; the limits of a round are measured just before it. Absolute numbers of two runs cannot be compared. Memory is counted over the whole tree of
 processes, embedded Postgres and worker included: *resident* adds up what each process has mapped (shared memory once,

@@ -1,5 +1,5 @@
 // A whole round at a real coordinator: from the first byte received to the candidate written.
-// `npx tsx bench/round.ts [--quick] [--nodes N --megabytes M] [--download] [--plain] [--json]`
+// `npx tsx bench/round.ts [--quick] [--shapes 8x100,...] [--download] [--plain] [--repetitions N] [--json]`
 import { execFileSync } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -20,12 +20,18 @@ import { withWorkspace } from './workspace.ts'
 
 export type RoundSize = { readonly nodes: number; readonly megabytes: number }
 
-/** No delta is larger than what a plan may describe: the last size is cut to that. */
-export const ROUND_SIZES: readonly RoundSize[] = [
-  { nodes: 8, megabytes: 100 },
-  { nodes: 32, megabytes: 100 },
-  { nodes: 4, megabytes: 1000 },
-]
+/**
+ * Rounds to measure, such as `8x100,4x1000` (nodes x MB); by default the smallest that a target is about.
+ * @throws RangeError for any other text.
+ */
+export function parseShapes(text = '8x100'): readonly RoundSize[] {
+  return text.split(',').map((shape) => {
+    const [, nodes, megabytes] = /^([1-9]\d{0,2})x([1-9]\d{0,4})$/.exec(shape.trim()) ?? []
+    if (nodes === undefined || megabytes === undefined) throw new RangeError(`not nodes x MB, such as 8x100: ${shape}`)
+    return { nodes: Number(nodes), megabytes: Number(megabytes) }
+  })
+}
+
 export const QUICK_SIZE: RoundSize = { nodes: 3, megabytes: 1 }
 
 const readySchema = z.object({ type: z.literal('ready'), digests: z.array(z.string()) })
@@ -39,8 +45,8 @@ const timesSchema = z.object({
 })
 /** Its memory is the nodes', not the coordinator's. */
 const DRIVER = 'driver'
-/** Rounds that take longer are not repeated as often: the whole benchmark is to end within half an hour. */
-const LONG_SECONDS = 30
+/** Rounds that take longer are not repeated as often: every size is to end within six minutes. */
+const LONG_SECONDS = 12
 const LONG_REPETITIONS = 3
 const listeningSchema = z.object({ type: z.literal('listening'), port: z.number() })
 const messageSchema = z.discriminatedUnion('type', [readySchema, timesSchema])
@@ -242,14 +248,12 @@ async function main(): Promise<void> {
       download: { type: 'boolean', default: false },
       plain: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
-      nodes: { type: 'string' },
-      megabytes: { type: 'string' },
+      shapes: { type: 'string' },
       repetitions: { type: 'string' },
     },
   })
   const { quick, download, plain } = values
-  const own = values.nodes === undefined ? [] : [{ nodes: Number(values.nodes), megabytes: Number(values.megabytes) }]
-  const sizes = own.length > 0 ? own : quick ? [QUICK_SIZE] : ROUND_SIZES
+  const sizes = quick ? [QUICK_SIZE] : parseShapes(values.shapes)
   const repetitions = values.repetitions === undefined ? {} : { repetitions: Number(values.repetitions) }
   for (const size of sizes) {
     const figure = await measureRound(size, { quick, download, plain, ...repetitions })

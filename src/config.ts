@@ -10,6 +10,13 @@ const DEFAULT_HOLD_MS = 3_600_000
 /** Stop taking uploads before the disk is full: the database shares it. */
 const DEFAULT_MIN_FREE_BYTES = 512 * 2 ** 20
 
+/** Two of the largest artifacts. */
+const DEFAULT_MAX_OPEN_BYTES = 2 * DEFAULT_MAX_ARTIFACT_BYTES
+/** A modem's; who moves less holds a connection for nothing. */
+const DEFAULT_MIN_RATE = 1024
+/** Stop merging later than taking uploads: what was accepted should still become a model. */
+const DEFAULT_MIN_MERGE_BYTES = 256 * 2 ** 20
+
 const SCHEMA = z.strictObject({
   /** Address to listen on. */
   host: z.string().min(1).default('127.0.0.1'),
@@ -38,6 +45,12 @@ const SCHEMA = z.strictObject({
   maxOpenUploads: z.int().min(1).max(1000).default(4),
   /** Free bytes below which uploads are refused. */
   minFreeBytes: z.int().min(0).default(DEFAULT_MIN_FREE_BYTES),
+  /** Free bytes below which no work begins; lower than `minFreeBytes`, so that rounds end where uploads have ended. */
+  minMergeBytes: z.int().min(0).default(DEFAULT_MIN_MERGE_BYTES),
+  /** Announced and unfinished bytes that one node may have. */
+  maxOpenBytes: z.int().min(1).default(DEFAULT_MAX_OPEN_BYTES),
+  /** Slower senders and receivers are cut, bytes a second over a minute; 0: never. */
+  minBytesPerSecond: z.int().min(0).default(DEFAULT_MIN_RATE),
   /** After this long without a sign of life a worker's job is another worker's, in milliseconds. */
   leaseMs: z.int().min(1000).max(3_600_000).default(DEFAULT_LEASE_MS),
   /** How long a round waits for an operator after its merge or decision was abandoned, in milliseconds. */

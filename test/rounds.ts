@@ -170,7 +170,11 @@ export async function handIn(
   return key
 }
 
-async function joinedRound(coordinator: TestCoordinator, run: RunRow, arrival: readonly number[]): Promise<RoundKey> {
+export async function joinedRound(
+  coordinator: TestCoordinator,
+  run: RunRow,
+  arrival: readonly number[],
+): Promise<RoundKey> {
   const { context, clock } = coordinator
   const { store } = context
   const live = await store.reader.rounds({ run: run.id, phases: ['open'], limit: 1 })
@@ -184,7 +188,7 @@ async function joinedRound(coordinator: TestCoordinator, run: RunRow, arrival: r
   return key
 }
 
-async function contribute(
+export async function contribute(
   { context, clock }: TestCoordinator,
   key: RoundKey,
   n: number,

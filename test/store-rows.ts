@@ -55,6 +55,7 @@ export function runRow(change: Partial<RunRow> = {}): RunRow {
     channel: CHANNEL,
     head: digest('base'),
     roundsStarted: 0,
+    uncounted: 0,
     createdAt: NOW,
     ...change,
   }

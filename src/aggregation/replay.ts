@@ -1,13 +1,11 @@
 import { basename, join } from 'node:path'
 import { type Digest, digestOf as digestOfBytes } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
-import type { Manifest } from '../model/manifest.ts'
-import { indexBytes, indexOf, WEIGHTS_FILE, WEIGHTS_INDEX, weightFilesAmong } from '../model/weight-index.ts'
+import { type Manifest, mergesOf } from '../model/manifest.ts'
+import { indexBytes, indexOf, WEIGHTS_INDEX, weightFilesAmong } from '../model/weight-index.ts'
 import type { WrittenFile } from './merge.ts'
-import { keepsState, mergeRound } from './merge-round.ts'
-
-/** Where a checkpoint keeps what its optimizer remembers. */
-const STATE_FILE = 'optimizer.safetensors'
+import { keepsState } from './merge-round.ts'
+import { mergeStep, STATE_FILE, type SteppedModel } from './merge-step.ts'
 
 /** A file that a replay needs. */
 export type ReplayInput = { readonly digest: Digest; readonly size: number }
@@ -36,46 +34,46 @@ export type Replayed = { readonly path: string; readonly released: Digest; reado
  * @throws TapestryError FAILED_PRECONDITION for an initial checkpoint, which merges nothing
  */
 export function replayInputs(manifest: Manifest, base: Manifest): ReplayInput[] {
-  if (manifest.base === null || manifest.contributions.length === 0) {
+  if (manifest.base === null || mergesOf(manifest).length === 0) {
     throw new TapestryError('FAILED_PRECONDITION', 'an initial checkpoint merges nothing that could be replayed')
   }
   const state = keepsState(manifest.strategy) ? fileOf(base, STATE_FILE) : undefined
-  const deltas = mergedOf(manifest).map(({ payload, bytes }) => ({ digest: payload, size: bytes }))
+  const deltas = stepsOf(manifest).flatMap((step) =>
+    step.map(({ payload, bytes }) => ({ digest: payload, size: bytes })),
+  )
   return [...weightFilesAmong(base.files), ...(state === undefined ? [] : [state]), ...deltas]
 }
 
 /**
- * Repeats a published merge from its inputs, with the weights and the strategy of its manifest.
- * @returns every file that the merge made: it is the same merge when each `found` equals `released`
+ * Repeats a published merge, or the merges of a revision one after another, from their inputs, with the weights and
+ * the strategy of its manifest.
+ * @returns every file that the last merge made: it is the same merge when each `found` equals `released`
  * @throws TapestryError as `replayInputs` and `mergeRound`; DATA_INVALID when a manifest names no such file
  */
 export async function replayMerge(request: ReplayRequest): Promise<Replayed[]> {
   const { manifest, base, pathOf, digestOf, scratch, threads, onProgress, signal } = request
   replayInputs(manifest, base)
-  const deltas = await Promise.all(
-    mergedOf(manifest).map(async ({ payload, weight }) => ({ path: await pathOf(payload), weight })),
-  )
-  const made = (path: string) => join(scratch, path)
-  const state = keepsState(manifest.strategy) ? fileOf(base, STATE_FILE) : undefined
-  const before = state && (await pathOf(state.digest))
-  const { files } = await mergeRound({
-    base: await Promise.all(weightFilesAmong(base.files).map(({ digest }) => pathOf(digest))),
-    deltas,
-    out: made(WEIGHTS_FILE),
-    shardBytes: manifest.shardBytes,
-    strategy: manifest.strategy,
-    codec: manifest.codec,
-    optimizer: keepsState(manifest.strategy) ? { before, out: made(STATE_FILE) } : undefined,
-    threads,
-    onProgress,
-    signal,
-  })
-  const compare = async (path: string): Promise<Replayed> => {
-    return { path, released: requireFile(manifest, path).digest, found: await digestOf(made(path)) }
+  const { strategy, codec, shardBytes } = manifest
+  const state = keepsState(strategy) ? fileOf(base, STATE_FILE) : undefined
+  const start = {
+    weights: await Promise.all(weightFilesAmong(base.files).map(({ digest }) => pathOf(digest))),
+    state: state && (await pathOf(state.digest)),
   }
-  const weights = await Promise.all(files.map(({ path }) => compare(basename(path))))
-  const states = keepsState(manifest.strategy) ? [await compare(STATE_FILE)] : []
-  return [...weights, ...(files.length > 1 ? [replayIndex(manifest, files, weights)] : []), ...states]
+  let made: SteppedModel = { ...start, written: [] }
+  const steps = stepsOf(manifest)
+  for (const [index, step] of steps.entries()) {
+    const deltas = await Promise.all(step.map(async ({ payload, weight }) => ({ path: await pathOf(payload), weight })))
+    const report =
+      onProgress && ((done: number, total: number) => onProgress(index * total + done, steps.length * total))
+    const options = { strategy, codec, shardBytes, threads, onProgress: report, signal }
+    made = await mergeStep(made, deltas, join(scratch, String(index)), options)
+  }
+  const compare = async (path: string, file: string): Promise<Replayed> => {
+    return { path, released: requireFile(manifest, path).digest, found: await digestOf(file) }
+  }
+  const weights = await Promise.all(made.weights.map((file) => compare(basename(file), file)))
+  const states = made.state === undefined ? [] : [await compare(STATE_FILE, made.state)]
+  return [...weights, ...(weights.length > 1 ? [replayIndex(manifest, made.written, weights)] : []), ...states]
 }
 
 /** The index follows from the shards: made anew from what was found, not read. */
@@ -86,8 +84,8 @@ function replayIndex(manifest: Manifest, written: readonly WrittenFile[], shards
 }
 
 /** A contribution of weight 0 took no part. */
-function mergedOf({ contributions }: Manifest) {
-  return contributions.filter(({ weight }) => weight > 0)
+function stepsOf(manifest: Manifest) {
+  return mergesOf(manifest).map(({ contributions }) => contributions.filter(({ weight }) => weight > 0))
 }
 
 function fileOf({ files }: Manifest, path: string): ReplayInput | undefined {

@@ -41,6 +41,8 @@ export const COMMANDS: ReadonlyMap<string, () => Promise<Definition>> = new Map(
   ['log prove', async () => (await import('./commands/log-prove.ts')).logProve],
   ['log export', async () => (await import('./commands/log-export.ts')).logExport],
   ['log verify', async () => (await import('./commands/log-verify.ts')).logVerify],
+  ['contribution revoke', async () => (await import('./commands/contribution-revoke.ts')).contributionRevoke],
+  ['revocation ls', async () => (await import('./commands/revocation-ls.ts')).revocationLs],
   ['contributions', async () => (await import('./commands/contributions.ts')).contributions],
 ])
 

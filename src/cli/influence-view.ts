@@ -11,6 +11,7 @@ export function weightDecisionJson(decision: WeightDecision | undefined) {
     jurisdiction: decision.jurisdiction || null,
     quality: decision.quality ?? null,
     belowFloor: decision.belowFloor || null,
+    peers: decision.peers || null,
     caps: caps.map(({ kind, group, asked, limit }) => ({ kind, group, asked, limit })),
   }
 }

@@ -32,6 +32,8 @@ function detailsOf(event: NodeEvent): JsonMembers {
       const { languages, steps, wallMs, bytes, reused, excluded } = event
       return { languages: languages.map((report) => ({ ...report })), steps, wallMs, bytes, reused, excluded }
     }
+    case 'reviewed':
+      return { contributions: event.contributions }
     case 'evaluated':
       return { languages: event.languages.map((report) => ({ ...report })) }
     case 'disconnected':
@@ -119,6 +121,8 @@ function sentenceOf(event: NodeEvent): string | undefined {
       )
       return `candidate evaluated: ${losses.join(', ')}`
     }
+    case 'reviewed':
+      return `scored ${event.contributions} contribution${event.contributions === 1 ? '' : 's'} of other members`
     case 'retrying':
       return `${event.action}: ${event.error.message}; trying again in ${formatDuration(event.retryInMs)}`
     case 'too-late':

@@ -18,6 +18,7 @@ const PHASE_NAMES = {
   [RoundPhase.UNSPECIFIED]: 'unknown',
   [RoundPhase.OPEN]: 'open',
   [RoundPhase.COLLECTING]: 'collecting',
+  [RoundPhase.REVIEWING]: 'reviewing',
   [RoundPhase.SEALED]: 'sealed',
   [RoundPhase.AGGREGATING]: 'aggregating',
   [RoundPhase.EVALUATING]: 'evaluating',
@@ -48,8 +49,12 @@ export function roundJson(round: Round) {
     accepted: round.accepted,
     refused: round.refused,
     evaluated: round.evaluated,
+    ...(round.peerReviews && { reviews: round.reviews, reviewed: round.reviewed }),
     reason: orNull(round.reason),
     last: round.last,
+    turn: round.turn || (round.ref?.number ?? 0),
+    revocation: round.revocation || null,
+    revisionOf: round.revisionOf || null,
     strategy: choiceJson(round.strategy),
     codec: choiceJson(round.codec),
   } satisfies Json
@@ -72,6 +77,8 @@ function contributionJson(contribution: ContributionSummary) {
     weightReason: orNull(contribution.weightReason),
     weightDecision: weightDecisionJson(contribution.weightDecision),
     rejection: rejection === undefined ? null : { reason: rejection.reason, detail: rejection.detail },
+    contribution: orNull(contribution.contribution),
+    fromRound: contribution.round || null,
     bytes: Number(contribution.bytes),
     norm: contribution.norm,
     payloadDigest: orNull(contribution.payloadDigest),
@@ -123,6 +130,12 @@ export function codecText(response: GetRoundResponse): string | undefined {
   return `codec: ${choiceWord(codec)}; ${formatBytes(bytes)} in ${count} update${count === 1 ? '' : 's'}${share}`
 }
 
+/** The phase, and whether a revocation took the round back or made it. */
+function phaseText({ phase, revocation, revisionOf }: Round): string {
+  if (revocation > 0) return `${phaseName(phase)}, taken back`
+  return revisionOf > 0 ? `${phaseName(phase)} (revision)` : phaseName(phase)
+}
+
 /** Rounds for people. */
 export function roundsTable(rounds: readonly Round[]): string {
   const columns: Column[] = [
@@ -138,7 +151,7 @@ export function roundsTable(rounds: readonly Round[]): string {
     columns,
     rounds.map((round) => [
       `${printable(round.ref?.run ?? '')}/${round.ref?.number ?? 0}`,
-      phaseName(round.phase),
+      phaseText(round),
       String(round.roster),
       String(round.accepted),
       String(round.refused),

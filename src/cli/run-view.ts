@@ -11,6 +11,8 @@ export function runJson(run: Run) {
     planDigest,
     channel,
     roundsStarted,
+    uncounted: run.uncounted,
+    revocation: run.revocation || null,
     createdMs: Number(run.createdMs),
     policy: {
       target: policy?.target ?? 0,
@@ -63,6 +65,7 @@ export function runsTable(runs: readonly Run[]): string {
       { title: 'LICENCE' },
       { title: 'CODEC' },
       { title: 'COLLECTS FOR', align: 'right' },
+      { title: 'REVOCATION' },
       { title: 'CREATED' },
     ],
     runs.map((run) => [
@@ -75,6 +78,7 @@ export function runsTable(runs: readonly Run[]): string {
       printable(run.policy?.demands?.licence || '-'),
       printable(run.policy?.codec?.name ?? '-'),
       formatDuration(Number(run.policy?.collectWindowMs ?? 0n)),
+      printable(run.revocation) || '-',
       formatTime(Number(run.createdMs)),
     ]),
   )

@@ -43,11 +43,14 @@ export class TapestryError extends Error {
   readonly code: ErrorCode
   /** What the reader can do about it, in one sentence. */
   readonly hint: string | undefined
+  /** After how many milliseconds it is worth trying again; undefined when nobody can say. */
+  readonly retryMs: number | undefined
 
-  constructor(code: ErrorCode, message: string, options: { cause?: unknown; hint?: string } = {}) {
+  constructor(code: ErrorCode, message: string, options: { cause?: unknown; hint?: string; retryMs?: number } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.code = code
     this.hint = options.hint
+    this.retryMs = options.retryMs
   }
 }
 

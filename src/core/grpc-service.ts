@@ -17,9 +17,10 @@ export type ResponseOf<M extends DescMethod> = MessageShape<M['output']>
 /** What a handler returns: a message or a plain object with its fields. */
 export type ResponseInit<M extends DescMethod> = MessageInitShape<M['output']>
 
-/** Trailing metadata that carries our error code, and what to do about it, beside gRPC's own status. */
+/** Trailing metadata that carries our error code, what to do about it, and when to try again, beside gRPC's own status. */
 export const CODE_KEY = 'tapestry-code'
 export const HINT_KEY = 'tapestry-hint'
+export const RETRY_KEY = 'tapestry-retry-ms'
 
 /** Metadata is printable ASCII: everything else, and `%`, travels percent-encoded as UTF-8. */
 export function encodeHint(hint: string): string {

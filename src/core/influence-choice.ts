@@ -38,8 +38,8 @@ const capsSchema = z.strictObject({ node: cap, member: cap, jurisdiction: cap, l
 
 export type Caps = z.output<typeof capsSchema>
 
-/** What a contribution has to pass before it is weighed: each takes in the ones before it. */
-export const QUALITY_FLOORS = ['none', 'norms', 'public'] as const
+/** What a contribution has to pass before it is weighed: `public` and `peers` take in `norms`. */
+export const QUALITY_FLOORS = ['none', 'norms', 'public', 'peers'] as const
 export type QualityFloor = (typeof QUALITY_FLOORS)[number]
 
 /** How much a run lets each contribution decide. */

@@ -10,6 +10,7 @@ export const DOMAINS = {
   enrolment: 'tapestry/enrolment/v1',
   contribution: 'tapestry/contribution/v1',
   evaluation: 'tapestry/evaluation/v1',
+  review: 'tapestry/review/v1',
   federation: 'tapestry/federation/v1',
   manifest: 'tapestry/manifest/v1',
   receipt: 'tapestry/receipt/v1',
@@ -18,6 +19,7 @@ export const DOMAINS = {
   /** in-toto statements: the type that DSSE gives them, so that other people's tools verify them too. */
   statement: 'application/vnd.in-toto+json',
   log: 'tapestry/log/v1',
+  supersession: 'tapestry/supersession/v1',
   operators: 'tapestry/operators/v1',
   override: 'tapestry/override/v1',
 } as const

@@ -4,23 +4,18 @@ import { diagnose } from '../aggregation/diagnostics.ts'
 import { keepsState, mergeRound, type RoundResult } from '../aggregation/merge-round.ts'
 import type { Digest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
-import { usesWeights } from '../core/strategy.ts'
 import { type Plan, parsePlan } from '../plan/plan.ts'
-import { byNode, decideWeights } from '../policy/influence.ts'
-import type { PublicVerdict } from '../policy/quality-floor.ts'
-import { becauseOf, neededOf } from '../round/quorum.ts'
+import { byNode } from '../policy/influence.ts'
 import type { AggregatingRound } from '../round/round.ts'
 import { advanceRound } from '../store/advance.ts'
-import type { Blob, BlobStore } from '../store/blob-store.ts'
-import type { ContributionRow, MemberRow, NodeRow } from '../store/records.ts'
-import { nameWeights, type StoredWeights } from '../store/weights.ts'
+import type { ContributionRow } from '../store/records.ts'
+import { adoptWeights, type StoredWeights } from '../store/weights.ts'
 import { type Weighed, weightEvents } from './ledger-events.ts'
 import { judgeQuality } from './quality.ts'
+import { remerge } from './remerge.ts'
 import { finish, subjectOf, type Task } from './task.ts'
+import { giveUpMerge, isMerged, shortfall, weigh } from './weigh.ts'
 import { optimizerStateOf, weightsOf } from './weights.ts'
-
-/** A failure names at most this many contributions. */
-const MOST_NAMED = 5
 
 /**
  * Merges a sealed round by its strategy: base plus what becomes of its deltas is the candidate. The
@@ -28,17 +23,21 @@ const MOST_NAMED = 5
  * of the job, so dying anywhere loses time only; running twice gives the same bytes.
  * A round that has moved on or ended meanwhile leaves nothing to do but end the job. Where the
  * quality floor leaves too few contributions the round fails, and says which were below it and why.
+ * A revision merges again what a revocation left: see {@link remerge}.
  * @throws TapestryError INTERNAL when rows and round disagree; DATA_INVALID for blobs that do not fit; DISK_FULL.
  */
 export async function aggregate(task: Task): Promise<void> {
   const round = await start(task)
   if (round === undefined) return
   const plan = await planOf(task)
+  if (round.revisionOf !== undefined) return remerge(task, plan, round)
+  const { policy } = round
   const rows = await contributionsOf(task, round)
-  const quality = await judgeQuality(task, plan, round, rows)
-  const tooFew = shortfall(round, rows, quality)
-  if (tooFew !== undefined) return giveUp(task, tooFew)
-  const weighed = await weigh(task, plan, round, rows, quality)
+  const base = await weightsOf(task.context, round.base)
+  const quality = await judgeQuality(task, plan, { base, policy }, rows)
+  const tooFew = shortfall(policy, rows, quality)
+  if (tooFew !== undefined) return giveUpMerge(task, tooFew)
+  const weighed = await weigh(task, plan, policy, rows, quality)
   const candidate = await merge(task, round, weighed.filter(isMerged))
   await record(task, weighed, candidate)
 }
@@ -65,65 +64,6 @@ async function contributionsOf({ context, job }: Task, round: AggregatingRound):
   if (rows.length === round.accepted) return rows
   const detail = `round ${job.key.number} accepted ${round.accepted} contributions, ${rows.length} are stored`
   throw new TapestryError('INTERNAL', detail)
-}
-
-/** Why what passed the quality floor is too little to merge; undefined when it is enough. */
-function shortfall(
-  { policy }: AggregatingRound,
-  rows: readonly ContributionRow[],
-  quality: readonly PublicVerdict[],
-): string | undefined {
-  const needed = neededOf(policy)
-  const below = rows.flatMap(({ node }, i) => (quality[i]?.below ? [`${node}: ${quality[i].below}`] : []))
-  const left = rows.length - below.length
-  if (left >= needed) return undefined
-  const why = below.slice(0, MOST_NAMED).join('; ')
-  return `the quality floor left ${left} of the ${needed} contributions needed${becauseOf(policy)} (${why})`
-}
-
-async function giveUp({ context, job }: Task, reason: string): Promise<void> {
-  const now = context.clock.now()
-  await context.store.transact('fail-below-floor', async (tx) => {
-    await finish(tx, job, now)
-    await advanceRound(tx, job.key, { type: 'work-abandoned', reason }, now)
-  })
-  context.log.info({ job: job.id, reason }, 'too few contributions are above the quality floor')
-}
-
-async function weigh(
-  { context }: Task,
-  plan: Plan,
-  { policy }: AggregatingRound,
-  rows: readonly ContributionRow[],
-  quality: readonly PublicVerdict[],
-): Promise<Weighed[]> {
-  const { reader } = context.store
-  const nodes = new Map((await reader.nodes()).map((node): [string, NodeRow] => [node.id, node]))
-  const members = new Map((await reader.members()).map((member): [string, MemberRow] => [member.id, member]))
-  const ownerOf = (node: string) => {
-    const member = nodes.get(node)?.member ?? ''
-    return { member, jurisdiction: members.get(member)?.jurisdiction ?? null }
-  }
-  const { localSteps, batchSize, sequenceLength } = plan.spec.training
-  const influencers = rows.map(({ id, node, norm, languages }, i) => ({
-    ...{ id, node, norm, languages, ...ownerOf(node) },
-    ...(quality[i] ?? { quality: null, below: null }),
-  }))
-  const mostTokens = localSteps * batchSize * sequenceLength
-  const decisions = decideWeights(influencers, {
-    ...policy.influence,
-    mostTokens,
-    counts: usesWeights(policy.strategy),
-  })
-  return rows.flatMap((row, i) => {
-    const weight = decisions[i]
-    return weight === undefined ? [] : [{ row, member: nodes.get(row.node)?.member, weight }]
-  })
-}
-
-/** A weight of 0 takes no part, whatever the strategy: order statistics would count it in full. */
-function isMerged({ weight }: Weighed): boolean {
-  return weight.value > 0
 }
 
 type Candidate = {
@@ -155,19 +95,13 @@ async function merge(task: Task, round: AggregatingRound, weighed: readonly Weig
       compare: true,
       signal,
     })
-    const weights = await adoptWeights(blobs, merged)
+    const weights = await adoptWeights(blobs, merged.files)
     const state = optimizer && (await blobs.adopt(optimizer.out))
     log.info({ job: job.id, candidate: weights.digest, norm: merged.deltaNorm, deltas: deltas.length }, 'merged')
     return { weights, optimizerState: state?.digest ?? null, merged }
   } finally {
     await rm(scratch, { recursive: true, force: true })
   }
-}
-
-async function adoptWeights(blobs: BlobStore, { files }: RoundResult): Promise<StoredWeights> {
-  const adopted: Blob[] = []
-  for (const { path } of files) adopted.push(await blobs.adopt(path))
-  return nameWeights(blobs, files, adopted)
 }
 
 /** The state belongs to the base, not to the run: a round that was refused leaves no trace in it. */

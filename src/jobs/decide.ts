@@ -5,6 +5,7 @@ import { randomFrom } from '../plan/random.ts'
 import { decideRelease, type GateRecord, type ReleaseDecision } from '../policy/release.ts'
 import type { EvaluatingRound } from '../round/round.ts'
 import { advanceRound } from '../store/advance.ts'
+import { contributionsIn } from '../store/contributions-in.ts'
 import { type BuiltCheckpoint, recordCheckpoint } from '../store/publish.ts'
 import type { RunRow } from '../store/records.ts'
 import { buildRelease } from './build-release.ts'
@@ -36,7 +37,7 @@ async function judge({ context, job }: Task, plan: Plan, round: EvaluatingRound)
   const { reader } = context.store
   const [rows, contributions, nodes] = await Promise.all([
     reader.evaluations(job.key),
-    reader.contributions(job.key),
+    contributionsIn(reader, job.key, round),
     reader.nodes(),
   ])
   const members = new Map(nodes.map((node): [string, string] => [node.id, node.member]))

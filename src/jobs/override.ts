@@ -10,7 +10,7 @@ import { finish, subjectOf, type Task } from './task.ts'
 
 /**
  * Publishes a rejected candidate that enough operators have signed for, as the run's next checkpoint. When the run
- * has moved on from the candidate's base meanwhile, it does not: the later checkpoint stands. A round that was going
+ * has moved on from the candidate's base meanwhile, or a revocation took back what it holds, it does not. A round that was going
  * on from that base ends.
  * @throws TapestryError INTERNAL or NOT_FOUND when rows or blobs are missing; DISK_FULL.
  */
@@ -38,7 +38,8 @@ async function publish({ context, job }: Task, run: RunRow, base: Digest, built:
   const { digest: checkpoint, version, createdAt: now } = built.row
   const published = await context.store.transact('publish-override', async (tx) => {
     await finish(tx, job, now)
-    if ((await tx.run(run.id))?.head !== base) {
+    const takenBack = (await tx.round(job.key))?.revocation !== undefined
+    if (takenBack || (await tx.run(run.id))?.head !== base) {
       await advanceRound(tx, job.key, { type: 'override-void' }, now)
       return false
     }

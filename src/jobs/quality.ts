@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { examineDeltas } from '../aggregation/examine.ts'
 import { mergeRound } from '../aggregation/merge-round.ts'
+import { assertNever } from '../core/assert.ts'
 import type { Codec } from '../core/codec.ts'
 import { TapestryError } from '../core/error.ts'
 import { MEAN } from '../core/strategy.ts'
@@ -9,14 +10,17 @@ import type { ScoredLanguage } from '../engine/messages.ts'
 import type { WeightFiles } from '../model/weight-index.ts'
 import type { Plan } from '../plan/plan.ts'
 import { randomFrom } from '../plan/random.ts'
-import { judgeNorms, judgePublic, type PublicVerdict } from '../policy/quality-floor.ts'
-import type { AggregatingRound } from '../round/round.ts'
+import { judgePeers } from '../policy/peer-floor.ts'
+import { judgeNorms, judgePublic, type QualityVerdict } from '../policy/quality-floor.ts'
+import type { RunPolicy } from '../round/policy.ts'
 import type { ContributionRow } from '../store/records.ts'
 import { publicEvidence, publicSets, scorePublicSets } from './public-sets.ts'
 import type { Task } from './task.ts'
-import { weightsOf } from './weights.ts'
 
-const PASSED: PublicVerdict = { quality: null, below: null }
+const PASSED: QualityVerdict = { quality: null, below: null }
+
+/** What contributions are merged into: the path of its weights, and by which rules. */
+export type MergeBase = { readonly base: WeightFiles; readonly policy: RunPolicy }
 
 /**
  * Holds the contributions of a round to the run's quality floor, in the order of `rows`. The public
@@ -28,19 +32,27 @@ const PASSED: PublicVerdict = { quality: null, below: null }
 export async function judgeQuality(
   task: Task,
   plan: Plan,
-  round: AggregatingRound,
+  { base, policy }: MergeBase,
   rows: readonly ContributionRow[],
-): Promise<readonly PublicVerdict[]> {
-  const { codec, influence } = round.policy
+): Promise<readonly QualityVerdict[]> {
+  const { codec, influence } = policy
   const { floor } = influence
   if (floor === 'none') return rows.map(() => PASSED)
   const { blobs } = task.context
-  const base = await weightsOf(task.context, round.base)
   const paths = await Promise.all(rows.map(({ payload }) => blobs.localPath(payload)))
   const { norms, cosines } = await examineDeltas(base, paths, codec, task.signal)
   const judged = rows.map(({ node, acceptedAt }, i) => ({ node, acceptedAt, norm: norms[i] ?? 0 }))
   const byNorms = judgeNorms(judged, cosines).map((below) => ({ quality: null, below }))
-  return floor === 'norms' ? byNorms : judgeOnPublicSets(task, plan, { base, paths, codec, rows, byNorms })
+  switch (floor) {
+    case 'norms':
+      return byNorms
+    case 'public':
+      return judgeOnPublicSets(task, plan, { base, paths, codec, rows, byNorms })
+    case 'peers':
+      return judgeByPeers(task, rows, byNorms)
+    default:
+      return assertNever(floor)
+  }
 }
 
 type Pending = {
@@ -48,7 +60,7 @@ type Pending = {
   readonly paths: readonly string[]
   readonly codec: Codec
   readonly rows: readonly ContributionRow[]
-  readonly byNorms: readonly PublicVerdict[]
+  readonly byNorms: readonly QualityVerdict[]
 }
 
 async function judgeOnPublicSets(task: Task, plan: Plan, pending: Pending) {
@@ -60,13 +72,31 @@ async function judgeOnPublicSets(task: Task, plan: Plan, pending: Pending) {
     })
   }
   const [before] = await scorePublicSets(task, plan, [base], sources)
-  const verdicts: PublicVerdict[] = []
+  const verdicts: QualityVerdict[] = []
   for (const [i, row] of rows.entries()) {
     const verdict = byNorms[i] ?? PASSED
     const after = verdict.below === null ? await scoreAlone(task, plan, pending, paths[i] ?? '', sources) : undefined
-    verdicts.push(after === undefined ? verdict : judgePublic(ownTexts(row, before ?? [], after), draws(task, row)))
+    verdicts.push(after === undefined ? verdict : judgePublic(ownTexts(row, before ?? [], after), draws(row)))
   }
   return verdicts
+}
+
+/** What reviewers have found by now: those who were silent until the round's deadline are not waited for. */
+async function judgeByPeers(task: Task, rows: readonly ContributionRow[], byNorms: readonly QualityVerdict[]) {
+  const { reader } = task.context.store
+  // A revision goes by what was found when the contributions were handed in.
+  const key = rows[0]?.key ?? task.job.key
+  const [reviews, nodes] = await Promise.all([reader.reviews(key), reader.nodes()])
+  const members = new Map(nodes.map(({ id, member }): [string, string] => [id, member]))
+  return rows.map((row, i) => {
+    if (byNorms[i]?.below) return byNorms[i]
+    const about = reviews.filter(({ contribution }) => contribution === row.id)
+    const voices = about.map(({ reviewer, languages }) => ({
+      voice: members.get(reviewer) ?? reviewer,
+      languages: (languages ?? []).map((one) => ({ ...one, paired: one.paired ?? null })),
+    }))
+    return judgePeers(voices, draws(row))
+  })
 }
 
 /** Scores the base with one contribution alone merged into it. */
@@ -93,6 +123,6 @@ function ownTexts(row: ContributionRow, before: readonly ScoredLanguage[], after
   return publicEvidence(before, after).filter(({ language }) => own.has(language.toLowerCase()))
 }
 
-function draws({ job }: Task, { node }: ContributionRow) {
-  return randomFrom(`quality ${job.key.run} ${job.key.number} ${node}`)
+function draws({ key, node }: ContributionRow) {
+  return randomFrom(`quality ${key.run} ${key.number} ${node}`)
 }

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Context } from '../context.ts'
 import { advanceRound } from '../store/advance.ts'
 import type { JobRow, RoundRow } from '../store/records.ts'
+import { abandonRevocation } from './revoke.ts'
 
 /** A round is late by this much at most. */
 const EVERY_MS = 1_000
@@ -79,7 +80,9 @@ async function giveUp(context: Context, { id, kind, key, lastError }: JobRow): P
     await context.store.transact('give-up-job', async (tx) => {
       const now = context.clock.now()
       if (!(await tx.giveUpJob(id, now))) return
-      await advanceRound(tx, key, { type: 'work-abandoned', reason: `${kind} was given up: ${lastError}` }, now)
+      const reason = `${kind} was given up: ${lastError}`
+      if (kind === 'revoke') await abandonRevocation(tx, key, reason, now)
+      else await advanceRound(tx, key, { type: 'work-abandoned', reason }, now)
     })
   } catch (error) {
     context.log.warn({ job: id, err: error }, 'an abandoned job could not be given up')

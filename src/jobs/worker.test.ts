@@ -60,6 +60,7 @@ const handle = (aggregate: (task: Task) => Promise<void>): Handlers => ({
   aggregate,
   decide: nothing,
   override: nothing,
+  revoke: nothing,
 })
 const work = (given: WorkerOptions, context: Context = coordinator.context) =>
   workUntilIdle(context, coordinator.signer, given)

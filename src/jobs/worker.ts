@@ -7,6 +7,7 @@ import { decide } from './decide.ts'
 import type { WakeQueue } from './driver.ts'
 import { holdLease } from './lease.ts'
 import { override } from './override.ts'
+import { revoke } from './revoke.ts'
 import type { Task } from './task.ts'
 
 export type WorkerOptions = {
@@ -32,7 +33,7 @@ export type WorkerOptions = {
 
 export type Handlers = { readonly [kind in JobKind]: (task: Task) => Promise<void> }
 
-export const HANDLERS: Handlers = { aggregate, decide, override }
+export const HANDLERS: Handlers = { aggregate, decide, override, revoke }
 
 /** A job that failed this often is abandoned; its round waits a while for an operator, then fails. */
 const MOST_ATTEMPTS = 5
@@ -97,11 +98,20 @@ export async function workUntilIdle(context: Context, signer: ReleaseSigner, opt
   return worked
 }
 
+/** On a disk that is nearly full work would fail until it is given up, and its round with it: it waits for room instead. */
+async function hasRoom({ freeBytes, config, log }: Context): Promise<boolean> {
+  const free = await freeBytes()
+  if (free >= config.minMergeBytes) return true
+  log.warn({ free, needed: config.minMergeBytes }, 'too little room on the disk: work waits')
+  return false
+}
+
 /** Leases a job and runs it to its end. False when there is none. */
 async function workOnce(context: Context, signer: ReleaseSigner, options: WorkerOptions): Promise<boolean> {
   const leaseMs = options.leaseMs ?? LEASE_MS
   // A look costs nothing; an idle worker's serializable transactions would conflict with those that make jobs.
   if ((await context.store.reader.jobs({ states: ['ready', 'leased'], limit: 1 })).length === 0) return false
+  if (!(await hasRoom(context))) return false
   const job = await context.store.transact('lease-job', (tx) =>
     tx.leaseJob(JOB_KINDS, context.clock.now(), leaseMs, options.holder),
   )

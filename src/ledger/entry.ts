@@ -94,6 +94,34 @@ export const entrySchema = z.discriminatedUnion('type', [
     parent: digestSchema.nullable(),
   }),
   z.strictObject({ type: z.literal('release-refused'), run, round, candidate: digestSchema, reason: sentence }),
+  /** Contributions were taken back. `revocation`: counted from 1 within the run; `node`: who asked, null for an operator. */
+  z.strictObject({
+    type: z.literal('revocation-requested'),
+    run,
+    revocation: round,
+    mode: z.enum(['rewind', 'remerge']),
+    node: node.nullable(),
+    part,
+    contributions: z.array(digestSchema),
+  }),
+  /** Checkpoints that hold them count no longer. `base`: where the run went back to. */
+  z.strictObject({
+    type: z.literal('superseded'),
+    run,
+    revocation: round,
+    base: digestSchema,
+    part,
+    checkpoints: z.array(digestSchema),
+  }),
+  /** It has ended. `notice`: digest of the signed notice; `checkpoint`: what was published instead. */
+  z.strictObject({
+    type: z.literal('revocation-done'),
+    run,
+    revocation: round,
+    outcome: z.enum(['untouched', 'returned', 'reissued', 'overtaken']),
+    checkpoint: digestSchema.nullable(),
+    notice: digestSchema.nullable(),
+  }),
   /** Operators release what was refused. `gate`: digest of what the gate found; `operators`: of the record by which they may. */
   z.strictObject({
     type: z.literal('release-overridden'),

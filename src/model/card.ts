@@ -1,5 +1,5 @@
 import type { LlamaArchitecture } from './llama-config.ts'
-import type { Manifest, MergedContribution, Score } from './manifest.ts'
+import { type Manifest, type MergedContribution, mergesOf, type Score } from './manifest.ts'
 import { plain, table } from './markdown.ts'
 import { parseOperatorRecord } from './operator-record.ts'
 import { parseOverrideStatement } from './override.ts'
@@ -69,23 +69,33 @@ function licenseLines(license: string): string[] {
   return ['license: "other"', `license_name: ${JSON.stringify(license)}`]
 }
 
-function languagesOf({ scores, contributions }: CardSource): string[] {
-  const tags = [...Object.keys(scores), ...contributions.flatMap(({ languages }) => Object.keys(languages))]
+function languagesOf(manifest: CardSource): string[] {
+  const merged = mergesOf(manifest).flatMap(({ contributions }) => contributions)
+  const tags = [...Object.keys(manifest.scores), ...merged.flatMap(({ languages }) => Object.keys(languages))]
   return [...new Set(tags)].sort()
 }
 
-function introduction({ run, version, round, base, plan }: CardSource, architecture: LlamaArchitecture): string {
+function introduction(manifest: CardSource, architecture: LlamaArchitecture): string {
+  const { run, version, plan } = manifest
   const { layers, hiddenSize, heads, contextLength, vocabSize } = architecture
-  const origin =
-    base === null
-      ? 'It is the initial checkpoint of its run: no data has shaped it yet.'
-      : `It merges the contributions of round ${round} into the checkpoint \`${base}\`.`
+  const origin = originOf(manifest)
   return [
     `Version ${version} of the run \`${run}\`, trained together by the nodes below. Data never left them; they`,
     `exchanged weights only. ${origin}`,
     '',
     `A Llama with ${layers} layers of ${hiddenSize} dimensions and ${heads} heads, a context of ${contextLength} tokens,`,
     `and a vocabulary of ${vocabSize}: the UTF-8 bytes and three special tokens. Plan: \`${plan}\`.`,
+  ].join('\n')
+}
+
+function originOf({ base, round, revision }: CardSource): string {
+  if (base === null) return 'It is the initial checkpoint of its run: no data has shaped it yet.'
+  if (revision === undefined) return `It merges the contributions of round ${round} into the checkpoint \`${base}\`.`
+  const { replaces, indirectInfluence } = revision
+  return [
+    `Contributions were revoked. It merges what remains into \`${base}\`, the last checkpoint without them, in place of`,
+    `${replaces.map((digest) => `\`${digest}\``).join(', ')}. Some of what remains was trained from models that the`,
+    `revoked contributions had moved: by weight and length, an estimated ${(indirectInfluence * 100).toFixed(1)} %.`,
   ].join('\n')
 }
 
@@ -130,8 +140,18 @@ function overrideSection({ override }: CardSource): string[] {
 
 const scoreText = ({ mean, standardError }: Score) => `${mean.toFixed(4)} ± ${standardError.toFixed(4)}`
 
-function contributionTable({ contributions }: CardSource): string {
-  if (contributions.length === 0) return 'None.'
+function contributionTable(manifest: CardSource): string {
+  const merges = mergesOf(manifest)
+  if (merges.length === 0) return 'None.'
+  return merges
+    .map(({ round, contributions }) => {
+      const heading = manifest.revision === undefined ? '' : `From round ${round}:\n\n`
+      return `${heading}${contributionRows(contributions)}`
+    })
+    .join('\n\n')
+}
+
+function contributionRows(contributions: readonly MergedContribution[]): string {
   const rows = [...contributions].sort(inOrder).map(({ node, member, weight, reason, languages }) => {
     const tokens = Object.keys(languages)
       .sort()

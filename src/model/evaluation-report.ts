@@ -39,7 +39,7 @@ export type EvaluationReport = {
   readonly languages: readonly LanguageEvaluation[]
 }
 
-const languageSchema = z
+export const languageEvaluationSchema: z.ZodType<LanguageEvaluation> = z
   .strictObject({
     ...languageKeyFields,
     base: scoreSchema,
@@ -52,7 +52,7 @@ const schema: z.ZodType<EvaluationReport> = z.strictObject({
   format: z.literal(FORMAT),
   ...placeFields,
   candidateDigest: digestSchema,
-  languages: z.array(languageSchema).min(1).max(MAX_LANGUAGES),
+  languages: z.array(languageEvaluationSchema).min(1).max(MAX_LANGUAGES),
 })
 
 /**

@@ -69,6 +69,21 @@ export type GateResult = { readonly policy: string; readonly confidence: number;
 
 export type ReleasedFile = { readonly path: string; readonly digest: Digest; readonly size: number }
 
+/** Contributions of one round that a revision merged again, in order of node; their weights add up to 1. */
+export type RevisionStep = { readonly round: number; readonly contributions: readonly MergedContribution[] }
+
+/** What a checkpoint says that merges again what a revocation left. */
+export type Revision = {
+  /** Number of the revocation within the run. */
+  readonly revocation: number
+  /** Checkpoints that it takes the place of, oldest first. */
+  readonly replaces: readonly Digest[]
+  /** Share of it that was trained from what the revoked contributions had moved, 0 to 1: docs/REVOCATION.md. */
+  readonly indirectInfluence: number
+  /** Each is merged into what the one before made, the first into the base. */
+  readonly steps: readonly RevisionStep[]
+}
+
 /**
  * What a checkpoint is made of and where it comes from. Holds no time and nothing random: the
  * same inputs give the same bytes, and their digest names the checkpoint.
@@ -91,8 +106,10 @@ export type Manifest = {
   readonly codec?: Codec | undefined
   /** Most bytes of tensors in a file of the weights, where they are in shards; left out where one file holds them. */
   readonly shardBytes?: number | undefined
-  /** In order of node: the order in which they were merged. Each node once. */
+  /** In order of node: the order in which they were merged. Each node once. None for a revision. */
   readonly contributions: readonly MergedContribution[]
+  /** Only where a revocation made it. */
+  readonly revision?: Revision | undefined
   /** By language tag. */
   readonly scores: Readonly<Record<string, LanguageScores>>
   /** In order of language and community; absent for the initial checkpoint and for older releases. */
@@ -119,6 +136,18 @@ const contributionSchema = z.strictObject({
   weight: z.number().min(0).max(1),
   reason: shortText,
   languages: z.record(languageTag, count),
+})
+
+const stepSchema = z
+  .strictObject({ round: count, contributions: z.array(contributionSchema).min(1) })
+  .refine(({ contributions }) => weightsAddUp(contributions), 'the weights do not add up to 1')
+  .refine(({ contributions }) => ascend(contributions.map(({ node }) => node)), 'contributions are not in order')
+
+const revisionSchema = z.strictObject({
+  revocation: count,
+  replaces: z.array(digestSchema),
+  indirectInfluence: z.number().min(0).max(1),
+  steps: z.array(stepSchema).min(1),
 })
 
 const scoreSchema = z.strictObject({ mean: z.number().min(0), standardError: z.number().min(0), tokens: count })
@@ -159,6 +188,7 @@ const manifestSchema = z
     codec: codecSchema.refine(({ name }) => name !== 'f32', 'F32 is left out').optional(),
     shardBytes: count.min(1).optional(),
     contributions: z.array(contributionSchema),
+    revision: revisionSchema.optional(),
     scores: z.record(
       languageTag,
       z.strictObject({ base: scoreSchema, candidate: scoreSchema, measuredBy: z.array(shortText) }),
@@ -178,6 +208,7 @@ const manifestSchema = z
     ({ contributions }) => ascend(contributions.map(({ node }) => node)),
     'contributions are not in order of node',
   )
+  .refine(({ contributions, revision }) => !revision || contributions.length === 0, 'a revision has only its steps')
   .refine(({ files }) => ascend(files.map(({ path }) => path)), 'files are not in order of path')
   .refine(({ files }) => findPathClash(files.map(({ path }) => path)) === undefined, 'two paths clash')
   .refine(({ gate }) => gate === undefined || ascend(gate.groups.map(groupKey)), 'groups of the gate are not in order')
@@ -229,6 +260,15 @@ function arrange(manifest: Manifest): Manifest {
     scores: Object.fromEntries(scores),
     files: [...manifest.files].sort((a, b) => compareText(a.path, b.path)),
   }
+}
+
+/** What was merged, one merge after another: one of the round's contributions, or those of a revision; none at first. */
+export function mergesOf({
+  round,
+  contributions,
+  revision,
+}: Pick<Manifest, 'round' | 'contributions' | 'revision'>): readonly RevisionStep[] {
+  return revision?.steps ?? (contributions.length === 0 ? [] : [{ round, contributions }])
 }
 
 function inOrder(gate: GateResult): GateResult {

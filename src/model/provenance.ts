@@ -15,7 +15,7 @@ import {
   sha256,
   statementBytes,
 } from './in-toto.ts'
-import type { Manifest } from './manifest.ts'
+import { type Manifest, mergesOf } from './manifest.ts'
 import { parseCanonical } from './parsing.ts'
 import { ATTESTATION } from './release-path.ts'
 
@@ -93,14 +93,19 @@ function externalParameters({ run, round, plan, strategy }: Manifest, rules: Rou
   return rules === null ? always : { ...always, weighting: rules.weighting, quorum: rules.quorum }
 }
 
-function dependencies({ plan, base, contributions }: Manifest): readonly ResourceDescriptor[] {
+function dependencies(manifest: Manifest): readonly ResourceDescriptor[] {
+  const { plan, base, revision } = manifest
+  const nameOf = (round: number, node: string) =>
+    revision === undefined ? `contribution/${node}` : `contribution/${round}/${node}`
   return [
     dependency('plan', plan, 'plan'),
     ...(base === null ? [] : [dependency('base', base, 'checkpoint')]),
-    ...contributions.map(({ id, node, member, payload, weight }) => ({
-      ...dependency(`contribution/${node}`, payload, 'payload'),
-      annotations: { contribution: id, member, weight },
-    })),
+    ...mergesOf(manifest).flatMap(({ round, contributions }) =>
+      contributions.map(({ id, node, member, payload, weight }) => ({
+        ...dependency(nameOf(round, node), payload, 'payload'),
+        annotations: { contribution: id, member, weight },
+      })),
+    ),
   ]
 }
 

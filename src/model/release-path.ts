@@ -1,6 +1,9 @@
 /** What a checkpoint directory holds besides the manifest's files: these sign and explain the rest. */
 export const SIDECARS = ['manifest.json', 'manifest.sig', 'federation.json'] as const
 
+/** What stands beside them once it is known that a revocation took the checkpoint back: docs/REVOCATION.md. */
+export const SUPERSEDED = 'superseded.json'
+
 /** What it may hold on top, all or none, for other people's tools: see docs/PROVENANCE.md. */
 export const ATTESTATION = {
   modelSignature: 'model.sig',
@@ -14,7 +17,7 @@ export const ATTESTATIONS: readonly AttestationPath[] = Object.values(ATTESTATIO
 
 /** Names at the top of a checkpoint directory that no released file may have. */
 const RESERVED: ReadonlySet<string | undefined> = new Set(
-  [...SIDECARS, ...ATTESTATIONS].map((path) => path.split('/')[0]),
+  [...SIDECARS, SUPERSEDED, ...ATTESTATIONS].map((path) => path.split('/')[0]),
 )
 
 /** ASCII only, so that case folding and Unicode forms differ on no file system; no hidden names. */

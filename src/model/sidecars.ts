@@ -6,8 +6,9 @@ import { TapestryError } from '../core/error.ts'
 import type { Signature } from '../core/signature.ts'
 import type { ModelFile } from './model-file.ts'
 import { parseCanonical, signatureSchema } from './parsing.ts'
-import type { AttestationPath } from './release-path.ts'
+import { type AttestationPath, SUPERSEDED } from './release-path.ts'
 import { readFully } from './safetensors.ts'
+import type { SignedSupersession } from './supersession.ts'
 import { fileError, writeWhole } from './whole-file.ts'
 
 /** What goes with a checkpoint's files so that anyone can verify them offline. */
@@ -23,6 +24,7 @@ export type Sidecars = {
 /** Far above the manifest of a round with 100,000 contributions; a larger file is not read into memory. */
 const MAX_SIDECAR_BYTES = 64 * 2 ** 20
 
+const noticeSchema = z.strictObject({ text: z.string(), signature: signatureSchema })
 const federationSchema = z.strictObject({ record: z.string(), signature: signatureSchema })
 
 /** Writes manifest.json, manifest.sig and federation.json into a checkpoint directory. Checks nothing. */
@@ -41,6 +43,16 @@ export async function writeAttestations(directory: string, files: readonly Model
     await mkdir(dirname(target), { recursive: true })
     await writeWhole(target, [bytes])
   }
+}
+
+/** Puts a notice beside a checkpoint, so that nobody verifies it unawares. Checks nothing. */
+export async function writeSuperseded(directory: string, { text, signature }: SignedSupersession): Promise<void> {
+  await writeWhole(join(directory, SUPERSEDED), [canonicalBytes({ text, signature })])
+}
+
+/** Reads the notice beside a checkpoint. Its form is checked, its signature is not. @throws TapestryError VERIFICATION_FAILED */
+export async function readSuperseded(directory: string): Promise<SignedSupersession> {
+  return parseCanonical(await readSidecar(directory, SUPERSEDED), noticeSchema, SUPERSEDED)
 }
 
 /** Reads attestations, by path. Nothing about them is checked but their size. @throws TapestryError VERIFICATION_FAILED */

@@ -10,9 +10,10 @@ import { DOMAINS, keyIdOf, publicKeyFromPem, type Signature, verifyMessage } fro
 import { verifyAttestations } from './attestations.ts'
 import { type FederationRecord, parseFederationRecord, type ReleaseKey } from './federation-record.ts'
 import { type Manifest, parseManifest, type ReleasedFile } from './manifest.ts'
-import { ATTESTATIONS, type AttestationPath, directoriesOf, SIDECARS } from './release-path.ts'
+import { ATTESTATIONS, type AttestationPath, directoriesOf, SIDECARS, SUPERSEDED } from './release-path.ts'
 import { verifyReleasedOverride } from './released-override.ts'
-import { readAttestations, readSidecars } from './sidecars.ts'
+import { readAttestations, readSidecars, readSuperseded } from './sidecars.ts'
+import { type Supersession, supersededError, verifySupersession } from './supersession.ts'
 import { checkShards, readIndex, type Shard, WEIGHTS_INDEX, weightFilesAmong } from './weight-index.ts'
 
 /** What the caller trusts: a federation by its id, or one release key by its PEM. */
@@ -25,11 +26,15 @@ export type VerifiedCheckpoint = {
   readonly federation: FederationRecord
   /** Those that are there and hold: all, or none for a checkpoint that came without. */
   readonly attestations: readonly AttestationPath[]
+  /** The notice beside it; undefined when there is none. */
+  readonly supersession: Supersession | undefined
 }
 
 export type VerifyOptions = {
   /** Called as files are hashed, with bytes done and bytes in all. */
   readonly onProgress?: (done: number, total: number) => void
+  /** Do not refuse a checkpoint that the notice beside it calls superseded. */
+  readonly allowSuperseded?: boolean
 }
 
 /** Large enough to keep the disk busy, small enough to show progress. */
@@ -40,7 +45,8 @@ const CHUNK_BYTES = 4 * 2 ** 20
  * keys, every file present with its size and digest, and nothing else in it (not even hidden) but
  * attestations that belong to it.
  * @throws TapestryError VERIFICATION_FAILED naming the file; WRONG_FEDERATION when the checkpoint
- *   is sound but not of the federation or key the caller trusts; INVALID_ARGUMENT for a bad PEM
+ *   is sound but not of the federation or key the caller trusts; INVALID_ARGUMENT for a bad PEM; VERIFICATION_FAILED
+ *   too for a checkpoint that a signed notice beside it calls superseded, unless that is allowed
  */
 export async function verifyCheckpoint(
   directory: string,
@@ -60,9 +66,25 @@ export async function verifyCheckpoint(
   checkListing(listing, manifest.files, present)
   const signed = { manifest, bytes: sidecars.manifest, signature: canonicalBytes(sidecars.signature) }
   const attestations = verifyAttestations(signed, await readAttestations(directory, present), keys)
+  const digest = digestOf(sidecars.manifest)
+  const supersession = listing.files.has(SUPERSEDED) ? await noticeBeside(directory, digest, federation) : undefined
+  if (supersession !== undefined && options.allowSuperseded !== true) {
+    throw supersededError(supersession, 'or allow superseded checkpoints')
+  }
   await verifyFiles(directory, manifest.files, options)
   await verifyShards(directory, manifest.files)
-  return { manifest, digest: digestOf(sidecars.manifest), federation, attestations }
+  return { manifest, digest, federation, attestations, supersession }
+}
+
+/** Any release key may have signed it: the one that signed the checkpoint may have been retired since. */
+async function noticeBeside(
+  directory: string,
+  checkpoint: Digest,
+  federation: FederationRecord,
+): Promise<Supersession> {
+  const notice = verifySupersession(await readSuperseded(directory), federation.releaseKeys, federation.id)
+  if (notice.superseded.includes(checkpoint)) return notice
+  throw failed(SUPERSEDED, 'is about other checkpoints')
 }
 
 function trustedFederation(record: Uint8Array, signature: Signature, trust: TrustRoot): FederationRecord {
@@ -139,7 +161,7 @@ function requireFiles(listing: Listing, paths: readonly string[]): void {
 function checkListing(listing: Listing, files: readonly ReleasedFile[], attestations: readonly string[]): void {
   const paths = files.map(({ path }) => path)
   requireFiles(listing, paths)
-  const known = new Set<string>([...paths, ...SIDECARS, ...attestations])
+  const known = new Set<string>([...paths, ...SIDECARS, SUPERSEDED, ...attestations])
   const parents = new Set([...paths, ...attestations].flatMap(directoriesOf))
   for (const path of listing.files) if (!known.has(path)) throw stray(path)
   for (const path of listing.directories) if (!parents.has(path)) throw stray(path)

@@ -81,6 +81,11 @@ export function weightFilesAmong(files: readonly ReleasedFile[]): readonly Relea
   throw new TapestryError('VERIFICATION_FAILED', 'the checkpoint has no weights, or not every shard of them')
 }
 
+/** Whether a file of a checkpoint is its weights, their index, or a shard. */
+export function isWeights(path: string): boolean {
+  return path === WEIGHTS_FILE || path === WEIGHTS_INDEX || SHARD.test(path)
+}
+
 /** What names a checkpoint's weights: their file, or the index of their shards; undefined when it lists neither. */
 export function weightsAmong(files: readonly ReleasedFile[]): ReleasedFile | undefined {
   return files.find(({ path }) => path === WEIGHTS_FILE) ?? files.find(({ path }) => path === WEIGHTS_INDEX)

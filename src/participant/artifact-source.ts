@@ -37,7 +37,9 @@ export async function openOverHttps(
     return undefined
   }
   const place = placeOf(answer)
-  if (place === undefined) throw refusalOf(answer.status, await readText(answer.body))
+  if (place === undefined) {
+    throw refusalOf(answer.status, await readText(answer.body), answer.headers.get('retry-after'))
+  }
   return { ...place, body: answer.body, close: () => connection.close() }
 }
 

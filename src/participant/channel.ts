@@ -4,6 +4,7 @@ import type { DescMethod } from '@bufbuild/protobuf'
 import { Client, credentials } from '@grpc/grpc-js'
 import type { RequestInit, ResponseOf } from '../core/grpc-service.ts'
 import { OperatorService } from '../gen/proto/tapestry/v1/operator_pb.ts'
+import { RevocationService } from '../gen/proto/tapestry/v1/revocation_pb.ts'
 import { type Address, isLoopback } from './address.ts'
 import {
   type CallOptions,
@@ -65,6 +66,7 @@ const ONCE: ReadonlySet<DescMethod> = new Set([
   OperatorService.method.createInvitation,
   OperatorService.method.createRun,
   OperatorService.method.startRound,
+  RevocationService.method.requestRevocation,
 ])
 
 /** False for a method whose repetition would do something again. */

@@ -15,6 +15,7 @@ import type { Admission } from './admission.ts'
 import { deltaNorm } from './delta-norm.ts'
 import { encodeTrained, residualOf, settleResidual } from './encode.ts'
 import { digestOfFile } from './file-digest.ts'
+import { forgetTakenBack } from './lineage.ts'
 import type { NodeContext, WorkSignals } from './node-context.ts'
 import type { Pending } from './residual-memory.ts'
 import { latestOwnWeights, type Report, type RoundFolder, type Submission } from './round-folder.ts'
@@ -94,6 +95,7 @@ async function train(
   const { key, codec } = view
   const encoded = codec.name !== 'f32'
   const onProgress = (done: number, total: number) => node.emit({ type: 'downloading', key, done, total })
+  await forgetTakenBack(node, view)
   await settleResidual(node, view, signal)
   const base = await fetchBase(node, view, plan, { signal, onProgress, backoff: node.backoff })
   onWeights(base.digest)
@@ -151,9 +153,9 @@ async function mayLeave(node: NodeContext, { view, plan, folder }: Work, { paylo
   return refusal === undefined
 }
 
-/** Specific to node and round, so that no two draw their batches alike; the same after a restart. */
-function trainingSeed(node: NodeContext, { key }: RoundView, plan: Plan): string {
-  return digestOf(canonicalJson([plan.spec.seed, key.run, key.number, node.client.membership.node]))
+/** Specific to node and turn, so that no two draw their batches alike; the same after a restart and when a round is repeated. */
+function trainingSeed(node: NodeContext, { key, turn }: RoundView, plan: Plan): string {
+  return digestOf(canonicalJson([plan.spec.seed, key.run, turn, node.client.membership.node]))
 }
 
 /**

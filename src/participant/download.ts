@@ -7,7 +7,7 @@ import type { Channel } from './channel.ts'
 import { digestOfFile } from './file-digest.ts'
 import { HttpsFailure } from './https-failure.ts'
 import { PartFile } from './part-file.ts'
-import { backoffMs, DEFAULT_BACKOFF, isPassing, pause } from './retry.ts'
+import { DEFAULT_BACKOFF, isPassing, pause, waitAfter } from './retry.ts'
 
 /** What is wanted: either its exact size is known, or the most that may arrive. Bytes. */
 export type Wanted = { readonly digest: Digest } & ({ readonly size: number } | { readonly maxBytes: number })
@@ -66,7 +66,7 @@ async function fetchAll(channel: Channel, wanted: Wanted, part: PartFile, option
       } else if (!isPassing(error)) throw error
       idle = part.size > before ? 0 : idle + 1
       if (idle >= MAX_IDLE_ATTEMPTS) throw givenUp(wanted, error)
-      if (idle > 0) await pause(backoffMs(idle, backoff), signal)
+      if (idle > 0) await pause(waitAfter(error, idle, backoff), signal)
     }
   }
 }

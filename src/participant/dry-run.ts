@@ -1,8 +1,8 @@
 import type { Clock } from '../core/clock.ts'
-import { type Digest, ensureDigest } from '../core/digest.ts'
+import { ensureDigest } from '../core/digest.ts'
 import { ensureRunId, type RunId } from '../core/ids.ts'
 import { type Round, RoundService } from '../gen/proto/tapestry/v1/round_pb.ts'
-import { objectionTo, type Refusal } from '../policy/node-policy.ts'
+import { type Invitation, objectionTo, type Refusal } from '../policy/node-policy.ts'
 import { admissionTo, type DatasetAdvice } from './admission.ts'
 import type { NodeClient } from './client.ts'
 import { openNodeContext } from './node-context.ts'
@@ -27,7 +27,7 @@ export type DryRunOptions = {
 }
 
 /** Runs that have had no round yet have no plan to name either. */
-type KnownRun = { readonly run: RunId; readonly plan: Digest | undefined }
+type KnownRun = Pick<Invitation, 'run' | 'plan' | 'peerReviews'>
 
 /**
  * Registers the node's datasets and asks what each run would do with them; joins nothing and trains nothing.
@@ -54,8 +54,8 @@ async function runsOf(client: NodeClient, run: RunId | undefined, signal: AbortS
     const id = round.ref?.run ?? ''
     if ((newest.get(id)?.ref?.number ?? 0) < (round.ref?.number ?? 0)) newest.set(id, round)
   }
-  const known = [...newest].map(([id, { planDigest }]) => {
-    return { run: received(ensureRunId, id), plan: received(ensureDigest, planDigest) }
+  const known = [...newest].map(([id, { planDigest, peerReviews }]) => {
+    return { run: received(ensureRunId, id), plan: received(ensureDigest, planDigest), peerReviews }
   })
-  return known.length === 0 && run !== undefined ? [{ run, plan: undefined }] : known
+  return known.length === 0 && run !== undefined ? [{ run, plan: undefined, peerReviews: false }] : known
 }

@@ -4,15 +4,13 @@ import { DOMAINS, signMessage } from '../core/signature.ts'
 import type { ScoreTask } from '../engine/messages.ts'
 import { ContributionService } from '../gen/proto/tapestry/v1/contribution_pb.ts'
 import { evaluationReportBytes, type LanguageEvaluation } from '../model/evaluation-report.ts'
-import { pairedEvidence } from '../model/paired-evidence.ts'
-import type { LanguageKey, Score } from '../model/report-document.ts'
 import { admissionTo } from './admission.ts'
 import type { NodeContext, WorkSignals } from './node-context.ts'
+import { comparedLanguages, languagesOf, type ScoredText } from './paired-scores.ts'
 import type { Report, RoundFolder } from './round-folder.ts'
 import { fetchBase, fetchCandidate, fetchPlan } from './round-inputs.ts'
 import type { RoundView } from './round-view.ts'
 import { printable } from './rpc-error.ts'
-import type { ScoredLanguage } from './trainer.ts'
 import { signatureMessage } from './wire.ts'
 
 /**
@@ -76,11 +74,11 @@ async function score(
     node.trainer.score({ plan, weights, sources, exclusions: node.policy.exclusions }, signal)
   const [scored] = await run([{ name: 'candidate', files: candidate.files }])
   const report = await folder.readReport()
-  const known = report?.base === view.base ? compare(beforeOf(report), languagesOf(scored)) : undefined
+  const known = report?.base === view.base ? comparedLanguages(beforeOf(report), languagesOf(scored)) : undefined
   if (known !== undefined) return known
   const base = await fetchBase(node, view, plan, options)
   const [scoredBase] = await run([{ name: 'base', files: base.files }])
-  const compared = compare(languagesOf(scoredBase), languagesOf(scored))
+  const compared = comparedLanguages(languagesOf(scoredBase), languagesOf(scored))
   if (compared !== undefined) return compared
   throw new TapestryError('ENGINE_FAILED', 'base and candidate were not scored on the same text')
 }
@@ -89,34 +87,11 @@ function downloading(node: NodeContext, { key }: RoundView) {
   return (done: number, total: number) => node.emit({ type: 'downloading', key, done, total })
 }
 
-type Entry = LanguageKey & { readonly score: Score; readonly sequences: readonly number[] | undefined }
-
-function beforeOf({ languages }: Report): Entry[] {
+function beforeOf({ languages }: Report): ScoredText[] {
   return languages.map(({ language, community, before, beforeSequences: sequences }) => ({
     language,
     community,
     score: before,
     sequences,
   }))
-}
-
-function languagesOf(scored: { readonly languages: readonly ScoredLanguage[] } | undefined): Entry[] {
-  return (scored?.languages ?? []).map(({ language, community, mean, standardError, tokens, sequences }) => ({
-    language,
-    community,
-    score: { mean, standardError, tokens },
-    sequences,
-  }))
-}
-
-/** Pairs the scores; undefined unless both cover the same languages over as many tokens. */
-function compare(base: readonly Entry[], candidate: readonly Entry[]): LanguageEvaluation[] | undefined {
-  const pairs = base.flatMap((one) => {
-    const other = candidate.find(({ language, community }) => language === one.language && community === one.community)
-    if (other === undefined || other.score.tokens !== one.score.tokens) return []
-    const { language, community, score: before } = one
-    const paired = pairedEvidence(one.sequences ?? [], other.sequences ?? [])
-    return [{ language, community, base: before, candidate: other.score, ...(paired && { paired }) }]
-  })
-  return pairs.length > 0 && pairs.length === base.length && pairs.length === candidate.length ? pairs : undefined
 }

@@ -1,5 +1,5 @@
 import { type ErrorCode, TapestryError } from '../core/error.ts'
-import { codeFromAfar, printable } from './rpc-error.ts'
+import { codeFromAfar, delayOf, printable } from './rpc-error.ts'
 
 /** An answer that is not the coordinator's own: a proxy's, or a cut connection. Another way may still be open. */
 export class HttpsFailure extends Error {
@@ -23,11 +23,13 @@ export function httpsFailure(cause: unknown): HttpsFailure {
  * Turns a refusal into our error.
  * @returns HttpsFailure when it carries no code of ours, so that the coordinator cannot have written it.
  */
-export function refusalOf(status: number | undefined, text: string): Error {
+export function refusalOf(status: number | undefined, text: string, retryAfter?: string): Error {
   const problem = parseProblem(text)
   const code = problem.code === undefined ? undefined : codeOf(problem.code)
   if (code === undefined) return new HttpsFailure(`answered with status ${status}`)
-  return new TapestryError(code, printable(problem.detail ?? problem.title ?? `status ${status}`))
+  const retryMs = delayOf(1000 * Number(retryAfter))
+  const detail = printable(problem.detail ?? problem.title ?? `status ${status}`)
+  return new TapestryError(code, detail, retryMs === undefined ? {} : { retryMs })
 }
 
 function codeOf(text: string): ErrorCode | undefined {

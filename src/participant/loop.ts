@@ -7,7 +7,7 @@ import type { NodeClient } from './client.ts'
 import { type NodeContext, openNodeContext } from './node-context.ts'
 import type { NodeDirectory } from './node-directory.ts'
 import type { NodeEvent } from './node-event.ts'
-import { type Backoff, backoffMs, isPassing, pause } from './retry.ts'
+import { type Backoff, isPassing, pause, waitAfter } from './retry.ts'
 import { parseRoundView, type RoundView } from './round-view.ts'
 import { type EndedRound, isFatal, RunWorker } from './run-worker.ts'
 import type { Trainer } from './trainer.ts'
@@ -101,7 +101,7 @@ class NodeLoop {
         if (this.#signal.aborted) return
         const error = toTapestryError(thrown)
         if (!isPassing(error) && error.code !== 'INTERNAL' && error.code !== 'RESOURCE_EXHAUSTED') throw error
-        const retryInMs = backoffMs(attempt, this.#node.backoff)
+        const retryInMs = waitAfter(error, attempt, this.#node.backoff)
         this.#node.emit({ type: 'disconnected', error, retryInMs })
         await pause(retryInMs, this.#signal).catch(() => undefined)
       }

@@ -15,6 +15,7 @@ describe('next action', () => {
     expect(actions.filter(([, , action]) => action !== undefined)).toEqual([
       ['open', 'none', 'join'],
       ['collecting', 'joined', 'contribute'],
+      ['reviewing', 'accepted', 'review'],
       ['evaluating', 'accepted', 'evaluate'],
     ])
   })

@@ -2,7 +2,7 @@ import { assertNever } from '../core/assert.ts'
 import type { Phase } from '../round/round.ts'
 import type { NodeStanding } from './round-view.ts'
 
-export type Action = 'join' | 'contribute' | 'evaluate'
+export type Action = 'join' | 'contribute' | 'review' | 'evaluate'
 
 /** All that decides what to do in a round. */
 export type Situation = {
@@ -20,6 +20,8 @@ export function nextAction({ phase, standing, setAside }: Situation): Action | u
       return standing === 'none' ? 'join' : undefined
     case 'collecting':
       return standing === 'joined' ? 'contribute' : undefined
+    case 'reviewing':
+      return standing === 'accepted' ? 'review' : undefined
     case 'evaluating':
       return standing === 'accepted' ? 'evaluate' : undefined
     case 'sealed':

@@ -54,10 +54,11 @@ export type NodeEvent =
   /** Told once; the node does not try again in this round. */
   | (OfRound & {
       readonly type: 'refused'
-      readonly what: 'contribution' | 'evaluation'
+      readonly what: 'contribution' | 'review' | 'evaluation'
       readonly reason: string
       readonly detail: string
     })
+  | (OfRound & { readonly type: 'reviewed'; readonly contributions: number })
   | (OfRound & { readonly type: 'evaluated'; readonly languages: readonly LanguageEvaluation[] })
   /** A passing failure: the same action is tried again. */
   | (OfRound & {

@@ -4,8 +4,8 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { TapestryError } from '../core/error.ts'
 import type { ReleasedFile } from '../model/manifest.ts'
 import { parseManifest } from '../model/manifest.ts'
-import { ATTESTATIONS, directoriesOf, SIDECARS } from '../model/release-path.ts'
-import { readSidecars, writeAttestations, writeCheckpointSidecars } from '../model/sidecars.ts'
+import { ATTESTATIONS, directoriesOf, SIDECARS, SUPERSEDED } from '../model/release-path.ts'
+import { readSidecars, writeAttestations, writeCheckpointSidecars, writeSuperseded } from '../model/sidecars.ts'
 import { type VerifiedCheckpoint, verifyCheckpoint } from '../model/verify.ts'
 import { fileError } from '../model/whole-file.ts'
 import { fetchAttestations } from './attestations.ts'
@@ -13,7 +13,7 @@ import { takeLock } from './directory-lock.ts'
 import { downloadArtifact } from './download.ts'
 import { syncDirectory } from './private-file.ts'
 import { openPublicClient, type PublicClient, type Trust } from './public-client.ts'
-import { fetchRelease, type OfferedRelease, type Release } from './release.ts'
+import { fetchRelease, type OfferedRelease, type Release, refuseSuperseded } from './release.ts'
 import type { Backoff } from './retry.ts'
 
 export type PullOptions = {
@@ -24,6 +24,8 @@ export type PullOptions = {
   /** Where the checkpoint goes; a checkpoint that is there already is replaced. */
   readonly directory: string
   readonly trust: Trust
+  /** Fetch it though a revocation took it back, as long as its bytes are still there. */
+  readonly allowSuperseded?: boolean | undefined
   readonly signal?: AbortSignal | undefined
   /** Bytes done and bytes in all. */
   readonly onProgress?: ((done: number, total: number) => void) | undefined
@@ -43,6 +45,8 @@ const PARALLEL = 2
 /**
  * Fetches a checkpoint and proves it: the signatures of manifest and attestations before anything is downloaded, every byte before the
  * directory appears. Interrupted, it goes on where it was.
+ * A checkpoint that a revocation took back is refused with VERIFICATION_FAILED unless it is allowed; a notice is put
+ * beside it, whether it is fetched or was there before.
  * @throws TapestryError NOT_FOUND; WRONG_FEDERATION; VERIFICATION_FAILED; UNAVAILABLE; DISK_FULL; ALREADY_EXISTS when
  *   the directory holds anything but a checkpoint; FAILED_PRECONDITION at a first contact that is not allowed.
  */
@@ -53,6 +57,8 @@ export async function pullCheckpoint(options: PullOptions): Promise<Pulled> {
     const release = await fetchRelease(client, options.ref, federation.record, options.signal)
     const directory = resolve(options.directory)
     const there = await presentCheckpoint(directory, release)
+    if (there !== undefined && release.notice !== undefined) await writeSuperseded(directory, release.notice)
+    if (options.allowSuperseded !== true) refuseSuperseded(release, federation.record)
     if (there !== undefined) return { ...there, downloaded: false, firstContact }
     await requireReplaceable(directory)
     await makeDirectory(dirname(directory))
@@ -70,7 +76,11 @@ export async function pullCheckpoint(options: PullOptions): Promise<Pulled> {
 /** The checkpoint, if it is in the directory whole and unharmed. */
 async function presentCheckpoint(directory: string, release: Release): Promise<VerifiedCheckpoint | undefined> {
   try {
-    const found = await verifyCheckpoint(directory, { federation: release.manifest.federation })
+    const found = await verifyCheckpoint(
+      directory,
+      { federation: release.manifest.federation },
+      { allowSuperseded: true },
+    )
     return found.digest === release.digest ? found : undefined
   } catch (error) {
     if (error instanceof TapestryError) return undefined
@@ -97,7 +107,9 @@ async function fetchInto(
     federation: { record: bytes, signature },
   })
   await writeAttestations(partial, attestations)
-  const verified = await verifyCheckpoint(partial, { federation: release.manifest.federation })
+  if (release.notice !== undefined) await writeSuperseded(partial, release.notice)
+  const trust = { federation: release.manifest.federation }
+  const verified = await verifyCheckpoint(partial, trust, { allowSuperseded: true })
   await replace(directory, partial)
   return verified
 }
@@ -176,7 +188,7 @@ async function isEmptyOrCheckpoint(directory: string): Promise<boolean> {
   try {
     const manifest = parseManifest((await readSidecars(directory)).manifest)
     const paths = manifest.files.map(({ path }) => path)
-    const files = [...SIDECARS, ...ATTESTATIONS, ...paths]
+    const files = [...SIDECARS, SUPERSEDED, ...ATTESTATIONS, ...paths]
     const known = new Set([...files, ...files.flatMap(directoriesOf)].map((path) => join(directory, path)))
     return entries.every((entry) => known.has(join(entry.parentPath, entry.name)))
   } catch {

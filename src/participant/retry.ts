@@ -32,13 +32,28 @@ export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
   }
 }
 
-/** True for failures that time may mend. */
+/**
+ * How long to wait after a failure: as long as the other side asked for and up to half as long again, so that those
+ * it held off together do not come back together; else as {@link backoffMs} says.
+ */
+export function waitAfter(error: unknown, attempt: number, backoff: Backoff): number {
+  const asked = asksFor(error)
+  return asked === 0 ? backoffMs(attempt, backoff) : Math.ceil(asked * (1 + backoff.random() / 2))
+}
+
+function asksFor(error: unknown): number {
+  return (error instanceof TapestryError && error.retryMs) || 0
+}
+
+/** True for failures that time may mend: those of a connection, and a coordinator's that says when to come again. */
 export function isPassing(error: unknown): boolean {
-  return error instanceof TapestryError && (error.code === 'UNAVAILABLE' || error.code === 'DEADLINE_EXCEEDED')
+  if (!(error instanceof TapestryError)) return false
+  return error.code === 'UNAVAILABLE' || error.code === 'DEADLINE_EXCEEDED' || error.retryMs !== undefined
 }
 
 /**
- * Repeats `action` while it fails with UNAVAILABLE or DEADLINE_EXCEEDED, at most `attempts` times.
+ * Repeats `action` while its failures are passing ones, at most `attempts` times. A delay beyond the cap is the
+ * caller's to wait: nobody sits before a silent call for it.
  * The action has to be one that may run twice.
  */
 export async function retrying<T>(
@@ -50,8 +65,8 @@ export async function retrying<T>(
       return await action()
     } catch (error) {
       options.signal?.throwIfAborted()
-      if (!isPassing(error) || attempt + 1 >= options.attempts) throw error
-      await pause(backoffMs(attempt, options.backoff), options.signal)
+      if (!isPassing(error) || attempt + 1 >= options.attempts || asksFor(error) > options.backoff.capMs) throw error
+      await pause(waitAfter(error, attempt, options.backoff), options.signal)
     }
   }
 }

@@ -82,6 +82,8 @@ export class RoundFolder {
   readonly deltaPath: string
   /** What was trained, until it is encoded. */
   readonly trainedPath: string
+  /** The base with each contribution that is under review; gone when they are scored. */
+  readonly reviewsPath: string
   /** The node's own weights after the round, for runs with an elastic force. */
   readonly elasticPath: string
 
@@ -89,6 +91,7 @@ export class RoundFolder {
     this.path = directory.roundPath(key)
     this.deltaPath = join(this.path, 'delta.safetensors')
     this.trainedPath = join(this.path, 'trained.safetensors')
+    this.reviewsPath = join(this.path, 'reviews')
     this.elasticPath = join(this.path, ELASTIC_FILE)
   }
 
@@ -160,6 +163,13 @@ async function roundNumbers(directory: NodeDirectory, run: RunId): Promise<numbe
     .filter((entry) => entry.isDirectory() && /^[1-9][0-9]{0,9}$/.test(entry.name))
     .map(({ name }) => Number(name))
     .sort((a, b) => b - a)
+}
+
+/** Forgets the node's own weights of every round of a run. */
+export async function forgetOwnWeights(directory: NodeDirectory, run: RunId): Promise<void> {
+  for (const number of await roundNumbers(directory, run)) {
+    await rm(new RoundFolder(directory, { run, number }).elasticPath, { force: true })
+  }
 }
 
 /** Deletes the folders of rounds of a run that are older than the newest ones. Never follows a link. */

@@ -9,7 +9,7 @@ import { type Plan, parsePlan, verifyPlan } from '../plan/plan.ts'
 import type { TransferOptions } from './artifact.ts'
 import type { Wanted } from './download.ts'
 import type { NodeContext } from './node-context.ts'
-import { fetchRelease, type Release } from './release.ts'
+import { fetchRelease, type OfferedRelease } from './release.ts'
 import type { RoundView } from './round-view.ts'
 import { received } from './wire.ts'
 
@@ -60,7 +60,9 @@ export async function fetchBase(
   plan: Plan,
   options: TransferOptions & { readonly signal: AbortSignal },
 ): Promise<Weights> {
-  const { manifest } = await releaseOf(node, view.base, options.signal)
+  const { manifest, superseded } = await releaseOf(node, view.base, options.signal)
+  // The round is about to end, if the coordinator is honest; nobody trains from what was taken back either way.
+  if (superseded) throw new TapestryError('FAILED_PRECONDITION', `the base ${view.base} was taken back by a revocation`)
   const named = weightsAmong(manifest.files)
   if (named === undefined || named.size > mostWeightBytes(plan)) {
     throw new TapestryError('VERIFICATION_FAILED', `the base ${view.base} has no weights that fit the plan`)
@@ -70,7 +72,7 @@ export async function fetchBase(
 }
 
 /** A release by a key that this node has not seen may be by a new one: the authority's record tells. */
-async function releaseOf(node: NodeContext, digest: Digest, signal: AbortSignal): Promise<Release> {
+async function releaseOf(node: NodeContext, digest: Digest, signal: AbortSignal): Promise<OfferedRelease> {
   try {
     return await fetchRelease(node.client, digest, node.federation.current(), signal)
   } catch (error) {

@@ -15,6 +15,8 @@ export type RoundView = {
   readonly phase: Phase
   readonly base: Digest
   readonly plan: Digest
+  /** Its place among the rounds that count: what training is seeded by. */
+  readonly turn: number
   /** How its updates travel. */
   readonly codec: Codec
   /** Digest of the candidate's weights file; from evaluating on. */
@@ -30,12 +32,15 @@ export type RoundView = {
   readonly deadlineMs: number
   /** The round takes paired evidence with evaluation reports. */
   readonly pairedEvidence: boolean
+  /** Contributions are shown to other members' nodes, which score them. */
+  readonly peerReviews: boolean
   readonly counts: { readonly roster: number; readonly accepted: number; readonly refused: number }
 }
 
 const PHASES: ReadonlyMap<RoundPhase, Phase> = new Map([
   [RoundPhase.OPEN, 'open'],
   [RoundPhase.COLLECTING, 'collecting'],
+  [RoundPhase.REVIEWING, 'reviewing'],
   [RoundPhase.SEALED, 'sealed'],
   [RoundPhase.AGGREGATING, 'aggregating'],
   [RoundPhase.EVALUATING, 'evaluating'],
@@ -60,6 +65,7 @@ export function parseRoundView(round: Round | undefined, standing: string): Roun
     phase,
     base: received(ensureDigest, round.baseDigest),
     plan: received(ensureDigest, round.planDigest),
+    turn: turnOf(round),
     codec: round.codec === undefined ? F32 : received(codecOf, round.codec),
     candidate: optionalDigest(round.candidateDigest),
     checkpoint: optionalDigest(round.checkpointDigest),
@@ -68,9 +74,17 @@ export function parseRoundView(round: Round | undefined, standing: string): Roun
     last: round.last,
     deadlineMs: Number(round.deadlineMs),
     pairedEvidence: round.pairedEvidence,
+    peerReviews: round.peerReviews,
     counts: { roster: round.roster, accepted: round.accepted, refused: round.refused },
   }
   return complete(view)
+}
+
+/** Older coordinators count every round. */
+function turnOf({ turn, ref }: Round): number {
+  const number = ref?.number ?? 0
+  if (turn <= number) return turn || number
+  throw new TapestryError('VERIFICATION_FAILED', `the coordinator says that round ${number} is the ${turn}th`)
 }
 
 function codecOf({ name, parameters }: CodecMessage): Codec {

@@ -1,6 +1,6 @@
 import { type Metadata, type ServiceError, status } from '@grpc/grpc-js'
 import { type ErrorCode, isErrorCode, TapestryError } from '../core/error.ts'
-import { CODE_KEY, decodeHint, HINT_KEY } from '../core/grpc-service.ts'
+import { CODE_KEY, decodeHint, HINT_KEY, RETRY_KEY } from '../core/grpc-service.ts'
 
 /**
  * What a status means when the answer carries no code of ours, so that it is the transport's or a proxy's.
@@ -48,11 +48,21 @@ export function printable(text: string): string {
 
 /** Turns a failed call into our error: by the code in its trailing metadata, else by its status. */
 export function rpcError(method: string, error: ServiceError): TapestryError {
-  const told = text(error.metadata, CODE_KEY)
-  const code = (told && codeFromAfar(told)) || (CODE_OF_STATUS.get(error.code) ?? 'INTERNAL')
+  const named = text(error.metadata, CODE_KEY)
+  const code = (named && codeFromAfar(named)) || (CODE_OF_STATUS.get(error.code) ?? 'INTERNAL')
   const hint = text(error.metadata, HINT_KEY)
   const message = printable(error.details === '' ? `${method} failed` : error.details)
-  return new TapestryError(code, message, { cause: error, ...(hint && { hint: printable(decodeHint(hint)) }) })
+  const retryMs = delayOf(Number(text(error.metadata, RETRY_KEY)))
+  const told = { ...(hint && { hint: printable(decodeHint(hint)) }), ...(retryMs !== undefined && { retryMs }) }
+  return new TapestryError(code, message, { cause: error, ...told })
+}
+
+/** Nobody is kept waiting for longer by one answer. */
+const LONGEST_DELAY_MS = 300_000
+
+/** A delay that the other side asks for, bounded; undefined when it asks for none that makes sense. */
+export function delayOf(ms: number): number | undefined {
+  return ms > 0 ? Math.min(ms, LONGEST_DELAY_MS) : undefined
 }
 
 function text(metadata: Metadata | undefined, key: string): string | undefined {

@@ -7,7 +7,8 @@ import { contribute } from './contribute.ts'
 import { evaluate } from './evaluate.ts'
 import { type Action, nextAction } from './next-action.ts'
 import type { NodeContext, WorkSignals } from './node-context.ts'
-import { backoffMs, isPassing, pause } from './retry.ts'
+import { isPassing, pause, waitAfter } from './retry.ts'
+import { review } from './review.ts'
 import { pruneRounds, RoundFolder } from './round-folder.ts'
 import { fetchPlan } from './round-inputs.ts'
 import { hasEnded, type NodeStanding, type RoundView } from './round-view.ts'
@@ -174,6 +175,9 @@ export class RunWorker {
         else this.#aside(view)
         return
       }
+      case 'review':
+        await review(this.#node, view, folder, signals, onWeights)
+        return this.#aside(view)
       case 'evaluate': {
         const { candidate } = view
         if (candidate === undefined) return this.#aside(view)
@@ -187,7 +191,7 @@ export class RunWorker {
   async #recover(view: RoundView, action: Action, error: TapestryError, failures: number): Promise<boolean> {
     if (isFatal(error)) throw error
     if (isPassing(error) || (DOUBTFUL.has(error.code) && failures < MAX_DOUBTFUL)) {
-      const retryInMs = backoffMs(failures, this.#node.backoff)
+      const retryInMs = waitAfter(error, failures, this.#node.backoff)
       this.#node.emit({ type: 'retrying', key: view.key, action, error, retryInMs })
       this.#wake = new AbortController()
       await pause(retryInMs, AbortSignal.any([this.#signal, this.#wake.signal])).catch(() => undefined)

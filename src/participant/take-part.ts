@@ -12,12 +12,12 @@ import type { RoundView } from './round-view.ts'
  */
 export async function takePart(
   node: NodeContext,
-  { key, plan }: RoundView,
+  { key, plan, peerReviews }: RoundView,
   signal: AbortSignal,
 ): Promise<Admission | undefined> {
   const admission = await admissionTo(node, key.run, signal)
   const { federation } = node.client.membership
-  const invitation = { federation, run: key.run, plan, demands: admission.demands }
+  const invitation = { federation, run: key.run, plan, demands: admission.demands, peerReviews }
   const refusal = objectionTo(node.policy.rules, invitation) ?? wantOfData(admission)
   if (refusal === undefined) return admission
   await decline(node, key, refusal)

@@ -16,7 +16,7 @@ import {
 import { type ArtifactConnection, openConnection, requestHead } from './artifact-connection.ts'
 import type { Channel } from './channel.ts'
 import { HttpsFailure, readText, refusalOf } from './https-failure.ts'
-import { backoffMs, DEFAULT_BACKOFF, isPassing, pause } from './retry.ts'
+import { DEFAULT_BACKOFF, isPassing, pause, waitAfter } from './retry.ts'
 import { safeNumber } from './wire.ts'
 
 /**
@@ -37,17 +37,19 @@ export async function uploadArtifact(
   for (;;) {
     signal?.throwIfAborted()
     const origin = channel.https
+    let failure: unknown
     try {
       if (await sendRest(channel, artifact, path, options, state)) return
     } catch (error) {
       signal?.throwIfAborted()
+      failure = error
       if (error instanceof HttpsFailure) {
         state.strikes++
         channel.leave(origin)
       } else if (!isPassing(error)) throw error
       if (state.idle >= MAX_IDLE_ATTEMPTS) throw givenUp(artifact, error)
     }
-    if (state.idle > 0) await pause(backoffMs(state.idle, backoff), signal)
+    if (state.idle > 0) await pause(waitAfter(failure, state.idle, backoff), signal)
   }
 }
 
@@ -129,7 +131,7 @@ async function put(
   const { status, headers, body } = await connection.answered
   if (status === 409 && headers.has('tapestry-offset')) return false
   const text = await readText(body)
-  if (status >= 300) throw refusalOf(status, text)
+  if (status >= 300) throw refusalOf(status, text, headers.get('retry-after'))
   return status === 201
 }
 

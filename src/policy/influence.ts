@@ -26,10 +26,12 @@ export type Influencer = {
   readonly norm: number
   /** Tokens that the node says it trained on. */
   readonly languages: readonly { readonly language: string; readonly tokens: number }[]
-  /** Gain on the operator's public sets, nats per token; null when they did not measure it. */
+  /** Gain on the operator's public sets or as peers measured it, nats per token; null when nothing measured it. */
   readonly quality: number | null
   /** Why it is below the run's quality floor; null when it is not. */
   readonly below: string | null
+  /** What peers made of it, in a sentence; only where they were asked. */
+  readonly peers?: string | undefined
 }
 
 /** The run's rules for one round. */
@@ -57,6 +59,8 @@ export const weightDecisionSchema = z.strictObject({
   quality: z.number().nullable(),
   /** Why it is below the quality floor; null when it is not. */
   below: z.string().nullable(),
+  /** What peers made of it, in a sentence; only where they were asked. */
+  peers: z.string().optional(),
   /** Share before caps. */
   wished: share,
   /** Caps that the contribution's groups have reached: `limit` is above `asked` where that could not hold. */
@@ -190,7 +194,7 @@ function recordOf(
   wished: number,
   caps: WeightRecord['caps'],
 ): WeightRecord {
-  const { jurisdiction, quality, below } = one
+  const { jurisdiction, quality, below, peers } = one
   return {
     policy: INFLUENCE_POLICY,
     weighting: weightingText(weighting),
@@ -200,6 +204,7 @@ function recordOf(
     jurisdiction,
     quality,
     below,
+    ...(peers !== undefined && { peers }),
     wished,
     caps,
     counts,
@@ -207,7 +212,7 @@ function recordOf(
 }
 
 function reasonOf(
-  { policy, weighting, below, wished, caps, counts }: WeightRecord,
+  { policy, weighting, below, peers, wished, caps, counts }: WeightRecord,
   value: number,
   among: number,
 ): string {
@@ -220,6 +225,7 @@ function reasonOf(
     wish,
     ...(Math.abs(value - wished) > MET ? [moved(value, wished, caps)] : []),
     ...caps.filter(isRaised).map(raised),
+    ...(peers === undefined ? [] : [peers]),
   ]
   if (!counts) parts.push('the strategy ignores weights: all that are merged count alike')
   return `${policy}: ${parts.join('; ')}`.slice(0, LONGEST_REASON)

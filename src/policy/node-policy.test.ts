@@ -9,6 +9,7 @@ const here: Invitation = {
   run: ensureRunId('base'),
   plan: digestOf('plan'),
   demands: DEFAULT_DEMANDS,
+  peerReviews: false,
 }
 
 describe('objectionTo', () => {
@@ -28,6 +29,9 @@ describe('objectionTo', () => {
     ['an allowed use', { uses: ['pretraining'] }, {}, undefined],
     ['another use', { uses: ['evaluation'] }, {}, 'uses'],
     ['a use that is not stated', { uses: ['pretraining'] }, { demands: null }, 'uses'],
+    ['peers that are shown nothing', { peers: false }, {}, undefined],
+    ['peers that are shown contributions', { peers: false }, { peerReviews: true }, 'peers'],
+    ['peers that may be shown them', { peers: true }, { peerReviews: true }, undefined],
     ['an allowed licence', { licences: ['Apache-2.0'] }, {}, undefined],
     ['another licence', { licences: ['CC-BY-SA-4.0'] }, {}, 'licences'],
     ['a licence that is not stated', { licences: ['Apache-2.0'] }, { demands: null }, 'licences'],

@@ -21,6 +21,8 @@ export type NodePolicy = {
   readonly maxNorm?: number | undefined
   /** Largest file that is sent. */
   readonly maxBytes?: number | undefined
+  /** false: no run in which nodes of other members are shown this node's contribution to score it. */
+  readonly peers?: boolean | undefined
   readonly protected?: ProtectedDomains | undefined
 }
 
@@ -33,7 +35,7 @@ export type ProtectedDomains = {
   readonly termFiles?: readonly string[] | undefined
 }
 
-const RULES = ['coordinators', 'runs', 'plans', 'uses', 'licences', 'maxNorm', 'maxBytes', 'records'] as const
+const RULES = ['coordinators', 'runs', 'plans', 'uses', 'licences', 'peers', 'maxNorm', 'maxBytes', 'records'] as const
 export type Rule = (typeof RULES)[number]
 
 /** Why a node does not do what it was asked. */
@@ -52,6 +54,7 @@ export const nodePolicySchema: z.ZodType<NodePolicy> = z.strictObject({
   privacy: z.literal(0, 'only tier 0 exists').optional(),
   maxNorm: z.number().positive().optional(),
   maxBytes: z.number().int().positive().optional(),
+  peers: z.boolean().optional(),
   protected: z.strictObject({ paths: words, terms: words, termFiles: words }).optional(),
 })
 
@@ -63,11 +66,14 @@ export type Invitation = {
   readonly plan: Digest | undefined
   /** Null when the run does not say what it does with data. */
   readonly demands: Demands | null
+  /** Nodes of other members are shown contributions. */
+  readonly peerReviews: boolean
 }
 
 /** The first rule that forbids taking part; undefined when none does. */
-export function objectionTo(policy: NodePolicy, { federation, run, plan, demands }: Invitation): Refusal | undefined {
-  const { coordinators, runs, plans, uses, licences } = policy
+export function objectionTo(policy: NodePolicy, invitation: Invitation): Refusal | undefined {
+  const { federation, run, plan, demands, peerReviews } = invitation
+  const { coordinators, runs, plans, uses, licences, peers } = policy
   if (forbids(coordinators, federation)) return refusal('coordinators', `federation ${federation} is not among them`)
   if (forbids(runs, run)) return refusal('runs', `run ${run} is not among them`)
   if (forbids(plans, plan)) return refusal('plans', `plan ${plan ?? '(not known yet)'} is not among them`)
@@ -75,6 +81,7 @@ export function objectionTo(policy: NodePolicy, { federation, run, plan, demands
     const use = demands === null ? 'an unstated use' : demands.uses.find((one) => !uses.includes(one))
     if (use !== undefined) return refusal('uses', `run ${run} asks for ${use}`)
   }
+  if (peers === false && peerReviews) return refusal('peers', `run ${run} shows contributions to other nodes`)
   if (licences === undefined) return undefined
   const licence = demands?.licence ?? 'an unstated licence'
   return forbids(licences, licence) ? refusal('licences', `run ${run} releases under ${licence}`) : undefined

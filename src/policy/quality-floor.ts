@@ -75,8 +75,15 @@ function meanWithout(row: readonly number[], own: number): number {
   return others.length === 0 ? 0 : others.reduce((sum, value) => sum + value, 0) / others.length
 }
 
-/** `quality`: gain in nats per token, null when nothing measured it. `below`: why it is below the floor, or null. */
-export type PublicVerdict = { readonly quality: number | null; readonly below: string | null }
+/**
+ * `quality`: gain in nats per token, null when nothing measured it. `below`: why it is below the floor, or null.
+ * `peers`: what reviewers made of it, in a sentence; only where they were asked.
+ */
+export type QualityVerdict = {
+  readonly quality: number | null
+  readonly below: string | null
+  readonly peers?: string | undefined
+}
 
 /**
  * The floor `public`: base against base plus the contribution alone, on the operator's sets of the
@@ -84,18 +91,25 @@ export type PublicVerdict = { readonly quality: number | null; readonly below: s
  * beyond the noise of {@link differenceOf}. Other languages are not looked at: a node's own delta may
  * forget them, which the merge mends and the release gate checks.
  */
-export function judgePublic(texts: readonly Evidence[], draws: Draws): PublicVerdict {
+export function judgePublic(texts: readonly Evidence[], draws: Draws): QualityVerdict {
   if (texts.length === 0) return { quality: null, below: null }
-  const { difference, low } = differenceOf(
-    texts,
-    texts.map(() => 1 / texts.length),
-    draws,
-  )
+  const shares = texts.map(() => 1 / texts.length)
+  return judgeTexts(texts, shares, draws, 'on public sets')
+}
+
+/** Below the floor is what makes texts worse beyond noise. @param shares add up to 1 @param where the texts are, in words */
+export function judgeTexts(
+  texts: readonly Evidence[],
+  shares: readonly number[],
+  draws: Draws,
+  where: string,
+): QualityVerdict {
+  const { difference, low } = differenceOf(texts, shares, draws)
   const quality = -difference
   if (low <= 0) return { quality, below: null }
   const sure = `at least ${low.toFixed(4)} at ${CONFIDENCE * 100}% confidence`
   return {
     quality,
-    below: `it makes its languages worse by ${difference.toFixed(4)} nats a token on public sets, ${sure}`,
+    below: `it makes its languages worse by ${difference.toFixed(4)} nats a token ${where}, ${sure}`,
   }
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { CONFIDENCE, type Difference, type Draws, differenceOf, type Evidence, pooled, type Score } from './evidence.ts'
+import { withoutExtremes } from './voices.ts'
 
 export type { Score } from './evidence.ts'
 
@@ -140,7 +141,7 @@ function recordOf(ordered: readonly Measurement[], rules: GateRules): GateRecord
 
 function verdictOf(language: string, community: string, rows: readonly Measurement[], rules: GateRules): Verdict {
   const official = rows.filter(({ measuredBy }) => measuredBy === COORDINATOR)
-  const heard = official.length > 0 ? official : withoutExtremes(rows, rules.mostTokens)
+  const heard = official.length > 0 ? official : middleVoices(rows, rules.mostTokens)
   const leftOut = official.length > 0 ? [] : rows.filter((row) => !heard.includes(row))
   const weights = heard.map((row) => countedTokens(row, rules.mostTokens))
   const tokens = weights.reduce((sum, count) => sum + count, 0)
@@ -167,17 +168,15 @@ function judged({ low, high }: Difference): Verdict['verdict'] {
   return high < 0 ? 'better' : 'same'
 }
 
-/** Leaves out a third of the voices at each end, ordered by what they say the change is; nobody of fewer than three. */
-function withoutExtremes(rows: readonly Measurement[], mostTokens: number): readonly Measurement[] {
+/** The rows of the voices that are neither among the highest nor the lowest third. */
+function middleVoices(rows: readonly Measurement[], mostTokens: number): readonly Measurement[] {
   const voices = [...grouped(rows, ({ voice }) => voice)].map(([voice, texts]) => {
     const tokens = texts.reduce((sum, text) => sum + countedTokens(text, mostTokens), 0)
     const change = (text: Measurement) => text.candidate.mean - text.base.mean
     const mean = texts.reduce((sum, text) => sum + (countedTokens(text, mostTokens) / tokens) * change(text), 0)
-    return { voice, mean }
+    return { voice, change: mean }
   })
-  const cut = Math.floor(voices.length / 3)
-  voices.sort((a, b) => a.mean - b.mean || order(a.voice, b.voice))
-  const kept = new Set(voices.slice(cut, voices.length - cut).map(({ voice }) => voice))
+  const kept = new Set(withoutExtremes(voices).map(({ voice }) => voice))
   return rows.filter(({ voice }) => kept.has(voice))
 }
 

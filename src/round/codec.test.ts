@@ -14,6 +14,7 @@ const candidate = { ...counted, candidate: digestOf('c'), evaluated: 2 }
 const ROUNDS: Round[] = [
   { phase: 'open', ...always, joined: 3, deadline: 10 },
   { phase: 'collecting', ...counted, deadline: 10 },
+  { phase: 'reviewing', ...counted, reviews: 12, reviewed: 3, deadline: 10 },
   { phase: 'sealed', ...counted },
   { phase: 'aggregating', ...counted },
   { phase: 'evaluating', ...candidate, optimizerState: digestOf('o'), deciding: true, deadline: 10 },

@@ -33,13 +33,21 @@ const POLICY = z.strictObject({
   shardBytes: z.int().default(DEFAULT_RUN_POLICY.shardBytes),
 })
 
-const always = { base: digest, plan: digest, policy: POLICY }
+const always = {
+  base: digest,
+  plan: digest,
+  policy: POLICY,
+  // Absent but where revocations have been.
+  uncounted: count.optional(),
+  revisionOf: count.optional(),
+}
 const counted = { ...always, roster: count, accepted: count, refused: count }
 const candidate = { ...counted, candidate: digest, evaluated: count }
 
 const ROUND = z.discriminatedUnion('phase', [
   z.strictObject({ ...always, phase: z.literal('open'), joined: count, deadline: millis }),
   z.strictObject({ ...counted, phase: z.literal('collecting'), deadline: millis }),
+  z.strictObject({ ...counted, phase: z.literal('reviewing'), reviews: count, reviewed: count, deadline: millis }),
   z.strictObject({ ...counted, phase: z.literal('sealed') }),
   z.strictObject({ ...counted, phase: z.literal('aggregating') }),
   z.strictObject({

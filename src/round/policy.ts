@@ -15,7 +15,7 @@ export type RunPolicy = {
   readonly joinWindowMs: number
   /** How long a round waits for contributions. */
   readonly collectWindowMs: number
-  /** How long a round waits for evaluations. */
+  /** How long a round waits for evaluations, and before the merge for reviews. */
   readonly evaluateWindowMs: number
   /** The run ends after this many rounds. */
   readonly rounds: number

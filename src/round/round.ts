@@ -10,6 +10,7 @@ import type { RunPolicy } from './policy.ts'
 export type Round =
   | OpenRound
   | CollectingRound
+  | ReviewingRound
   | SealedRound
   | AggregatingRound
   | EvaluatingRound
@@ -24,6 +25,10 @@ type Always = {
   readonly plan: Digest
   /** The run's policy when the round was opened: later changes do not move a live round. */
   readonly policy: RunPolicy
+  /** Numbers before its own that do not count, because revocations took their rounds back; absent: none. */
+  readonly uncounted?: number | undefined
+  /** It merges again what this revocation of the run left, and nobody trains for it. */
+  readonly revisionOf?: number | undefined
 }
 
 /** Nodes may join. */
@@ -40,6 +45,15 @@ export type CollectingRound = Always & {
 
 /** What is known once collecting has ended. */
 type Counted = Always & { readonly roster: number; readonly accepted: number; readonly refused: number }
+
+/** No further submission counts; nodes of other members score the contributions on their own text. */
+export type ReviewingRound = Counted & {
+  readonly phase: 'reviewing'
+  /** Reviews asked for: one for each contribution and reviewer. */
+  readonly reviews: number
+  readonly reviewed: number
+  readonly deadline: Millis
+}
 
 /** No further submission counts; the merge has not begun. */
 export type SealedRound = Counted & { readonly phase: 'sealed' }
@@ -92,6 +106,7 @@ export type Phase = Round['phase']
 export const PHASES = [
   'open',
   'collecting',
+  'reviewing',
   'sealed',
   'aggregating',
   'evaluating',
@@ -111,6 +126,20 @@ export function deadlineOf(round: Round): Millis | undefined {
 }
 
 /** A new round. */
-export function openRound(base: Digest, plan: Digest, policy: RunPolicy, now: Millis): OpenRound {
-  return { phase: 'open', base, plan, policy, joined: 0, deadline: now + policy.joinWindowMs }
+export function openRound(base: Digest, plan: Digest, policy: RunPolicy, now: Millis, uncounted = 0): OpenRound {
+  const always = { base, plan, policy, ...(uncounted > 0 && { uncounted }) }
+  return { phase: 'open', ...always, joined: 0, deadline: now + policy.joinWindowMs }
+}
+
+/** A round that merges again what a revocation left, from contributions of so many nodes, who will judge it. */
+export function openRevision(
+  always: Pick<SealedRound, 'base' | 'plan' | 'policy' | 'uncounted'> & { readonly revisionOf: number },
+  nodes: number,
+): SealedRound {
+  return { phase: 'sealed', ...always, roster: nodes, accepted: nodes, refused: 0 }
+}
+
+/** Place of a round among those that count, from 1: what its training is seeded by. */
+export function turnOf(number: number, { uncounted = 0 }: Round): number {
+  return number - uncounted
 }

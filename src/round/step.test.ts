@@ -24,7 +24,9 @@ const policy: fc.Arbitrary<RunPolicy> = fc
     continuous: fc.boolean(),
     maxNorm: fc.constant(0),
     strategy: fc.constant(MEAN),
-    influence: fc.constant(DEFAULT_RUN_POLICY.influence),
+    influence: fc.constantFrom('none' as const, 'peers' as const).map((floor) => {
+      return { ...DEFAULT_RUN_POLICY.influence, floor }
+    }),
     gate: fc.constant(DEFAULT_RUN_POLICY.gate),
     demands: fc.constant(null),
     codec: fc.constant(F32),
@@ -38,6 +40,7 @@ type Happening = {
     | 'join'
     | 'accept'
     | 'refuse'
+    | 'review'
     | 'start'
     | 'candidate'
     | 'evaluate'
@@ -57,6 +60,7 @@ const happening: fc.Arbitrary<Happening> = fc.record({
     { weight: 10, arbitrary: fc.constant('join' as const) },
     { weight: 12, arbitrary: fc.constant('accept' as const) },
     { weight: 3, arbitrary: fc.constant('refuse' as const) },
+    { weight: 6, arbitrary: fc.constant('review' as const) },
     { weight: 6, arbitrary: fc.constant('start' as const) },
     { weight: 6, arbitrary: fc.constant('candidate' as const) },
     { weight: 6, arbitrary: fc.constant('evaluate' as const) },
@@ -88,6 +92,8 @@ function eventOf(world: World, { kind, who }: Happening): RoundEvent | undefined
       return from === undefined ? undefined : { type: 'contribution-accepted', from }
     case 'refuse':
       return from === undefined ? undefined : { type: 'contribution-refused', from }
+    case 'review':
+      return { type: 'review-stored' }
     case 'start':
       return { type: 'aggregation-started' }
     case 'candidate':
@@ -137,12 +143,20 @@ function play(rules: RunPolicy, played: readonly Happening[]): { world: World; t
     const event = eventOf(world, happened)
     if (event === undefined) continue
     const before = world.round
-    const taken = step(before, event, world.now)
-    trace.push({ before, event, now: world.now, step: taken })
+    for (const one of [event, ...assignment(before, event, world.now, happened.who)]) {
+      const taken = step(world.round, one, world.now)
+      trace.push({ before: world.round, event: one, now: world.now, step: taken })
+      world.round = taken.round
+    }
     record(world, happened, event, before)
-    world.round = taken.round
   }
   return { world, trace }
+}
+
+/** The store names the reviewers in the transaction that seals a round, before anything else happens. */
+function assignment(before: Round, event: RoundEvent, now: number, reviews: number): RoundEvent[] {
+  const sealed = before.phase === 'collecting' && step(before, event, now).round.phase === 'reviewing'
+  return sealed ? [{ type: 'reviewers-assigned', reviews }] : []
 }
 
 /** Plays random rounds and checks every step of each. */
@@ -168,6 +182,7 @@ describe('step', () => {
       'open',
       'published',
       'rejected',
+      'reviewing',
       'sealed',
     ])
   })
@@ -179,6 +194,7 @@ describe('step', () => {
       expect(round.refused).toBeGreaterThanOrEqual(0)
       expect(round.accepted + round.refused).toBeLessThanOrEqual(round.roster)
       expect(round.roster).toBeLessThanOrEqual(round.policy.target)
+      if (round.phase === 'reviewing') expect(round.reviewed).toBeLessThanOrEqual(round.reviews)
       if ('evaluated' in round) expect(round.evaluated).toBeLessThanOrEqual(round.accepted)
     })
   })
@@ -261,7 +277,8 @@ describe('step', () => {
   it('moves along the loop only', () => {
     const next: Record<Round['phase'], readonly Round['phase'][]> = {
       open: ['open', 'collecting', 'failed'],
-      collecting: ['collecting', 'sealed', 'failed'],
+      collecting: ['collecting', 'reviewing', 'sealed', 'failed'],
+      reviewing: ['reviewing', 'sealed', 'failed'],
       sealed: ['sealed', 'aggregating', 'failed'],
       aggregating: ['aggregating', 'evaluating', 'failed'],
       evaluating: ['evaluating', 'published', 'rejected', 'failed'],
@@ -343,6 +360,22 @@ function isFull(round: Round): boolean {
   if (round.phase === 'collecting') return round.accepted + round.refused >= round.roster
   return round.phase === 'evaluating' && round.evaluated >= round.accepted
 }
+
+describe('a round whose floor is its peers', () => {
+  const influence = { ...DEFAULT_RUN_POLICY.influence, floor: 'peers' as const }
+  const shared = { base: BASE, plan: PLAN, policy: { ...DEFAULT_RUN_POLICY, influence }, roster: 5, accepted: 5 }
+  const reviewing: Round = { ...shared, phase: 'reviewing', refused: 0, reviews: 2, reviewed: 1, deadline: 10 }
+
+  it('merges when the last review is in, at its deadline, and at once when nobody can review', () => {
+    const stored: RoundEvent = { type: 'review-stored' }
+    expect(step(reviewing, stored, 9)).toMatchObject({ round: { phase: 'sealed' }, work: ['aggregate'] })
+    expect(step(reviewing, { type: 'time-passed' }, 10)).toMatchObject({ round: { phase: 'sealed' } })
+    expect(step(reviewing, { type: 'time-passed' }, 9).changed).toBe(false)
+    const unassigned: Round = { ...reviewing, reviews: 0, reviewed: 0 }
+    expect(step(unassigned, { type: 'reviewers-assigned', reviews: 0 }, 9).round.phase).toBe('sealed')
+    expect(step(unassigned, { type: 'reviewers-assigned', reviews: 1 }, 9).round).toMatchObject({ reviews: 1 })
+  })
+})
 
 describe('a strategy that needs many contributions', () => {
   const krum = ensureStrategy('krum', { byzantine: 1 })

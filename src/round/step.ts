@@ -9,6 +9,7 @@ import {
   hasEnded,
   type OpenRound,
   type RejectedRound,
+  type ReviewingRound,
   type Round,
 } from './round.ts'
 
@@ -22,6 +23,10 @@ export type RoundEvent =
   | { readonly type: 'contribution-accepted'; readonly from: Standing }
   /** A roster member's submission was refused; `from` is its standing before. */
   | { readonly type: 'contribution-refused'; readonly from: Standing }
+  /** Who reviews what has been decided; `reviews` counts pairs of contribution and reviewer. */
+  | { readonly type: 'reviewers-assigned'; readonly reviews: number }
+  /** A reviewer's first report about a contribution was stored. */
+  | { readonly type: 'review-stored' }
   | { readonly type: 'aggregation-started' }
   | ({ readonly type: 'candidate-written' } & Pick<EvaluatingRound, 'candidate' | 'shards' | 'optimizerState'>)
   /** A contributor's first evaluation report was stored. */
@@ -57,6 +62,8 @@ export function step(round: Round, event: RoundEvent, now: Millis): Step {
       return stepOpen(round, event, now)
     case 'collecting':
       return stepCollecting(round, event, now)
+    case 'reviewing':
+      return stepReviewing(round, event, now)
     case 'sealed':
       return event.type === 'aggregation-started' ? moved({ ...round, phase: 'aggregating' }) : unchanged(round)
     case 'aggregating':
@@ -89,16 +96,15 @@ function stepOpen(round: OpenRound, event: RoundEvent, now: Millis): Step {
 }
 
 function collect(round: OpenRound, roster: number, now: Millis): Step {
-  const { base, plan, policy } = round
-  const deadline = now + policy.collectWindowMs
-  return moved({ phase: 'collecting', base, plan, policy, roster, accepted: 0, refused: 0, deadline })
+  const deadline = now + round.policy.collectWindowMs
+  return moved({ ...settled(round, { roster, accepted: 0, refused: 0 }), phase: 'collecting', deadline })
 }
 
 function stepCollecting(round: CollectingRound, event: RoundEvent, now: Millis): Step {
   const counted = count(round, event)
   const late = now >= round.deadline
   if (isComplete(counted) || late) {
-    if (quorumReached(counted)) return moved({ ...settled(counted, counted), phase: 'sealed' }, ['aggregate'])
+    if (quorumReached(counted)) return seal(counted, now)
     if (late) return moved({ ...settled(counted, counted), phase: 'failed', reason: quorumIsOutOfReach(counted) })
   }
   return { round: counted, changed: counted !== round, work: [] }
@@ -111,6 +117,24 @@ function count(round: CollectingRound, event: RoundEvent): CollectingRound {
   }
   if (event.type === 'contribution-refused' && event.from === 'joined') return { ...round, refused: round.refused + 1 }
   return round
+}
+
+/** Whoever applies the step says who reviews before anything else happens: until then none are asked for. */
+function seal(round: CollectingRound, now: Millis): Step {
+  const ended = settled(round, round)
+  const { influence, evaluateWindowMs } = round.policy
+  if (influence.floor !== 'peers') return moved({ ...ended, phase: 'sealed' }, ['aggregate'])
+  return moved({ ...ended, phase: 'reviewing', reviews: 0, reviewed: 0, deadline: now + evaluateWindowMs })
+}
+
+/** Reviewers who stay silent do not stop a round: at the deadline it goes on with what was heard. */
+function stepReviewing(round: ReviewingRound, event: RoundEvent, now: Millis): Step {
+  const sealed = () => moved({ ...settled(round, round), phase: 'sealed' }, ['aggregate'])
+  if (now >= round.deadline) return sealed()
+  if (event.type !== 'reviewers-assigned' && event.type !== 'review-stored') return unchanged(round)
+  const reviews = event.type === 'reviewers-assigned' ? event.reviews : round.reviews
+  const reviewed = round.reviewed + (event.type === 'review-stored' ? 1 : 0)
+  return reviewed >= reviews ? sealed() : moved({ ...round, reviews, reviewed })
 }
 
 function stepAggregating(round: AggregatingRound, event: RoundEvent, now: Millis): Step {
@@ -165,6 +189,7 @@ function giveUp(round: Round, reason: string): Step {
 
 function abandon(round: Round, reason: string): Step {
   switch (round.phase) {
+    case 'reviewing':
     case 'sealed':
     case 'aggregating':
     case 'evaluating':
@@ -181,9 +206,12 @@ function abandon(round: Round, reason: string): Step {
 }
 
 /** The fields that every phase after collecting keeps, and no others. */
-function settled(round: Round, counts: { roster: number; accepted: number; refused: number }) {
-  const { base, plan, policy } = round
-  return { base, plan, policy, roster: counts.roster, accepted: counts.accepted, refused: counts.refused }
+function settled(
+  { base, plan, policy, uncounted, revisionOf }: Round,
+  { roster, accepted, refused }: { roster: number; accepted: number; refused: number },
+) {
+  const rare = { ...(uncounted !== undefined && { uncounted }), ...(revisionOf !== undefined && { revisionOf }) }
+  return { base, plan, policy, ...rare, roster, accepted, refused }
 }
 
 function moved(round: Round, work: readonly Work[] = []): Step {

@@ -1,6 +1,7 @@
 import type { Context } from '../context.ts'
 import { type Digest, ensureDigest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
+import { Pace } from '../core/pace.ts'
 import type { Rejection } from '../core/rejection.ts'
 import type {
   AnnounceArtifactRequest,
@@ -78,12 +79,15 @@ export async function* downloadArtifact(context: Context, request: DownloadArtif
   const blob = await visible(context, digest, principal)
   const start = Number(request.offset)
   if (start > blob.size) throw new TapestryError('INVALID_ARGUMENT', `the artifact has only ${blob.size} bytes`)
+  const pace = new Pace(context.config.minBytesPerSecond)
   let offset = start
   if (start === blob.size) return
   for await (const bytes of await context.blobs.open(digest, { start })) {
     for (let at = 0; at < bytes.byteLength; at += CHUNK_BYTES) {
       const data = bytes.subarray(at, at + CHUNK_BYTES)
+      const from = context.clock.now()
       yield { size: BigInt(blob.size), offset: BigInt(offset), data }
+      pace.count(data.byteLength, context.clock.now() - from)
       offset += data.byteLength
     }
   }

@@ -10,6 +10,7 @@ import { LedgerService } from '../gen/proto/tapestry/v1/ledger_pb.ts'
 import { ModelService } from '../gen/proto/tapestry/v1/model_pb.ts'
 import { OperatorService } from '../gen/proto/tapestry/v1/operator_pb.ts'
 import { RecordService } from '../gen/proto/tapestry/v1/record_pb.ts'
+import { RevocationService } from '../gen/proto/tapestry/v1/revocation_pb.ts'
 import { RoundService } from '../gen/proto/tapestry/v1/round_pb.ts'
 import { identifyCaller, type NodePrincipal, type OperatorPrincipal, type Principal } from '../store/principal.ts'
 
@@ -24,6 +25,7 @@ export const SERVICES = {
   'tapestry.v1.ModelService': ModelService,
   'tapestry.v1.OperatorService': OperatorService,
   'tapestry.v1.RecordService': RecordService,
+  'tapestry.v1.RevocationService': RevocationService,
   'tapestry.v1.RoundService': RoundService,
 } as const
 
@@ -43,6 +45,8 @@ export const METHOD_ACCESS = {
   '/tapestry.v1.ArtifactService/DownloadArtifact': 'anyone',
   '/tapestry.v1.ContributionService/SubmitContribution': 'node',
   '/tapestry.v1.ContributionService/SubmitEvaluation': 'node',
+  '/tapestry.v1.ContributionService/ListReviews': 'node',
+  '/tapestry.v1.ContributionService/SubmitReview': 'node',
   '/tapestry.v1.ContributionService/SummarizeContributions': 'node-or-operator',
   '/tapestry.v1.EnrollmentService/GetFederation': 'anyone',
   '/tapestry.v1.EnrollmentService/Enroll': 'anyone',
@@ -73,6 +77,9 @@ export const METHOD_ACCESS = {
   // Open, because public records are; its handler shows the others to their node and to operators only.
   '/tapestry.v1.RecordService/ListRecords': 'anyone',
   '/tapestry.v1.RecordService/AdviseRecords': 'node',
+  // A node for what is its own: the handlers see to that.
+  '/tapestry.v1.RevocationService/RequestRevocation': 'node-or-operator',
+  '/tapestry.v1.RevocationService/ListRevocations': 'node-or-operator',
   '/tapestry.v1.RoundService/WatchRounds': 'node-or-operator',
   '/tapestry.v1.RoundService/JoinRound': 'node',
   '/tapestry.v1.RoundService/GetRound': 'node-or-operator',

@@ -3,6 +3,7 @@ import { ensureDigest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { ensureChannelName, ensureRunId } from '../core/ids.ts'
 import type { GetCheckpointRequest } from '../gen/proto/tapestry/v1/model_pb.ts'
+import type { SignedSupersession } from '../model/supersession.ts'
 import type { CheckpointRow } from '../store/records.ts'
 import type { Reader } from '../store/store.ts'
 import { signatureMessage } from './message.ts'
@@ -15,13 +16,22 @@ export async function getCheckpoint(context: Context, request: GetCheckpointRequ
       hint: 'tapestry models ls shows channels and checkpoints',
     })
   }
-  const attestations = await context.store.reader.attestations(row.digest)
+  const { reader } = context.store
+  const attestations = await reader.attestations(row.digest)
+  const { run, revocation: number } = row
+  const revocation = number === undefined ? undefined : await reader.revocation({ run, number })
   return {
     digest: row.digest,
     manifest: Buffer.from(row.manifest, 'utf8'),
     signature: signatureMessage(row.signature),
     attestations: attestations.map(({ path, digest, size }) => ({ path, digest, size: BigInt(size) })),
+    superseded: row.revocation !== undefined,
+    ...(revocation?.notice && { notice: noticeMessage(revocation.notice) }),
   }
+}
+
+function noticeMessage({ text, signature }: SignedSupersession) {
+  return { notice: Buffer.from(text, 'utf8'), signature: signatureMessage(signature) }
 }
 
 async function find(reader: Reader, ref: string): Promise<CheckpointRow | undefined> {

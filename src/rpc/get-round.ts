@@ -1,12 +1,13 @@
 import type { Diagnostics } from '../aggregation/diagnostics.ts'
 import type { Context } from '../context.ts'
 import { TapestryError } from '../core/error.ts'
-import type { NodeId } from '../core/ids.ts'
+import type { NodeId, RoundKey } from '../core/ids.ts'
 import type { GetRoundRequest } from '../gen/proto/tapestry/v1/round_pb.ts'
 import { gateBytes } from '../model/manifest.ts'
 import { gateResultOf } from '../policy/gate-result.ts'
 import type { WeightRecord } from '../policy/influence.ts'
 import { poolScores, type Verdict } from '../policy/release.ts'
+import { contributionsIn } from '../store/contributions-in.ts'
 import type { ContributionRow, EvaluationRow, LanguageReportRow, NodeRow, RejectionRow } from '../store/records.ts'
 import { roundKeyOf, roundMessage, scoreMessage } from './message.ts'
 import { overrideState } from './override-round.ts'
@@ -18,7 +19,7 @@ export async function getRound(context: Context, request: GetRoundRequest) {
   const row = await reader.round(key)
   if (row === undefined) throw new TapestryError('NOT_FOUND', `there is no round ${key.number} in run ${key.run}`)
   const [contributions, rejections, evaluations, diagnostics, record, nodes] = await Promise.all([
-    reader.contributions(key),
+    contributionsIn(reader, key, row.round),
     reader.rejections(key),
     reader.evaluations(key),
     reader.diagnostics(key),
@@ -30,7 +31,7 @@ export async function getRound(context: Context, request: GetRoundRequest) {
     round: roundMessage(row),
     ...(diagnostics && { diagnostics: diagnosticsMessage(diagnostics) }),
     contributions: [
-      ...contributions.map((contribution) => acceptedSummary(contribution, byId)),
+      ...contributions.map((contribution) => acceptedSummary(contribution, key, byId)),
       ...finalRefusals(contributions, rejections).map((rejection) => refusedSummary(rejection, byId)),
     ],
     languages: record?.languages.map((one) => verdictMessage(one, record.confidence)) ?? pooledMessages(evaluations),
@@ -87,10 +88,13 @@ function finalRefusals(contributions: readonly ContributionRow[], rejections: re
   return [...last.values()]
 }
 
-function acceptedSummary(contribution: ContributionRow, nodes: ReadonlyMap<NodeId, NodeRow>) {
+function acceptedSummary(contribution: ContributionRow, asked: RoundKey, nodes: ReadonlyMap<NodeId, NodeRow>) {
+  const { number } = contribution.key
   return {
     ...whoIs(contribution.node, nodes),
-    status: 'accepted',
+    contribution: contribution.id,
+    round: number === asked.number ? 0 : number,
+    status: contribution.revocation === undefined ? 'accepted' : 'revoked',
     weight: contribution.weight?.value ?? 0,
     weightReason: contribution.weight?.reason ?? '',
     ...(contribution.weight?.decision && { weightDecision: decisionMessage(contribution.weight.decision) }),
@@ -101,7 +105,7 @@ function acceptedSummary(contribution: ContributionRow, nodes: ReadonlyMap<NodeI
   }
 }
 
-function decisionMessage({ claimed, tokens, jurisdiction, quality, below, ...rest }: WeightRecord) {
+function decisionMessage({ claimed, tokens, jurisdiction, quality, below, peers = '', ...rest }: WeightRecord) {
   return {
     ...rest,
     claimedTokens: claimed,
@@ -109,6 +113,7 @@ function decisionMessage({ claimed, tokens, jurisdiction, quality, below, ...res
     jurisdiction: jurisdiction ?? '',
     ...(quality !== null && { quality }),
     belowFloor: below ?? '',
+    peers,
   }
 }
 

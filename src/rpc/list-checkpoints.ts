@@ -18,6 +18,7 @@ export async function listCheckpoints(context: Context, request: ListCheckpoints
     round: row.round,
     bytes: BigInt(row.files.reduce((sum, file) => sum + file.size, 0)),
     createdMs: BigInt(row.createdAt),
+    superseded: row.revocation !== undefined,
     channels: channels.filter((channel) => channel.checkpoint === row.digest).map((channel) => channel.name),
   }))
   return { checkpoints }

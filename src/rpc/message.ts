@@ -11,7 +11,7 @@ import {
   type RoundSchema,
   type StrategySchema,
 } from '../gen/proto/tapestry/v1/round_pb.ts'
-import { deadlineOf, type Phase, type Round } from '../round/round.ts'
+import { deadlineOf, type Phase, type Round, turnOf } from '../round/round.ts'
 import type { RoundRow, ScoreRow } from '../store/records.ts'
 
 /** Between the wire and the domain: proto enums and optional messages end here. */
@@ -19,6 +19,7 @@ import type { RoundRow, ScoreRow } from '../store/records.ts'
 const PHASE_MESSAGES = {
   open: RoundPhase.OPEN,
   collecting: RoundPhase.COLLECTING,
+  reviewing: RoundPhase.REVIEWING,
   sealed: RoundPhase.SEALED,
   aggregating: RoundPhase.AGGREGATING,
   evaluating: RoundPhase.EVALUATING,
@@ -43,7 +44,7 @@ export function signatureMessage(signature: Signature) {
   return { keyId: signature.keyId, value: Buffer.from(signature.value, 'base64') }
 }
 
-export function roundMessage({ key, round, version }: RoundRow): MessageInitShape<typeof RoundSchema> {
+export function roundMessage({ key, round, version, revocation }: RoundRow): MessageInitShape<typeof RoundSchema> {
   return {
     ref: { run: key.run, number: key.number },
     phase: PHASE_MESSAGES[round.phase],
@@ -55,10 +56,15 @@ export function roundMessage({ key, round, version }: RoundRow): MessageInitShap
     deadlineMs: BigInt(deadlineOf(round) ?? 0),
     ...countsOf(round),
     reason: 'reason' in round ? round.reason : '',
-    last: key.number >= round.policy.rounds,
+    turn: turnOf(key.number, round),
+    last: turnOf(key.number, round) >= round.policy.rounds,
+    revocation: revocation ?? 0,
+    revisionOf: round.revisionOf ?? 0,
     strategy: strategyMessage(round.policy.strategy),
     pairedEvidence: round.policy.gate.evidence === 'paired',
     codec: codecMessage(round.policy.codec),
+    peerReviews: round.policy.influence.floor === 'peers',
+    ...(round.phase === 'reviewing' && { reviews: round.reviews, reviewed: round.reviewed }),
   }
 }
 

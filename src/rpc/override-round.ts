@@ -65,6 +65,9 @@ async function requireRejected(tx: Tx, key: RoundKey): Promise<RejectedRound> {
       `round ${key.number} is ${round.phase}: there is nothing to override`,
     )
   }
+  if (row.revocation !== undefined) {
+    throw new TapestryError('FAILED_PRECONDITION', `revocation ${row.revocation} took back what the candidate holds`)
+  }
   if (run.head === round.base) return round
   const moved = `run ${key.run} goes on from ${run.head} now, no longer from the base of round ${key.number}`
   throw new TapestryError('FAILED_PRECONDITION', `${moved}: its candidate has no place any more`)

@@ -7,6 +7,7 @@ import { LedgerService } from '../gen/proto/tapestry/v1/ledger_pb.ts'
 import { ModelService } from '../gen/proto/tapestry/v1/model_pb.ts'
 import { OperatorService } from '../gen/proto/tapestry/v1/operator_pb.ts'
 import { RecordService } from '../gen/proto/tapestry/v1/record_pb.ts'
+import { RevocationService } from '../gen/proto/tapestry/v1/revocation_pb.ts'
 import { RoundService } from '../gen/proto/tapestry/v1/round_pb.ts'
 import type { PublicLog } from '../store/public-log.ts'
 import { addService, clientStream, type RpcContext, serverStream, unary } from './adapter.ts'
@@ -33,17 +34,21 @@ import { listEntries } from './list-entries.ts'
 import { listJobs } from './list-jobs.ts'
 import { listNodes } from './list-nodes.ts'
 import { listRecords } from './list-records.ts'
+import { listReviews } from './list-reviews.ts'
+import { listRevocations } from './list-revocations.ts'
 import { listRounds } from './list-rounds.ts'
 import { listRuns } from './list-runs.ts'
 import { overrideRound } from './override-round.ts'
 import { registerRecord } from './register-record.ts'
 import { renewCertificate } from './renew-certificate.ts'
+import { requestRevocation } from './request-revocation.ts'
 import { retryJob } from './retry-job.ts'
 import type { RoundFeed } from './round-feed.ts'
 import { setOperators } from './set-operators.ts'
 import { startRound } from './start-round.ts'
 import { submitContribution } from './submit-contribution.ts'
 import { submitEvaluation } from './submit-evaluation.ts'
+import { submitReview } from './submit-review.ts'
 import { summarizeContributions } from './summarize-contributions.ts'
 import { watchRounds } from './watch-rounds.ts'
 import { withdrawRecord } from './withdraw-record.ts'
@@ -64,6 +69,7 @@ export type Services = {
 export function addServices(server: Server, services: Services): void {
   addParticipantServices(server, services)
   addRecordService(server, services)
+  addRevocationService(server, services)
   addPublicServices(server, services)
   addLedgerService(server, services)
   addOperatorService(server, services)
@@ -86,6 +92,12 @@ function addParticipantServices(server: Server, { context, rpc, feed, log }: Ser
     ),
     submitEvaluation: unary(rpc, contributions.submitEvaluation, (request, principal) =>
       submitEvaluation(context, request, principal),
+    ),
+    listReviews: unary(rpc, contributions.listReviews, (request, principal) =>
+      listReviews(context, request, principal),
+    ),
+    submitReview: unary(rpc, contributions.submitReview, (request, principal) =>
+      submitReview(context, request, principal),
     ),
     summarizeContributions: unary(rpc, contributions.summarizeContributions, (request, principal) =>
       summarizeContributions(context, request, principal),
@@ -148,6 +160,14 @@ function addRecordService(server: Server, { context, rpc }: Services): void {
     adviseRecords: unary(rpc, records.adviseRecords, (request, principal) =>
       adviseRecords(context, request, principal),
     ),
+  })
+}
+
+function addRevocationService(server: Server, { context, rpc }: Services): void {
+  const { requestRevocation: request, listRevocations: list } = RevocationService.method
+  addService(server, RevocationService, {
+    requestRevocation: unary(rpc, request, (message, principal) => requestRevocation(context, message, principal)),
+    listRevocations: unary(rpc, list, (message, principal) => listRevocations(context, message, principal)),
   })
 }
 

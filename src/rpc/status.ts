@@ -1,6 +1,6 @@
 import { Metadata, status } from '@grpc/grpc-js'
 import { type ErrorCode, type TapestryError, toTapestryError } from '../core/error.ts'
-import { CODE_KEY, encodeHint, HINT_KEY } from '../core/grpc-service.ts'
+import { CODE_KEY, encodeHint, HINT_KEY, RETRY_KEY } from '../core/grpc-service.ts'
 
 /** gRPC's status for each of our codes. Our own code travels beside it, in trailing metadata. */
 export const GRPC_STATUS = {
@@ -39,6 +39,7 @@ export function grpcFailure(thrown: unknown): GrpcFailure {
   const metadata = new Metadata()
   metadata.set(CODE_KEY, error.code)
   if (error.hint !== undefined) metadata.set(HINT_KEY, encodeHint(error.hint.slice(0, MOST_DETAIL)))
+  if (error.retryMs !== undefined) metadata.set(RETRY_KEY, String(Math.ceil(error.retryMs)))
   return { code: GRPC_STATUS[error.code], details: detailOf(error), metadata }
 }
 

@@ -1,5 +1,8 @@
 import { TapestryError } from '../core/error.ts'
 
+/** Streams end within seconds or never: a peer that has too many is asked to come back after a while. */
+const RETRY_MS = 10_000
+
 /** Counts the open streams of each owner. */
 export class StreamLimit {
   readonly #most: number
@@ -20,6 +23,7 @@ export class StreamLimit {
     if (open >= this.#most) {
       throw new TapestryError('RESOURCE_EXHAUSTED', `more than ${this.#most} streams at a time`, {
         hint: 'close some streams first',
+        retryMs: RETRY_MS,
       })
     }
     this.#open.set(owner, open + 1)

@@ -1,12 +1,33 @@
 import { z } from 'zod'
 import type { Context } from '../context.ts'
-import { ensureRunId, type NodeId, type RoundKey, type RunId } from '../core/ids.ts'
-import type { Rejection, RejectionReason } from '../core/rejection.ts'
+import { ensureRunId, type FederationId, type NodeId, type RoundKey, type RunId } from '../core/ids.ts'
+import { type Rejection, type RejectionReason, reject, type Verdict } from '../core/rejection.ts'
+import { type Domain, publicKeyFromPem, type Signature, verifyMessage } from '../core/signature.ts'
 import { advanceRound } from '../store/advance.ts'
+import type { NodeRow } from '../store/records.ts'
 import type { Tx } from '../store/store.ts'
 
 export function keyOf(place: { readonly run: RunId; readonly round: number }): RoundKey {
   return { run: place.run, number: place.round }
+}
+
+/** Whether a report is the calling node's own and for this federation. */
+export function authenticateReport<T extends { readonly node: NodeId; readonly federation: FederationId }>(
+  context: Context,
+  parsed: Verdict<T>,
+  signed: { readonly bytes: Uint8Array; readonly signature: Signature; readonly domain: Domain },
+  caller: NodeRow,
+): Verdict<T> {
+  if (!parsed.ok) return parsed
+  const { node, federation } = parsed.value
+  if (node !== caller.id) return reject('BAD_SIGNATURE', `the report names ${node}, not the caller`)
+  if (!verifyMessage(publicKeyFromPem(caller.publicKey), signed.domain, signed.bytes, signed.signature)) {
+    return reject('BAD_SIGNATURE', 'the signature does not verify under the key that the node enrolled with')
+  }
+  if (federation !== context.federation) {
+    return reject('WRONG_ROUND', `the report was signed for federation ${federation}`)
+  }
+  return parsed
 }
 
 /**
@@ -25,7 +46,7 @@ const NOT_AN_ANSWER: ReadonlySet<RejectionReason> = new Set([
 /** Stores and counts a refusal; one that judges a roster member's delta is also its answer to the round for now. */
 export async function recordRefusal(
   context: Context,
-  kind: 'contribution' | 'evaluation',
+  kind: 'contribution' | 'evaluation' | 'review',
   document: Uint8Array,
   node: NodeId,
   { reason, detail }: Rejection,

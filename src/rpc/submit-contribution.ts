@@ -120,7 +120,7 @@ async function inspectPayload(
   manifest: ContributionManifest,
   row: RoundRow,
 ): Promise<Verdict<{ readonly norm: number }>> {
-  const blob = await context.blobs.stat(manifest.payloadDigest)
+  const blob = await context.blobs.renew(manifest.payloadDigest)
   if (blob === undefined) {
     const arrived = await context.blobs.partial(manifest.payloadDigest)
     return reject('TRUNCATED', `${arrived} of ${manifest.payloadBytes} payload bytes have arrived`)
@@ -149,6 +149,9 @@ async function store(context: Context, tx: Tx, signed: Signed, node: NodeRow, no
   // Digests are no secret: without this a node could have another's work counted as its own.
   if ((await tx.payloadOwners(signed.manifest.payloadDigest)).some((owner) => owner !== node.id)) {
     return reject('REPLAYED', 'this payload is the contribution of another node')
+  }
+  if (await tx.isRevoked(signed.manifest.payloadDigest)) {
+    return reject('REPLAYED', 'this payload was revoked: what is taken back is not handed in again')
   }
   const { key, round } = place.value
   const now = context.clock.now()

@@ -1,44 +1,28 @@
 import type { Context } from '../context.ts'
 import { accept, reject, type Verdict } from '../core/rejection.ts'
-import { DOMAINS, publicKeyFromPem, type Signature, verifyMessage } from '../core/signature.ts'
+import { DOMAINS, type Signature } from '../core/signature.ts'
 import type { SubmitEvaluationRequest } from '../gen/proto/tapestry/v1/contribution_pb.ts'
 import { type EvaluationReport, parseEvaluationReport } from '../model/evaluation-report.ts'
+import type { LanguageKey } from '../model/report-document.ts'
 import { advanceRound } from '../store/advance.ts'
-import type { EvaluationRow, NodeRow } from '../store/records.ts'
+import { contributionsIn } from '../store/contributions-in.ts'
+import type { EvaluationRow, RoundRow } from '../store/records.ts'
 import type { Tx } from '../store/store.ts'
 import type { NodePrincipal } from './auth.ts'
 import { signatureOf } from './message.ts'
-import { keyOf, recordRefusal } from './submission.ts'
+import { authenticateReport, keyOf, recordRefusal } from './submission.ts'
 
 /** Stores a contributor's signed scores of base and candidate on its own held-out text. */
 export async function submitEvaluation(context: Context, request: SubmitEvaluationRequest, { node }: NodePrincipal) {
   const signature = signatureOf(request.signature)
-  const report = authenticate(context, request, node, signature)
+  const signed = { bytes: request.report, signature, domain: DOMAINS.evaluation }
+  const report = authenticateReport(context, parseEvaluationReport(request.report), signed, node)
   const verdict = report.ok
     ? await context.store.transact('submit-evaluation', (tx) => store(context, tx, report.value, request, signature))
     : report
   if (verdict.ok) return {}
   await recordRefusal(context, 'evaluation', request.report, node.id, verdict.rejection)
   return { rejection: verdict.rejection }
-}
-
-function authenticate(
-  context: Context,
-  request: SubmitEvaluationRequest,
-  node: NodeRow,
-  signature: Signature,
-): Verdict<EvaluationReport> {
-  const parsed = parseEvaluationReport(request.report)
-  if (!parsed.ok) return parsed
-  if (parsed.value.node !== node.id)
-    return reject('BAD_SIGNATURE', `the report names ${parsed.value.node}, not the caller`)
-  if (!verifyMessage(publicKeyFromPem(node.publicKey), DOMAINS.evaluation, request.report, signature)) {
-    return reject('BAD_SIGNATURE', 'the signature does not verify under the key that the node enrolled with')
-  }
-  if (parsed.value.federation !== context.federation) {
-    return reject('WRONG_ROUND', `the report was signed for federation ${parsed.value.federation}`)
-  }
-  return parsed
 }
 
 async function store(
@@ -60,7 +44,7 @@ async function store(
   if (report.candidateDigest !== row.round.candidate || report.baseDigest !== row.round.base) {
     return reject('STALE_BASE', `round ${key.number} compares ${row.round.candidate} with ${row.round.base}`)
   }
-  const foreign = await foreignLanguage(tx, report)
+  const foreign = await foreignLanguage(tx, report, row)
   if (foreign !== undefined) return reject('INVALID_REPORT', `the node's contribution holds no text of ${foreign}`)
   const now = context.clock.now()
   await tx.putEvaluations(rowsOf(report, request, signature, now))
@@ -70,10 +54,18 @@ async function store(
 }
 
 /** A node speaks only for the languages it contributed: otherwise one node could block any release with a language it made up. */
-async function foreignLanguage(tx: Tx, report: EvaluationReport): Promise<string | undefined> {
-  const own = await tx.contributionOf(keyOf(report), report.node)
-  const known = new Set(own?.languages.map(({ language, community }) => `${language}\0${community}`))
-  return report.languages.find(({ language, community }) => !known.has(`${language}\0${community}`))?.language
+async function foreignLanguage(
+  tx: Tx,
+  report: EvaluationReport,
+  { key, round }: RoundRow,
+): Promise<string | undefined> {
+  const own = (await contributionsIn(tx, key, round)).filter(({ node }) => node === report.node)
+  const known = new Set(own.flatMap(({ languages }) => languages.map(groupOf)))
+  return report.languages.find((one) => !known.has(groupOf(one)))?.language
+}
+
+function groupOf({ language, community }: LanguageKey): string {
+  return `${language}\0${community}`
 }
 
 function rowsOf(

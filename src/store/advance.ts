@@ -1,12 +1,14 @@
 import type { Millis } from '../core/clock.ts'
 import { TapestryError } from '../core/error.ts'
 import type { RoundKey, RunId } from '../core/ids.ts'
-import { hasEnded, openRound, type Phase } from '../round/round.ts'
-import { type RoundEvent, step } from '../round/step.ts'
+import { type RevocationOutcome, stepRevocation } from '../round/revocation.ts'
+import { hasEnded, openRound, type Phase, type Round } from '../round/round.ts'
+import { type RoundEvent, type Step, step } from '../round/step.ts'
 import type { RoundRow, RunRow } from './records.ts'
+import { assignReviews } from './review-assignment.ts'
 import type { Tx } from './store.ts'
 
-const LIVE_PHASES: readonly Phase[] = ['open', 'collecting', 'sealed', 'aggregating', 'evaluating']
+export const LIVE_PHASES: readonly Phase[] = ['open', 'collecting', 'reviewing', 'sealed', 'aggregating', 'evaluating']
 
 /**
  * Applies an event to a round inside the caller's transaction: the only way in which rounds move.
@@ -19,11 +21,23 @@ const LIVE_PHASES: readonly Phase[] = ['open', 'collecting', 'sealed', 'aggregat
 export async function advanceRound(tx: Tx, key: RoundKey, event: RoundEvent, now: Millis): Promise<RoundRow> {
   const row = await tx.round(key)
   if (row === undefined) throw new TapestryError('NOT_FOUND', `there is no round ${key.number} in run ${key.run}`)
-  const { round, changed, work } = step(row.round, event, now)
+  const { round, changed, work } = await stepWithReviews(tx, row, event, now)
   if (!changed) return row
   await tx.saveRound(row, round, work, now)
-  if (hasEnded(round) && !hasEnded(row.round)) await followUp(tx, key.run, now)
+  if (hasEnded(round) && !hasEnded(row.round)) {
+    if (round.revisionOf !== undefined) await endRevision(tx, key.run, round.revisionOf, outcomeOf(round), now)
+    await goOn(tx, key.run, now)
+  }
   return { ...row, round, version: row.version + 1, updatedAt: now }
+}
+
+/** The reviewers are those who have contributed when the round seals: they are named in the same transaction. */
+async function stepWithReviews(tx: Tx, row: RoundRow, event: RoundEvent, now: Millis): Promise<Step> {
+  const stepped = step(row.round, event, now)
+  if (stepped.round.phase !== 'reviewing' || row.round.phase === 'reviewing') return stepped
+  const reviews = await assignReviews(tx, row.key)
+  const assigned = step(stepped.round, { type: 'reviewers-assigned', reviews }, now)
+  return { ...assigned, changed: true }
 }
 
 /**
@@ -40,8 +54,8 @@ export async function openNextRound(tx: Tx, id: RunId, now: Millis): Promise<Rou
   if (!(await tx.advanceRun(id, run.roundsStarted))) {
     throw new TapestryError('FAILED_PRECONDITION', `the next round of run ${id} has just been opened`)
   }
-  const key: RoundKey = { run: id, number: run.roundsStarted + 1 }
-  const round = openRound(run.head, run.planDigest, run.policy, now)
+  const key: RoundKey = { run: id, number: nextNumber(run) }
+  const round = openRound(run.head, run.planDigest, run.policy, now, run.uncounted)
   await tx.createRound(key, round, now)
   return (await tx.round(key)) ?? missing(key)
 }
@@ -55,7 +69,35 @@ export async function endLiveRound(tx: Tx, run: RunId, reason: string, now: Mill
   if (live !== undefined) await advanceRound(tx, live.key, { type: 'base-replaced', reason }, now)
 }
 
-async function followUp(tx: Tx, id: RunId, now: Millis): Promise<void> {
+/** Numbers never come back, turns do: a repeated round gets the next number. */
+export function nextNumber({ roundsStarted, uncounted }: Pick<RunRow, 'roundsStarted' | 'uncounted'>): number {
+  return roundsStarted + uncounted + 1
+}
+
+/** Tells a revocation that its revision has ended; its remaining work is asked for. */
+export async function endRevision(
+  tx: Tx,
+  run: RunId,
+  number: number,
+  outcome: RevocationOutcome,
+  now: Millis,
+): Promise<void> {
+  const key = { run, number }
+  const row = await tx.revocation(key)
+  if (row === undefined) throw new TapestryError('NOT_FOUND', `there is no revocation ${number} of run ${run}`)
+  const state = stepRevocation(row.state, { type: 'revision-ended', outcome })
+  await tx.saveRevocation({ ...row, state, updatedAt: now })
+  await tx.askForRevocation(key, now)
+}
+
+function outcomeOf(round: Round): RevocationOutcome {
+  if (round.phase === 'published') return { kind: 'reissued', checkpoint: round.checkpoint }
+  const why = 'reason' in round ? round.reason : round.phase
+  return { kind: 'returned', because: `what remains was not released: ${why}` }
+}
+
+/** Opens the next round of a continuous run that has rounds left. */
+export async function goOn(tx: Tx, id: RunId, now: Millis): Promise<void> {
   const run = await requireRun(tx, id)
   if (run.policy.continuous && !isUsedUp(run)) await openNextRound(tx, id, now)
 }

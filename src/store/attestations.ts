@@ -42,8 +42,8 @@ export function attestationReads(database: Database): Reads {
         ${lineage(key, base)}
         SELECT n.member_id AS member, t.language, t.community,
           sum(t.tokens)::float8 AS tokens, sum(t.documents)::float8 AS documents
-        FROM lineage l
-        JOIN contribution c ON c.run_id = l.run_id AND c.round = l.round AND c.weight > 0
+        FROM merged m
+        JOIN contribution c ON c.id = m.id
         JOIN contribution_language t ON t.contribution_id = c.id
         JOIN node n ON n.id = c.node_id
         GROUP BY 1, 2, 3
@@ -54,9 +54,8 @@ export function attestationReads(database: Database): Reads {
       const found: unknown = await database.$queryRaw`
         ${lineage(key, base)}
         SELECT DISTINCT r.digest
-        FROM lineage l
-        JOIN contribution c ON c.run_id = l.run_id AND c.round = l.round AND c.weight > 0
-        JOIN contribution_record u ON u.contribution_id = c.id
+        FROM merged m
+        JOIN contribution_record u ON u.contribution_id = m.id
         JOIN dataset_record r ON r.digest = u.record_digest AND r.public`
       const digests = parseStored(Digests, found, 'records of training data')
         .map(({ digest }) => digest)
@@ -66,13 +65,21 @@ export function attestationReads(database: Database): Reads {
   }
 }
 
-/** A round and those before it, along the parents: a run that goes back to an older checkpoint leaves rounds behind. */
+/**
+ * What was merged in a round and those before it, along the parents: a run that goes back to an older checkpoint leaves
+ * rounds behind. A revision merged what other rounds were handed in for.
+ */
 function lineage({ run, number }: RoundKey, base: Digest) {
   return Prisma.sql`
     WITH RECURSIVE lineage AS (
       SELECT ${run}::text AS run_id, ${number}::int AS round, ${base}::text AS parent
       UNION ALL
       SELECT p.run_id, p.round, p.parent_digest FROM checkpoint p JOIN lineage l ON p.digest = l.parent
+    ), merged AS (
+      SELECT c.id FROM lineage l JOIN contribution c ON c.run_id = l.run_id AND c.round = l.round AND c.weight > 0
+      UNION ALL
+      SELECT m.contribution_id FROM lineage l
+      JOIN remerge m ON m.run_id = l.run_id AND m.revision = l.round AND m.weight > 0
     )`
 }
 

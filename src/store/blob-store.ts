@@ -70,6 +70,15 @@ export type BlobStore = {
   complete(digest: Digest, size: number): Promise<Verdict<Whole>>
   /** Forgets an unfinished blob. Harmless when there is none. @throws UNAVAILABLE while a writer holds it. */
   discard(digest: Digest): Promise<void>
+  /**
+   * Says that a whole blob is about to be referred to: {@link BlobStore.removeOld} leaves it alone for a while.
+   * @returns undefined when there is none: what is gone has to be stored again.
+   */
+  renew(digest: Digest): Promise<Blob | undefined>
+  /** Whole blobs that were neither made nor renewed since `before`, in milliseconds since the epoch. */
+  old(before: number): AsyncIterable<Blob>
+  /** Deletes a whole blob unless it was renewed since `before`. @returns whether it did. */
+  removeOld(digest: Digest, before: number): Promise<boolean>
   /** Deletes a whole blob. Streams that are open go on. Harmless when there is none. */
   remove(digest: Digest): Promise<void>
   /** A new, empty local directory on the same disk, for large files in the making. Its user removes it; what a crash leaves is removed later. */

@@ -1,7 +1,7 @@
-import { access, mkdir, open, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { access, mkdir, open, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import type { Readable } from 'node:stream'
-import { type Digest, digestOf, hexOf } from '../core/digest.ts'
+import { type Digest, digestOf, ensureDigest, hexOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { accept, reject, type Verdict } from '../core/rejection.ts'
 import type { Summary } from '../model/summary.ts'
@@ -12,6 +12,7 @@ import { takeIn } from './intake.ts'
 import { PartialBlob } from './partial-blob.ts'
 import { PassThreads } from './pass-threads.ts'
 import type { Reading } from './reading.ts'
+import { writeBehind } from './write-behind.ts'
 
 /** Read-ahead of a download: larger pieces gain nothing, smaller ones cost a system call each. */
 const READ_BYTES = 256 * 1024
@@ -22,13 +23,15 @@ const LONGEST_MAKING_MS = 24 * 3_600_000
 
 /**
  * A blob store in a directory: `sha256/<2 hex>/<64 hex>` holds whole blobs, `partial/<64 hex>/`
- * unfinished ones, `scratch/` what is being made here. All on one disk, because blobs move by renaming.
+ * unfinished ones, `scratch/` what is being made here, `condemned/` what is being deleted. All on one disk, because blobs move by renaming.
  */
 export async function openBlobs(directory: string, { beatMs }: { readonly beatMs?: number } = {}): Promise<BlobStore> {
   const root = resolve(directory)
-  for (const part of ['sha256', 'partial', 'scratch']) await mkdir(join(root, part), { recursive: true })
+  for (const part of ['sha256', 'partial', 'scratch', 'condemned']) await mkdir(join(root, part), { recursive: true })
   await removeAbandoned(join(root, 'scratch'))
-  return new DirectoryBlobs(root, beatMs)
+  const blobs = new DirectoryBlobs(root, beatMs)
+  await blobs.reprieve()
+  return blobs
 }
 
 /** All blobs of a process take turns on them. */
@@ -127,6 +130,45 @@ class DirectoryBlobs implements BlobStore {
     await this.#partial(digest).claim(false, (path) => rm(path, { force: true }))
   }
 
+  async renew(digest: Digest): Promise<Blob | undefined> {
+    const now = new Date()
+    await ifPresent(utimes(this.#whole(digest), now, now))
+    return this.stat(digest)
+  }
+
+  async *old(before: number): AsyncGenerator<Blob> {
+    const whole = join(this.#root, 'sha256')
+    for (const part of await readdir(whole)) {
+      for (const hex of await readdir(join(whole, part))) {
+        const found = await ifPresent(stat(join(whole, part, hex)))
+        if (found !== undefined && found.mtimeMs < before) {
+          yield { digest: ensureDigest(`sha256:${hex}`), size: found.size }
+        }
+      }
+    }
+  }
+
+  /** First out of everybody's reach, then judged: whoever renews it in between either comes in time or finds it gone. */
+  async removeOld(digest: Digest, before: number): Promise<boolean> {
+    const condemned = join(this.#root, 'condemned', hexOf(digest))
+    if ((await ifPresent(rename(this.#whole(digest), condemned).then(() => true))) === undefined) return false
+    const found = await ifPresent(stat(condemned))
+    if (found === undefined || found.mtimeMs >= before) {
+      await ifPresent(rename(condemned, this.#whole(digest)))
+      return false
+    }
+    await rm(condemned, { force: true })
+    return true
+  }
+
+  /** What a process that ended was about to delete is whole again. */
+  async reprieve(): Promise<void> {
+    const condemned = join(this.#root, 'condemned')
+    for (const hex of await readdir(condemned)) {
+      await ifPresent(rename(join(condemned, hex), this.#whole(ensureDigest(`sha256:${hex}`))))
+    }
+  }
+
   async remove(digest: Digest): Promise<void> {
     await rm(this.#whole(digest), { force: true })
   }
@@ -151,7 +193,7 @@ class DirectoryBlobs implements BlobStore {
    * @param reading what is known about the bytes; undefined: they are read.
    */
   async #check(path: string, digest: Digest, reading: Reading | undefined): Promise<Verdict<Whole>> {
-    const whole = await this.stat(digest)
+    const whole = await this.renew(digest)
     if (whole !== undefined) {
       await rm(path, { force: true })
       return accept({ ...whole, summary: undefined })
@@ -167,7 +209,7 @@ class DirectoryBlobs implements BlobStore {
 
   /** Gives a file that was made here its address, unless the same bytes have it already. */
   async #settle(path: string, digest: Digest): Promise<void> {
-    if (await this.has(digest)) await rm(path, { force: true })
+    if (await this.renew(digest)) await rm(path, { force: true })
     else await settleFile(path, this.#whole(digest))
   }
 
@@ -192,18 +234,15 @@ async function appendAt(path: string, offset: number, size: number, source: Byte
   try {
     const kept = (await file.stat()).size
     if (kept !== offset) return { result: { kind: 'wrong-offset', offset: kept } }
-    const pass = threads.begin({
-      write: { file: file.fd, position: offset },
-      hash: offset === 0,
-      ...(offset === 0 ? { summarize: size } : {}),
-    })
+    const task = { write: { file: file.fd, position: offset }, hash: offset === 0 }
+    const pass = writeBehind(threads.begin(offset === 0 ? { ...task, summarize: size } : task), file)
     try {
       const { taken, overflow } = await takeIn(pass, size - offset, source)
       const result: AppendResult = { kind: overflow ? 'too-large' : 'appended', offset: offset + taken }
       return offset === 0 && taken === size && !overflow ? { result, reading: await pass.finish() } : { result }
     } finally {
       pass.drop()
-      await file.datasync()
+      await pass.durable()
     }
   } finally {
     await file.close()

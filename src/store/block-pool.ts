@@ -1,5 +1,8 @@
-/** One block: large enough that handing it to a thread costs nothing beside what the thread does with it. */
-export const BLOCK_BYTES = 2 ** 20
+/**
+ * One block: large enough that handing it to a thread costs nothing beside what the thread does with it, small enough to
+ * be in a processor's cache still when it has been written and is to be hashed.
+ */
+export const BLOCK_BYTES = 512 * 1024
 
 /** Memory that several threads see. */
 export type Block = Uint8Array<SharedArrayBuffer>

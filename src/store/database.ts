@@ -6,7 +6,7 @@ import { PrismaClient } from '../gen/prisma/client.ts'
 export type Database = Prisma.TransactionClient
 
 /** Transactions and reads that one process runs at once. More would only conflict with each other. */
-const MOST_CONNECTIONS = 10
+const MOST_CONNECTIONS = 6
 const CONNECT_TIMEOUT_MS = 10_000
 
 /** A client with its pool; nothing is connected before the first query. */

@@ -9,7 +9,10 @@ import { JOB_KINDS, JOB_STATES, type JobKind, type JobRow, type LeasedJob } from
 import type { Notice, Reader, Tx } from './store.ts'
 
 type Reads = Pick<Reader, 'job' | 'jobs' | 'jobsToGiveUp'>
-type Writes = Pick<Tx, 'leaseJob' | 'renewLease' | 'finishJob' | 'failJob' | 'retryJob' | 'giveUpJob'>
+type Writes = Pick<
+  Tx,
+  'askForRevocation' | 'leaseJob' | 'renewLease' | 'finishJob' | 'failJob' | 'retryJob' | 'giveUpJob'
+>
 
 const Kind = z.enum(JOB_KINDS)
 const State = z.enum(JOB_STATES)
@@ -46,6 +49,14 @@ export function jobReads(database: Database): Reads {
  */
 export function jobWrites(database: Database, notify: (notice: Notice) => void): Writes {
   return {
+    askForRevocation: async (key, now) => {
+      const id = jobId('revoke', key)
+      const at = new Date(now)
+      const ready = { ...endOfLease(now), state: 'ready', attempts: 0 }
+      const create = { id, kind: 'revoke', runId: key.run, round: key.number, createdAt: at, ...ready }
+      await database.job.upsert({ where: { id }, create, update: ready })
+      notify({ kind: 'job', id })
+    },
     leaseJob: async (kinds, now, leaseMs, holder) => {
       const token = randomUUID()
       const leaseUntil = now + leaseMs

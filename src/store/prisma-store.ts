@@ -11,6 +11,8 @@ import { NoticeBoard, publishNotices } from './notices.ts'
 import { Numberer } from './numberer.ts'
 import { operatorReads, operatorWrites } from './operators.ts'
 import { releaseReads, releaseWrites } from './releases.ts'
+import { reviewReads, reviewWrites } from './reviews.ts'
+import { revocationReads, revocationWrites } from './revocations.ts'
 import { roundReads, roundWrites } from './rounds.ts'
 import type { Notice, Reader, Store, Tx } from './store.ts'
 import { submissionReads, submissionWrites } from './submissions.ts'
@@ -64,10 +66,12 @@ function readerOf(database: Database): Reader {
     ...roundReads(database),
     ...submissionReads(database),
     ...inspectionReads(database),
+    ...reviewReads(database),
     ...diagnosticsReads(database),
     ...operatorReads(database),
     ...releaseReads(database),
     ...attestationReads(database),
+    ...revocationReads(database),
     ...jobReads(database),
     ...summaryReads(database),
     ...ledgerReads(database),
@@ -82,10 +86,12 @@ function txOf(database: Database, notify: (notice: Notice) => void): Tx {
     ...roundWrites(database, notify),
     ...submissionWrites(database),
     ...inspectionWrites(database),
+    ...reviewWrites(database),
     ...diagnosticsWrites(database),
     ...operatorWrites(database),
     ...releaseWrites(database),
     ...attestationWrites(database),
+    ...revocationWrites(database),
     ...jobWrites(database, notify),
     ...ledgerWrites(database),
   }

@@ -173,6 +173,7 @@ export async function publishInitialCheckpoint(
     planDigest: planDigest(plan),
     head: checkpoint.row.digest,
     roundsStarted: 0,
+    uncounted: 0,
     createdAt: now,
   }
   await context.store.transact('create-run', (tx) => createRun(tx, row, checkpoint, now))

@@ -5,9 +5,12 @@ import type { Jurisdiction } from '../core/jurisdiction.ts'
 import type { LanguageTag } from '../core/language-tag.ts'
 import type { RejectionReason } from '../core/rejection.ts'
 import type { Signature } from '../core/signature.ts'
+import type { LanguageEvaluation } from '../model/evaluation-report.ts'
 import type { PairedEvidence } from '../model/paired-evidence.ts'
 import type { WeightRecord } from '../policy/influence.ts'
+import type { RevocationMode, RevocationPlan } from '../policy/revocation.ts'
 import type { RunPolicy } from '../round/policy.ts'
+import type { RevocationState } from '../round/revocation.ts'
 import type { Phase, Round } from '../round/round.ts'
 import type { Standing } from '../round/step.ts'
 
@@ -96,7 +99,10 @@ export type RunRow = {
   readonly channel: ChannelName
   /** Checkpoint that the next round starts from. */
   readonly head: Digest
+  /** Of those that count. */
   readonly roundsStarted: number
+  /** Round numbers that do not count. */
+  readonly uncounted: number
   readonly createdAt: Millis
 }
 
@@ -107,9 +113,33 @@ export type RoundRow = {
   readonly version: number
   readonly createdAt: Millis
   readonly updatedAt: Millis
+  /** The revocation that took it back; absent while its result counts. */
+  readonly revocation?: number
 }
 
 export type RosterRow = { readonly node: NodeId; readonly standing: Standing; readonly evaluated: boolean }
+
+export type ReviewAssignment = { readonly contribution: Digest; readonly reviewer: NodeId }
+
+/** What a reviewer found, as it signed it; `candidate` is the base with the contribution alone. */
+export type ReviewAnswer = ReviewAssignment & {
+  readonly languages: readonly LanguageEvaluation[]
+  readonly report: string
+  readonly signature: Signature
+  readonly at: Millis
+}
+
+/** A contribution as its reviewer needs it. `languages`: those that both were trained on. */
+export type AskedReview = {
+  readonly contribution: Digest
+  readonly payload: Digest
+  readonly bytes: number
+  readonly languages: readonly LanguageTag[]
+  readonly answered: boolean
+}
+
+/** A review, asked for. `languages`: null until it is answered. */
+export type ReviewRow = ReviewAssignment & { readonly languages: readonly LanguageEvaluation[] | null }
 
 /** Mean loss in nats per token with its standard error over sequences. */
 export type ScoreRow = { readonly mean: number; readonly standardError: number; readonly tokens: number }
@@ -147,13 +177,15 @@ export type ContributionRow = {
   /** Empty when it names no records. */
   readonly records: readonly RecordTokensRow[]
   readonly acceptedAt: Millis
+  /** The revocation that revoked it; absent while it stands. */
+  readonly revocation?: number
 }
 
 export type RejectionRow = {
   /** Null when the submission named no round that exists. */
   readonly key: RoundKey | null
   readonly node: NodeId
-  readonly kind: 'upload' | 'contribution' | 'evaluation'
+  readonly kind: 'upload' | 'contribution' | 'evaluation' | 'review'
   readonly reason: RejectionReason
   readonly detail: string
   readonly at: Millis
@@ -211,6 +243,25 @@ export type CheckpointRow = {
   readonly signature: Signature
   readonly files: readonly CheckpointFileRow[]
   readonly createdAt: Millis
+  /** The revocation that superseded it; absent while it stands. */
+  readonly revocation?: number
+}
+
+/** A checkpoint on a line of descent. */
+export type LineRow = Pick<CheckpointRow, 'digest' | 'version' | 'round' | 'parent'>
+
+/** A revocation is addressed by its run and its number there, counted from 1. */
+export type RevocationRow = {
+  readonly key: RoundKey
+  readonly mode: RevocationMode
+  readonly requestedBy: NodeId | 'operator'
+  readonly reason: string
+  readonly plan: RevocationPlan
+  readonly state: RevocationState
+  /** Null before it is signed, and when nothing is superseded. */
+  readonly notice: { readonly text: string; readonly signature: Signature } | null
+  readonly createdAt: Millis
+  readonly updatedAt: Millis
 }
 
 export type ChannelRow = {
@@ -221,7 +272,7 @@ export type ChannelRow = {
   readonly updatedAt: Millis
 }
 
-export const JOB_KINDS = ['aggregate', 'decide', 'override'] as const
+export const JOB_KINDS = ['aggregate', 'decide', 'override', 'revoke'] as const
 export type JobKind = (typeof JOB_KINDS)[number]
 
 export const JOB_STATES = ['ready', 'leased', 'done', 'abandoned'] as const
@@ -231,6 +282,7 @@ export type JobRow = {
   /** `<kind>/<run>/<round>`. */
   readonly id: string
   readonly kind: JobKind
+  /** A round; for `revoke` a revocation. */
   readonly key: RoundKey
   readonly state: JobState
   readonly attempts: number

@@ -1,18 +1,31 @@
+import { z } from 'zod'
 import { ensureDigest } from '../core/digest.ts'
 import { ensureChannelName, ensureNodeId, ensureRunId } from '../core/ids.ts'
 import { compareText } from '../core/order.ts'
 import type { Channel, Checkpoint, CheckpointFile, Upload } from '../gen/prisma/client.ts'
-import { toCount } from './column.ts'
+import { digestSchema } from '../model/parsing.ts'
+import { parseStored, toCount } from './column.ts'
 import type { Database } from './database.ts'
 import type { ChannelRow, CheckpointRow, UploadRow } from './records.ts'
 import type { Reader, Tx } from './store.ts'
 
 type Reads = Pick<
   Reader,
-  'checkpoint' | 'checkpointByVersion' | 'checkpoints' | 'channel' | 'channels' | 'isReleased' | 'upload' | 'uploadsOf'
+  | 'checkpoint'
+  | 'checkpointByVersion'
+  | 'checkpoints'
+  | 'lineTo'
+  | 'channel'
+  | 'channels'
+  | 'isReleased'
+  | 'upload'
+  | 'uploadsOf'
 >
 type Writes = Pick<Tx, 'createCheckpoint' | 'moveChannel' | 'putUpload' | 'removeUpload'>
 
+const Line = z.array(
+  z.object({ digest: digestSchema, version: z.int(), round: z.int(), parent: digestSchema.nullable() }),
+)
 const WITH_FILES = { files: true } as const
 const WITH_CHECKPOINT = { checkpoint: { select: { runId: true, version: true } } } as const
 
@@ -33,6 +46,16 @@ export function releaseReads(database: Database): Reads {
       const newest = [{ createdAt: 'desc' as const }, { runId: 'asc' as const }, { version: 'desc' as const }]
       const rows = await database.checkpoint.findMany({ where, orderBy: newest, take: limit, include: WITH_FILES })
       return rows.map(checkpointRow)
+    },
+    lineTo: async (checkpoint) => {
+      const found: unknown = await database.$queryRaw`
+        WITH RECURSIVE line AS (
+          SELECT digest, version, round, parent_digest, 0 AS back FROM checkpoint WHERE digest = ${checkpoint}
+          UNION ALL
+          SELECT p.digest, p.version, p.round, p.parent_digest, l.back + 1
+          FROM checkpoint p JOIN line l ON p.digest = l.parent_digest
+        ) SELECT digest, version, round, parent_digest AS parent FROM line ORDER BY back`
+      return parseStored(Line, found, 'line of checkpoints')
     },
     channel: async (name) => {
       const row = await database.channel.findUnique({ where: { name }, include: WITH_CHECKPOINT })
@@ -105,6 +128,7 @@ function checkpointRow(row: Checkpoint & { files: CheckpointFile[] }): Checkpoin
     signature: { keyId: row.keyId, value: row.signature },
     files: files.sort((a, b) => compareText(a.path, b.path)),
     createdAt: row.createdAt.getTime(),
+    ...(row.revocation !== null && { revocation: row.revocation }),
   }
 }
 

@@ -23,6 +23,7 @@ type Writes = Pick<
   | 'createRun'
   | 'advanceRun'
   | 'setRunHead'
+  | 'returnRun'
   | 'createRound'
   | 'saveRound'
   | 'addToRoster'
@@ -87,8 +88,8 @@ export function roundReads(database: Database): Reads {
 export function roundWrites(database: Database, notify: (notice: Notice) => void): Writes {
   return {
     createRun: async (row) => {
-      const { id, plan, planDigest, channel, head, roundsStarted } = row
-      const data = { id, plan, planDigest, channel, headDigest: head, roundsStarted, policy: row.policy }
+      const { id, plan, planDigest, channel, head, roundsStarted, uncounted, policy } = row
+      const data = { id, plan, planDigest, channel, headDigest: head, roundsStarted, uncounted, policy }
       await database.run.createMany({ data: [{ ...data, createdAt: new Date(row.createdAt) }] })
     },
     advanceRun: async (id, expected) => {
@@ -99,11 +100,15 @@ export function roundWrites(database: Database, notify: (notice: Notice) => void
     setRunHead: async (id, head) => {
       await database.run.update({ where: { id }, data: { headDigest: head } })
     },
-    createRound: async (key, round, now) => {
+    returnRun: async (id, { head, roundsStarted, uncounted }) => {
+      await database.run.update({ where: { id }, data: { headDigest: head, roundsStarted, uncounted } })
+    },
+    createRound: async (key, round, now, work = []) => {
       const at = new Date(now)
       const data = { runId: key.run, number: key.number, version: 1, createdAt: at, ...stateColumns(round, now) }
       await database.round.createMany({ data: [data] })
       notify({ kind: 'round', key })
+      await createJobs(database, key, work, now, notify)
     },
     saveRound: async (row, next, work, now) => {
       const { key, version } = row
@@ -174,6 +179,7 @@ function runRow(row: Run): RunRow {
     channel: ensureChannelName(row.channel),
     head: ensureDigest(row.headDigest),
     roundsStarted: row.roundsStarted,
+    uncounted: row.uncounted,
     createdAt: row.createdAt.getTime(),
   }
 }
@@ -185,6 +191,7 @@ function roundRow(row: RoundModel): RoundRow {
     version: row.version,
     createdAt: row.createdAt.getTime(),
     updatedAt: row.updatedAt.getTime(),
+    ...(row.revocation !== null && { revocation: row.revocation }),
   }
 }
 

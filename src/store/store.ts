@@ -1,7 +1,7 @@
 import type { Diagnostics } from '../aggregation/diagnostics.ts'
 import type { Millis } from '../core/clock.ts'
 import type { Digest } from '../core/digest.ts'
-import type { ChannelName, MemberId, NodeId, RoundKey, RunId } from '../core/ids.ts'
+import type { ChannelName, MemberId, NodeId, RecordId, RoundKey, RunId } from '../core/ids.ts'
 import type { Jurisdiction } from '../core/jurisdiction.ts'
 import type { LedgerEvent } from '../ledger/entry.ts'
 import type { TreeHead } from '../ledger/proof.ts'
@@ -9,10 +9,13 @@ import type { Tile } from '../ledger/tile.ts'
 import type { Override } from '../model/override.ts'
 import type { Summary } from '../model/summary.ts'
 import type { TrainingShare } from '../model/training-content.ts'
+import type { BlobHolder } from '../policy/blob-holder.ts'
 import type { GateRecord } from '../policy/release.ts'
+import type { RevocationPlan } from '../policy/revocation.ts'
 import type { Round } from '../round/round.ts'
 import type { Standing, Work } from '../round/step.ts'
 import type {
+  AskedReview,
   AttestationRow,
   ChannelRow,
   CheckpointFileRow,
@@ -27,11 +30,16 @@ import type {
   JobKind,
   JobRow,
   LeasedJob,
+  LineRow,
   MemberRow,
   NodeRow,
   NodeStatus,
   OperatorRecordRow,
   RejectionRow,
+  ReviewAnswer,
+  ReviewAssignment,
+  ReviewRow,
+  RevocationRow,
   RosterRow,
   RoundFilter,
   RoundRow,
@@ -71,9 +79,20 @@ export type Reader = {
   /** Ordered by node id: the merge's fixed order. */
   contributions(key: RoundKey): Promise<readonly ContributionRow[]>
   contributionOf(key: RoundKey, node: NodeId): Promise<ContributionRow | undefined>
+  contribution(id: Digest): Promise<ContributionRow | undefined>
+  /** Ordered by run, round and node; of one dataset when its id is given. */
+  contributionsOf(node: NodeId, dataset?: RecordId): Promise<readonly ContributionRow[]>
+  /** What a revision merges again, with the weights that it has there; ordered by round and node. */
+  remerged(revision: RoundKey): Promise<readonly ContributionRow[]>
   rejections(key: RoundKey): Promise<readonly RejectionRow[]>
   /** Ordered by measuredBy, language, community. */
   evaluations(key: RoundKey): Promise<readonly EvaluationRow[]>
+  /** Who scores what in a round, and what they found; ordered by contribution and reviewer. */
+  reviews(key: RoundKey): Promise<readonly ReviewRow[]>
+  /** What a node was asked to score in a round. */
+  reviewsAsked(key: RoundKey, reviewer: NodeId): Promise<readonly AskedReview[]>
+  /** True while the node is to score a contribution of this payload: not once it has, or the round went on. */
+  isReviewer(node: NodeId, payload: Digest): Promise<boolean>
   /** Undefined before the merge, and for rounds merged by a build that kept none. */
   diagnostics(key: RoundKey): Promise<Diagnostics | undefined>
   /** Who may override together: the newest record; undefined when there never was any. */
@@ -88,6 +107,15 @@ export type Reader = {
   checkpointByVersion(run: RunId, version: number): Promise<CheckpointRow | undefined>
   /** Newest first. */
   checkpoints(filter: { readonly run?: RunId; readonly limit: number }): Promise<readonly CheckpointRow[]>
+  /** A checkpoint and those that it descends from, newest first. */
+  lineTo(checkpoint: Digest): Promise<readonly LineRow[]>
+  revocation(key: RoundKey): Promise<RevocationRow | undefined>
+  /** Newest first. */
+  revocations(filter: {
+    readonly run?: RunId
+    readonly requestedBy?: NodeId
+    readonly limit: number
+  }): Promise<readonly RevocationRow[]>
   /** What there is besides a checkpoint's files, by path; nothing for checkpoints from before attestations. */
   attestations(checkpoint: Digest): Promise<readonly CheckpointFileRow[]>
   /** JSON, as text. */
@@ -104,6 +132,10 @@ export type Reader = {
   isCandidate(file: Digest): Promise<boolean>
   /** Nodes with an accepted contribution of this payload. */
   payloadOwners(payload: Digest): Promise<readonly NodeId[]>
+  /** True when a contribution of this payload was revoked: its bytes are deleted, and never taken again. */
+  isRevoked(payload: Digest): Promise<boolean>
+  /** Everything that needs one of these blobs, or needed it until it was taken back. */
+  blobHolders(digests: readonly Digest[]): Promise<readonly BlobHolder[]>
   upload(digest: Digest): Promise<UploadRow | undefined>
   /** Undefined when nothing was kept, or by a build that said other things. */
   inspection(digest: Digest): Promise<Summary | undefined>
@@ -145,7 +177,9 @@ export type Tx = Reader & {
   /** Compare-and-set on roundsStarted: true when it was `expected` and is now one more. */
   advanceRun(id: RunId, expected: number): Promise<boolean>
   setRunHead(id: RunId, head: Digest): Promise<void>
-  createRound(key: RoundKey, round: Round, now: Millis): Promise<void>
+  /** Puts a run back to where it was; see {@link RunRow}. */
+  returnRun(id: RunId, place: Pick<RunRow, 'head' | 'roundsStarted' | 'uncounted'>): Promise<void>
+  createRound(key: RoundKey, round: Round, now: Millis, work?: readonly Work[]): Promise<void>
   /**
    * Compare-and-set on the version, and the jobs that the step asked for, in one statement each.
    * Also notifies watchers after the commit. @throws a conflict (retried by transact) when the version moved.
@@ -158,8 +192,18 @@ export type Tx = Reader & {
   contributionByNonce(node: NodeId, nonce: string): Promise<ContributionRow | undefined>
   setWeight(id: Digest, weight: WeightRow): Promise<void>
   createRejection(row: RejectionRow): Promise<void>
+  createRevocation(row: RevocationRow): Promise<void>
+  /** Replaces state and notice. */
+  saveRevocation(row: RevocationRow): Promise<void>
+  /** Marks contributions, rounds and checkpoints with the revocation that takes them back. */
+  takeBack(revocation: RoundKey, plan: RevocationPlan): Promise<void>
+  /** The contributions that a revision is to merge again. */
+  createRemerge(revision: RoundKey, contributions: readonly Digest[]): Promise<void>
+  setRemergeWeight(revision: RoundKey, contribution: Digest, weight: WeightRow): Promise<void>
   /** Inserts or, for the same measurer, language and community, replaces. */
   putEvaluations(rows: readonly EvaluationRow[]): Promise<void>
+  createReviews(key: RoundKey, rows: readonly ReviewAssignment[]): Promise<void>
+  answerReview(answer: ReviewAnswer): Promise<void>
   /** Inserts or replaces. */
   putDiagnostics(key: RoundKey, report: Diagnostics, now: Millis): Promise<void>
   /** Inserts or replaces. */
@@ -183,6 +227,8 @@ export type Tx = Reader & {
   appendToLedger(event: LedgerEvent, now: Millis): Promise<void>
   /** Binds the log to the key that signs it. @returns whether it was bound to none before. @throws TapestryError FAILED_PRECONDITION for another key. */
   bindLedgerKey(keyId: string): Promise<boolean>
+  /** Makes the job of a revocation ready, also when it was done before: there is more to do. */
+  askForRevocation(revocation: RoundKey, now: Millis): Promise<void>
   /**
    * Leases the oldest job that is ready, or whose lease has ended; undefined when there is none.
    * @param holder tells operators which process has it.

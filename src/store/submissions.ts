@@ -26,28 +26,54 @@ import type {
 import { roundOf } from './rounds.ts'
 import type { Reader, Tx } from './store.ts'
 
-type Reads = Pick<Reader, 'contributions' | 'contributionOf' | 'payloadOwners' | 'rejections' | 'evaluations'>
+type Reads = Pick<
+  Reader,
+  | 'contributions'
+  | 'contributionOf'
+  | 'contribution'
+  | 'contributionsOf'
+  | 'remerged'
+  | 'payloadOwners'
+  | 'isRevoked'
+  | 'rejections'
+  | 'evaluations'
+>
 type Writes = Pick<
   Tx,
-  'createContribution' | 'contributionByNonce' | 'setWeight' | 'createRejection' | 'putEvaluations'
+  'createContribution' | 'contributionByNonce' | 'setWeight' | 'setRemergeWeight' | 'createRejection' | 'putEvaluations'
 >
 
-const Kind = z.enum(['upload', 'contribution', 'evaluation'])
+const WITH_PARTS = { include: { languages: true, records: true } } as const
+
+const Kind = z.enum(['upload', 'contribution', 'evaluation', 'review'])
 const Reason = z.enum(REJECTION_REASONS)
 
 /** What nodes sent for a round: questions. */
 export function submissionReads(database: Database): Reads {
   return {
     contributions: async (key) => {
-      const rows = await database.contribution.findMany({
-        where: roundOf(key),
-        include: { languages: true, records: true },
+      const rows = await database.contribution.findMany({ where: roundOf(key), ...WITH_PARTS })
+      return rows.map(contributionRow).sort(byPlace)
+    },
+    contribution: async (id) => {
+      const row = await database.contribution.findUnique({ where: { id }, ...WITH_PARTS })
+      return row === null ? undefined : contributionRow(row)
+    },
+    contributionsOf: async (node, dataset) => {
+      const used = dataset && { records: { some: { record: { recordId: dataset, nodeId: node } } } }
+      const rows = await database.contribution.findMany({ where: { nodeId: node, ...used }, ...WITH_PARTS })
+      return rows.map(contributionRow).sort(byPlace)
+    },
+    remerged: async ({ run, number }) => {
+      const rows = await database.remerge.findMany({
+        where: { runId: run, revision: number },
+        include: { contribution: WITH_PARTS },
       })
-      return rows.map(contributionRow).sort((a, b) => compareText(a.node, b.node))
+      return rows.map((row) => ({ ...contributionRow(row.contribution), weight: weightRow(row) })).sort(byPlace)
     },
     contributionOf: async (key, node) => {
       const where = { runId_round_nodeId: { ...roundOf(key), nodeId: node } }
-      const row = await database.contribution.findUnique({ where, include: { languages: true, records: true } })
+      const row = await database.contribution.findUnique({ where, ...WITH_PARTS })
       return row === null ? undefined : contributionRow(row)
     },
     payloadOwners: async (payload) => {
@@ -57,6 +83,10 @@ export function submissionReads(database: Database): Reads {
         distinct: ['nodeId'],
       })
       return rows.map(({ nodeId }) => ensureNodeId(nodeId))
+    },
+    isRevoked: async (payload) => {
+      const where = { payloadDigest: payload, revocation: { not: null } }
+      return (await database.contribution.findFirst({ where, select: { id: true } })) !== null
     },
     rejections: async (key) => {
       const rows = await database.rejection.findMany({ where: roundOf(key), orderBy: { id: 'asc' } })
@@ -83,11 +113,16 @@ export function submissionWrites(database: Database): Writes {
     },
     contributionByNonce: async (node, nonce) => {
       const where = { nodeId_nonce: { nodeId: node, nonce } }
-      const row = await database.contribution.findUnique({ where, include: { languages: true, records: true } })
+      const row = await database.contribution.findUnique({ where, ...WITH_PARTS })
       return row === null ? undefined : contributionRow(row)
     },
     setWeight: async (id, weight) => {
       await database.contribution.update({ where: { id }, data: weightColumns(weight) })
+    },
+    setRemergeWeight: async ({ run, number }, contribution, weight) => {
+      const place = { runId: run, revision: number, contributionId: contribution }
+      const where = { runId_revision_contributionId: place }
+      await database.remerge.update({ where, data: weightColumns(weight) })
     },
     createRejection: async (row) => {
       const { node, kind, reason } = row
@@ -126,7 +161,11 @@ function weightColumns({ value, reason, decision }: WeightRow) {
   return { weight: toMeasure(value), weightReason: reason, ...(decision && { weightRecord: decision }) }
 }
 
-function weightRow({ weight, weightReason, weightRecord }: Contribution): WeightRow | null {
+function weightRow({
+  weight,
+  weightReason,
+  weightRecord,
+}: Pick<Contribution, 'weight' | 'weightReason' | 'weightRecord'>): WeightRow | null {
   if (weight === null) return null
   const decision = weightRecord === null ? null : parseStored(weightDecisionSchema, weightRecord, 'weight decision')
   return { value: weight, reason: weightReason ?? '', decision }
@@ -149,6 +188,7 @@ function contributionRow(
     languages: row.languages.map(languageRow).sort(byLanguage),
     records: row.records.map(recordTokensRow).sort(byRecord),
     acceptedAt: row.acceptedAt.getTime(),
+    ...(row.revocation !== null && { revocation: row.revocation }),
   }
 }
 
@@ -234,6 +274,10 @@ function evaluationRow(row: Evaluation): EvaluationRow {
 
 function keyOf(run: string, number: number): RoundKey {
   return { run: ensureRunId(run), number }
+}
+
+function byPlace(a: ContributionRow, b: ContributionRow): number {
+  return compareText(a.key.run, b.key.run) || a.key.number - b.key.number || compareText(a.node, b.node)
 }
 
 function byLanguage(a: LanguageReportRow, b: LanguageReportRow): number {

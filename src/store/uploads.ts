@@ -7,12 +7,13 @@ import type { NodeId } from '../core/ids.ts'
 import type { Rejection } from '../core/rejection.ts'
 import type { BlobStore, ByteSource, Whole } from './blob-store.ts'
 import type { UploadRow } from './records.ts'
+import { steady } from './steady.ts'
 import type { Store } from './store.ts'
 
 /** What uploads need: a Context, and how much room its blobs have. */
 export type UploadContext = {
   readonly store: Pick<Store, 'reader' | 'transact'>
-  readonly blobs: Pick<BlobStore, 'stat' | 'partial' | 'append' | 'complete' | 'discard'>
+  readonly blobs: Pick<BlobStore, 'renew' | 'stat' | 'partial' | 'append' | 'complete' | 'discard'>
   readonly clock: Clock
   /** Free bytes where the blobs are kept, such as {@link freeBytesOf}. */
   readonly freeBytes: () => Promise<number>
@@ -21,6 +22,10 @@ export type UploadContext = {
     readonly maxArtifactBytes: number
     /** Announced and unfinished uploads that one node may have. */
     readonly maxOpenUploads: number
+    /** Announced and unfinished bytes that one node may have. */
+    readonly maxOpenBytes: number
+    /** Slower senders and receivers are cut, bytes a second; 0: never. */
+    readonly minBytesPerSecond: number
     /** Bytes that must stay free on the disk: the database shares it. */
     readonly minFreeBytes: number
   }
@@ -88,7 +93,8 @@ export async function appendUpload(
   const whole = await finished(ctx, digest)
   if (whole) return whole
   const { size } = await announcedUpload(ctx, node, digest)
-  const result = await ctx.blobs.append(digest, offset, size, source)
+  const bytes = steady(source, ctx.config.minBytesPerSecond, ctx.clock)
+  const result = await ctx.blobs.append(digest, offset, size, bytes)
   switch (result.kind) {
     case 'wrong-offset':
       return { ...result, size }
@@ -130,7 +136,7 @@ export async function ensureAnnounced(ctx: UploadContext, node: NodeId, digest: 
 
 /** A whole blob's state; an announcement that outlived it is dropped. */
 async function finished(ctx: UploadContext, digest: Digest): Promise<(UploadState & { size: number }) | undefined> {
-  const blob = await ctx.blobs.stat(digest)
+  const blob = await ctx.blobs.renew(digest)
   if (!blob) return undefined
   if (await ctx.store.reader.upload(digest)) {
     await ctx.store.transact('forget-upload', (tx) => tx.removeUpload(digest))
@@ -214,7 +220,10 @@ function reserve(ctx: UploadContext, row: UploadRow, gone: readonly Digest[]): P
     }
     if (known) sameSize(known.size, row.size, undefined)
     const others = (await tx.uploadsOf(row.node)).filter(({ digest }) => digest !== row.digest)
-    if (others.length >= ctx.config.maxOpenUploads) throw tooMany(ctx.config.maxOpenUploads)
+    const { maxOpenUploads, maxOpenBytes } = ctx.config
+    if (others.length >= maxOpenUploads) throw tooMany(`more than ${maxOpenUploads} unfinished uploads`)
+    const open = others.reduce((sum, { size }) => sum + size, row.size)
+    if (open > maxOpenBytes) throw tooMany(`more than ${maxOpenBytes} bytes of unfinished uploads`)
     await tx.putUpload(row)
   })
 }
@@ -237,11 +246,19 @@ function sameSize<T>(announced: number, size: number, value: T): T {
 
 async function ensureRoom({ freeBytes, config }: UploadContext, bytes: number): Promise<void> {
   if ((await freeBytes()) - bytes >= config.minFreeBytes) return
-  throw new TapestryError('DISK_FULL', 'the coordinator has no room for this artifact', { hint: 'tell its operator' })
+  throw new TapestryError('DISK_FULL', 'the coordinator has no room for this artifact', {
+    hint: 'tell its operator',
+    retryMs: FULL_DISK_RETRY_MS,
+  })
 }
 
-function tooMany(most: number): TapestryError {
-  return new TapestryError('RESOURCE_EXHAUSTED', `more than ${most} unfinished uploads`, {
+/** Uploads end within seconds or minutes; a full disk is a person's to mend. */
+const RETRY_MS = 10_000
+const FULL_DISK_RETRY_MS = 60_000
+
+function tooMany(detail: string): TapestryError {
+  return new TapestryError('RESOURCE_EXHAUSTED', detail, {
     hint: 'finish the uploads that are open',
+    retryMs: RETRY_MS,
   })
 }

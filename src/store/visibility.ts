@@ -4,15 +4,18 @@ import type { Reader } from './store.ts'
 
 /**
  * Who may read an artifact. Released files are anyone's. A candidate is for the nodes that are to score it. A delta
- * says something about the text behind it, so it is for the node that sent it and for operators, not for other nodes.
+ * says something about the text behind it, so it is for the node that sent it and for operators, and not for other
+ * nodes but those that the run asks to review it, for as long as they may.
  */
 export async function mayRead(
-  reader: Pick<Reader, 'isReleased' | 'isCandidate' | 'payloadOwners'>,
+  reader: Pick<Reader, 'isReleased' | 'isCandidate' | 'payloadOwners' | 'isReviewer'>,
   caller: Principal,
   artifact: Digest,
 ): Promise<boolean> {
   if (caller.kind === 'operator') return true
   if (await reader.isReleased(artifact)) return true
   if (caller.kind === 'anyone') return false
-  return (await reader.isCandidate(artifact)) || (await reader.payloadOwners(artifact)).includes(caller.node.id)
+  const { id } = caller.node
+  if ((await reader.isCandidate(artifact)) || (await reader.payloadOwners(artifact)).includes(id)) return true
+  return reader.isReviewer(id, artifact)
 }

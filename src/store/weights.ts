@@ -44,9 +44,19 @@ export async function releasedWeights(blobs: BlobStore, weights: Digest): Promis
   return files
 }
 
-/** @throws TapestryError NOT_FOUND */
+/** Names weights whose files, in order, a merge has written: they become blobs. @throws DISK_FULL */
+export async function adoptWeights(
+  blobs: BlobStore,
+  written: readonly (ShardContents & { readonly path: string })[],
+): Promise<StoredWeights> {
+  const adopted: Blob[] = []
+  for (const { path } of written) adopted.push(await blobs.adopt(path))
+  return nameWeights(blobs, written, adopted)
+}
+
+/** A blob that a checkpoint is about to name: it counts as made now. @throws TapestryError NOT_FOUND */
 export async function requireBlob(blobs: BlobStore, digest: Digest): Promise<Blob> {
-  const blob = await blobs.stat(digest)
+  const blob = await blobs.renew(digest)
   if (blob === undefined) throw new TapestryError('NOT_FOUND', `${digest}, a part of a checkpoint, is not stored`)
   return blob
 }

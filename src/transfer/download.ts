@@ -1,7 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Clock } from '../core/clock.ts'
 import { type Digest, hexOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { fileBlocks } from '../core/file-blocks.ts'
+import { Pace } from '../core/pace.ts'
 import type { BlobStore } from '../store/blob-store.ts'
 import type { Caller, NodePrincipal, OperatorPrincipal } from '../store/principal.ts'
 import type { Reader } from '../store/store.ts'
@@ -10,8 +12,10 @@ import { sendProblem } from './problem.ts'
 import { chooseRange, type Span } from './range.ts'
 
 export type DownloadContext = {
-  readonly store: { readonly reader: Pick<Reader, 'isReleased' | 'isCandidate' | 'payloadOwners'> }
+  readonly store: { readonly reader: Pick<Reader, 'isReleased' | 'isCandidate' | 'payloadOwners' | 'isReviewer'> }
   readonly blobs: Pick<BlobStore, 'stat' | 'localPath'>
+  readonly clock: Clock
+  readonly config: { readonly minBytesPerSecond: number }
 }
 
 /** Read and sent at once. */
@@ -52,12 +56,15 @@ export async function sendArtifact(
   await sendBytes(ctx, digest, span, response)
 }
 
-/** Reads only as fast as the receiver takes it, and stops when it goes away. */
+/** Reads only as fast as the receiver takes it, and stops when it goes away or takes next to nothing. */
 async function sendBytes(ctx: DownloadContext, digest: Digest, span: Span, response: ServerResponse): Promise<void> {
   const path = await ctx.blobs.localPath(digest)
+  const pace = new Pace(ctx.config.minBytesPerSecond)
   let left = span.end - span.start + 1
   for await (const block of fileBlocks(path, { start: span.start, end: span.end + 1 }, BLOCK_BYTES)) {
+    const from = ctx.clock.now()
     await write(response, block)
+    pace.count(block.byteLength, ctx.clock.now() - from)
     left -= block.byteLength
   }
   if (left > 0) throw new TapestryError('INTERNAL', `${digest} has become shorter`)

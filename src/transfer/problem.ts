@@ -39,8 +39,9 @@ export type Problem = {
 
 /** Tells of an error; of an INTERNAL one only that it happened. */
 export function problemOf(thrown: unknown): Problem {
-  const { code, message } = toTapestryError(thrown)
-  return { status: HTTP_STATUS[code], code, detail: code === 'INTERNAL' ? 'internal error' : message }
+  const { code, message, retryMs } = toTapestryError(thrown)
+  const headers = retryMs === undefined ? {} : { 'Retry-After': String(Math.ceil(retryMs / 1000)) }
+  return { status: HTTP_STATUS[code], code, detail: code === 'INTERNAL' ? 'internal error' : message, headers }
 }
 
 /** Tells why an upload was refused. */

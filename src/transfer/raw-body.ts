@@ -99,14 +99,14 @@ export function takeOver(request: IncomingMessage, socket: Socket, head: Uint8Ar
   return { response, body }
 }
 
-type Into = { room(): Uint8Array; took(length: number): boolean }
+type Into = { room(): Uint8Array; took(length: number, buffer: Uint8Array): boolean }
 
 /**
  * Has an open connection read into memory of ours. net.connect is told so by its option `onread`, which the connections
  * of a server cannot be given: what it would have set is set here.
  * @returns false where this version of Node has no such fields.
  */
-function readInto(socket: Socket, { room, took }: Into): boolean {
+export function readInto(socket: Socket, { room, took }: Into): boolean {
   const symbols = new Map(Object.getOwnPropertySymbols(socket).map((symbol) => [symbol.description, symbol]))
   const [buffer, next, call] = ['kBuffer', 'kBufferGen', 'kBufferCb'].map((name) => symbols.get(name))
   const handle: unknown = Reflect.get(socket, '_handle')
@@ -120,5 +120,6 @@ function readInto(socket: Socket, { room, took }: Into): boolean {
 }
 
 function takesBuffers(handle: unknown): handle is { useUserBuffer(buffer: Uint8Array): void } {
-  return typeof handle === 'object' && handle !== null && 'useUserBuffer' in handle
+  if (typeof handle !== 'object' || handle === null) return false
+  return 'useUserBuffer' in handle && typeof handle.useUserBuffer === 'function'
 }

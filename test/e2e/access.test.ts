@@ -74,6 +74,8 @@ const EXPECTED: Readonly<Record<string, Doors>> = {
   '/tapestry.v1.RecordService/ListRecords': ANYONE,
   '/tapestry.v1.RecordService/RegisterRecord': NODE,
   '/tapestry.v1.RecordService/WithdrawRecord': NODE,
+  '/tapestry.v1.RevocationService/ListRevocations': MEMBERS,
+  '/tapestry.v1.RevocationService/RequestRevocation': MEMBERS,
   '/tapestry.v1.RoundService/GetRound': MEMBERS,
   '/tapestry.v1.RoundService/JoinRound': NODE,
   '/tapestry.v1.RoundService/ListRounds': MEMBERS,

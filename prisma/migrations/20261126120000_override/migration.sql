@@ -33,7 +33,7 @@ CREATE UNIQUE INDEX "operator_record_digest_key" ON "operator_record"("digest");
 
 ALTER TABLE "release_override" ADD CONSTRAINT "release_override_run_id_round_fkey" FOREIGN KEY ("run_id", "round") REFERENCES "round"("run_id", "number") ON DELETE RESTRICT ON UPDATE CASCADE;
 
-COMMENT ON COLUMN "job"."kind" IS 'aggregate, decide or override.';
+COMMENT ON COLUMN "job"."kind" IS 'aggregate, decide, override or revoke.';
 COMMENT ON TABLE "release_override" IS 'That operators release a candidate which the gate had blocked: enough of them have signed.';
 COMMENT ON COLUMN "release_override"."run_id" IS 'Run of the round.';
 COMMENT ON COLUMN "release_override"."round" IS 'Number of the round.';

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import type { Json } from '../../core/canonical-json.ts'
 import { TapestryError } from '../../core/error.ts'
 import { privateKeyFromPem } from '../../core/signature.ts'
 import { openNodeClient } from '../../participant/client.ts'
@@ -6,14 +7,16 @@ import { type Dataset, readDataset, readDatasets } from '../../participant/datas
 import { type Declarant, tellWithdrawal, withdraw } from '../../participant/declare.ts'
 import { openNodeDirectory, requireKey, requireMembership } from '../../participant/node-directory.ts'
 import { readPolicy } from '../../participant/policy-file.ts'
+import { estimateRevocation, type RevocationWish, requestRevocation } from '../../participant/revocations.ts'
 import { restsOn } from '../../policy/admission.ts'
 import { dayOf } from '../../policy/day.ts'
 import { defineCommand, flag, setting } from '../command.ts'
 import { defaultNodeDirectory } from '../directories.ts'
 import { recordId } from '../input.ts'
+import { estimateText, revocationJson, revocationsTable } from '../revocation-view.ts'
 
 const REMAINS =
-  'What was merged before is not undone by this: published checkpoints keep what they learned until they are revoked.'
+  'What was merged before is not undone by this: published checkpoints keep what they learned until it is revoked (--revoke).'
 
 export const datasetWithdraw = defineCommand({
   path: 'dataset withdraw',
@@ -22,10 +25,18 @@ export const datasetWithdraw = defineCommand({
   options: [
     setting('--dir <directory>', 'where the node keeps its keys and rounds'),
     flag('--yes', 'do it: without this nothing is changed'),
+    flag('--revoke', 'also take back every contribution that was trained on it'),
+    setting('--mode <mode>', 'how it is taken back: remerge or rewind (remerge)').choices(['remerge', 'rewind']),
   ],
-  input: z.object({ id: recordId, dir: z.string().optional(), yes: z.boolean().default(false) }),
+  input: z.object({
+    id: recordId,
+    dir: z.string().optional(),
+    yes: z.boolean().default(false),
+    revoke: z.boolean().default(false),
+    mode: z.enum(['remerge', 'rewind']).default('remerge'),
+  }),
   notes: REMAINS,
-  async run({ id, dir, yes }, { env, clock, output }) {
+  async run({ id, dir, yes, revoke, mode }, { env, clock, output }) {
     const directory = await openNodeDirectory(dir ?? defaultNodeDirectory(env))
     const dataset = await readDataset(directory, id)
     if (!yes) {
@@ -41,15 +52,40 @@ export const datasetWithdraw = defineCommand({
       const how = told ? 'the coordinator refuses it from now on' : 'the coordinator is told when the node runs next'
       const others = await fallingWith(node, dataset)
       const also = others.length === 0 ? '' : `\nresting on the same evidence, refused with it: ${others.join(', ')}`
+      const taken = told ? await takeBack(node, id, { revoke, mode }) : NOTHING_TAKEN_BACK
       return {
-        json: { id, withdrawn: true, told, others },
-        text: `dataset ${id} is withdrawn: ${how}${also}\n${REMAINS}`,
+        json: { id, withdrawn: true, told, others, ...taken.json },
+        text: `dataset ${id} is withdrawn: ${how}${also}\n${taken.text}`,
       }
     } finally {
       client.close()
     }
   },
 })
+
+const NOTHING_TAKEN_BACK: Taken = { json: { contributions: [], revocations: [] }, text: REMAINS }
+
+type Taken = {
+  readonly json: { readonly contributions: readonly string[]; readonly revocations: readonly Json[] }
+  readonly text: string
+}
+
+/** Names the contributions that were trained on the dataset, and revokes them where that is wanted. */
+async function takeBack(
+  { client }: Declarant,
+  id: string,
+  { revoke, mode }: { readonly revoke: boolean; readonly mode: RevocationWish['mode'] },
+): Promise<Taken> {
+  const subject = { case: 'dataset', value: { node: client.membership.node, id } } as const
+  const wish = { subject, mode, reason: 'consent was withdrawn' }
+  const estimates = await estimateRevocation(client, wish)
+  const contributions = estimates.flatMap((estimate) => estimate.contributions)
+  if (estimates.length === 0) return { json: { contributions, revocations: [] }, text: 'nothing was merged from it' }
+  const costs = estimates.map(estimateText).join('\n')
+  if (!revoke) return { json: { contributions, revocations: [] }, text: `${REMAINS}\nWith --revoke:\n${costs}` }
+  const revocations = await requestRevocation(client, wish)
+  return { json: { contributions, revocations: revocations.map(revocationJson) }, text: revocationsTable(revocations) }
+}
 
 /** Other datasets of this node whose consent was the same paper. */
 async function fallingWith({ directory }: Declarant, { terms }: Dataset): Promise<string[]> {

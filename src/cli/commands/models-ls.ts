@@ -27,8 +27,8 @@ export const modelsLs = defineCommand({
   },
 })
 
-function checkpointJson({ digest, run, version, round, bytes, createdMs, channels }: CheckpointSummary) {
-  return { digest, run, version, round, bytes: Number(bytes), createdMs: Number(createdMs), channels }
+function checkpointJson({ digest, run, version, round, bytes, createdMs, channels, superseded }: CheckpointSummary) {
+  return { digest, run, version, round, bytes: Number(bytes), createdMs: Number(createdMs), channels, superseded }
 }
 
 function checkpointsTable(checkpoints: readonly CheckpointSummary[]): string {
@@ -41,9 +41,9 @@ function checkpointsTable(checkpoints: readonly CheckpointSummary[]): string {
       { title: 'RELEASED' },
       { title: 'DIGEST' },
     ],
-    checkpoints.map(({ digest, run, version, round, bytes, createdMs, channels }) => [
+    checkpoints.map(({ digest, run, version, round, bytes, createdMs, channels, superseded }) => [
       printable(`${run}@${version}`),
-      printable(channels.join(', ')) || '-',
+      superseded ? '(superseded)' : printable(channels.join(', ')) || '-',
       String(round),
       formatBytes(Number(bytes)),
       formatTime(Number(createdMs)),

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { codecText, F32 } from '../../core/codec.ts'
 import { digestOf } from '../../core/digest.ts'
 import { strategyText } from '../../core/strategy.ts'
-import type { Manifest, ReleasedFile } from '../../model/manifest.ts'
+import { type Manifest, mergesOf, type ReleasedFile } from '../../model/manifest.ts'
 import { fetchAttestations } from '../../participant/attestations.ts'
 import { openPublicClient } from '../../participant/public-client.ts'
 import { fetchRelease } from '../../participant/release.ts'
@@ -21,11 +21,13 @@ export const modelsShow = defineCommand({
     const client = await openPublicClient(from, strangerTrust(trust, env))
     try {
       const release = await fetchRelease(client, ref, client.federation.record)
-      const { digest, manifest } = release
+      const { digest, manifest, superseded } = release
       const files = await fetchAttestations(client, release, client.federation.record)
       const attestations = files.map(({ path, bytes }) => ({ path, size: bytes.length, digest: digestOf(bytes) }))
-      const text = [manifestText(digest, manifest), attestationsTable(attestations)].filter((part) => part !== '')
-      return { json: { digest, manifest: { ...manifest }, attestations }, text: text.join('\n\n') }
+      const warning = superseded ? 'SUPERSEDED: a revocation took it back' : ''
+      const parts = [warning, manifestText(digest, manifest), attestationsTable(attestations)]
+      const text = parts.filter((part) => part !== '').join('\n\n')
+      return { json: { digest, superseded, manifest: { ...manifest }, attestations }, text }
     } finally {
       client.close()
     }
@@ -79,8 +81,9 @@ function gateTable({ gate }: Manifest): string {
   return rows.length === 0 ? '' : table(columns, rows)
 }
 
-function contributionsTable({ contributions }: Manifest): string {
-  const rows = contributions.map(({ node, member, weight, reason, languages }) => [
+function contributionsTable(manifest: Manifest): string {
+  const merged = mergesOf(manifest).flatMap(({ contributions }) => contributions)
+  const rows = merged.map(({ node, member, weight, reason, languages }) => [
     node,
     member,
     weight.toFixed(4),

@@ -6,7 +6,7 @@ import { type Replayed, replayInputs, replayMerge } from '../../aggregation/repl
 import { TapestryError } from '../../core/error.ts'
 import { strategyText } from '../../core/strategy.ts'
 import { ModelService } from '../../gen/proto/tapestry/v1/model_pb.ts'
-import { type Manifest, parseManifest } from '../../model/manifest.ts'
+import { type Manifest, mergesOf, parseManifest } from '../../model/manifest.ts'
 import type { Channel } from '../../participant/channel.ts'
 import { fetchFederation } from '../../participant/federation.ts'
 import { digestOfFile } from '../../participant/file-digest.ts'
@@ -74,14 +74,16 @@ function requireSame({ manifest }: Release, files: readonly Replayed[]): void {
 }
 
 function replayJson({ digest, manifest }: Release, files: readonly Replayed[]) {
-  const { run, version, round, strategy, contributions } = manifest
+  const { run, version, round, strategy } = manifest
+  const contributions = mergesOf(manifest).flatMap((step) => step.contributions)
   const named = { name: strategy.name, parameters: { ...strategy.parameters } }
   const merged = { strategy: named, contributions: contributions.length }
   return { replayed: true, digest, run, version, round, ...merged, files: files.map((file) => ({ ...file })) }
 }
 
 function replayText({ digest, manifest }: Release, files: readonly Replayed[]): string {
-  const { run, version, strategy, contributions } = manifest
+  const { run, version, strategy } = manifest
+  const contributions = mergesOf(manifest).flatMap((step) => step.contributions)
   const what = `${contributions.length} contribution${contributions.length === 1 ? '' : 's'}`
   return [
     `${run}@${version} is what ${strategyText(strategy)} makes of its base and ${what}`,

@@ -115,6 +115,7 @@ export class DemoView {
     const counts = {
       [RoundPhase.OPEN]: `, ${round.roster} joined`,
       [RoundPhase.COLLECTING]: `, ${round.accepted} of ${round.roster} contributions`,
+      [RoundPhase.REVIEWING]: `, ${round.reviewed} of ${round.reviews} reviews`,
       [RoundPhase.EVALUATING]: `, ${round.evaluated} of ${round.accepted} evaluations`,
     }
     const count = Object.entries(counts).find(([phase]) => Number(phase) === round.phase)?.[1] ?? ''

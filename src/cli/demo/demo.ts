@@ -101,13 +101,9 @@ async function perform(stage: Stage): Promise<Outcome> {
   const checkpoint = await pullAsStranger(stage, address, federation)
   const log = await stage.story?.exportLog(address, federation)
   const sovereignty = stage.story && log && { stopped: stage.story.stopped(rounds), log }
-  return {
-    federation,
-    rounds,
-    checkpoint,
-    sovereignty,
-    languages: [...new Set(texts.flatMap((text) => text.languages))],
-  }
+  const learning = texts.filter(({ node }) => stage.story?.staysToTheEnd(node) !== false)
+  const languages = [...new Set(learning.flatMap((text) => text.languages))]
+  return { federation, rounds, checkpoint, sovereignty, languages }
 }
 
 function runNode({ federation, view, story, options, io, over }: Stage, node: string): void {

@@ -98,6 +98,11 @@ export class SovereigntyStory {
     return node === POISONER
   }
 
+  /** Whether its text is used and measured to the end: whose consent is gone is not asked for scores either. */
+  staysToTheEnd(node: string): boolean {
+    return node !== WITHDRAWER
+  }
+
   /** Runs the poisoner until it has seen its rounds, or the signal is aborted. */
   play(clock: Clock, signal: AbortSignal, onEvent: (event: ShownEvent) => void): void {
     this.#play(clock, signal, onEvent).catch((error: unknown) => {
@@ -162,7 +167,7 @@ export class SovereigntyStory {
 }
 
 function excludedBy({ round, reason, detail }: Excluded): Stopped {
-  const by = `the node, by the licence of the run`
+  const by = 'the node, by the licence of the run'
   return { what: 'share-alike record', node: SHARER, round, by, code: reason, weight: 0, reason: detail }
 }
 

@@ -37,7 +37,7 @@ describe('commandPaths', () => {
   it('loads no more than is meant', () => {
     expect(commandPaths(['round', 'inspect', 'demo/1'])).toEqual(['round inspect'])
     expect(commandPaths(['contributions', '--by', 'node'])).toEqual(['contributions'])
-    expect(commandPaths(['round', '--help'])).toEqual(['round start', 'round ls', 'round inspect'])
+    expect(commandPaths(['round', '--help'])).toEqual(['round start', 'round ls', 'round override', 'round inspect'])
     expect(commandPaths(['nonsense'])).toEqual([...COMMANDS.keys()])
     expect(commandPaths([])).toEqual([...COMMANDS.keys()])
   })

@@ -51,7 +51,7 @@ async function train(
   steps: number,
 ): Promise<string> {
   const outDelta = join(root, `${name}.safetensors`)
-  const task = { kind: 'train', plan: plan(steps), baseWeights, sources, seed: name, outDelta } as const
+  const task = { kind: 'train', plan: plan(steps), baseWeights: [baseWeights], sources, seed: name, outDelta } as const
   await runEngine(task, { limits: LIMITS })
   return outDelta
 }
@@ -64,7 +64,7 @@ async function makeBase(): Promise<string> {
   const sources = await Promise.all([...new Set(HONEST)].map((tag) => sourceOf('base', tag, textOf('base', tag))))
   const delta = await train('begin', first, sources, STEPS.base)
   const base = join(root, 'base.safetensors')
-  await mergeMean({ base: first, deltas: [{ path: delta, weight: 1 }], out: base })
+  await mergeMean({ base: [first], deltas: [{ path: delta, weight: 1 }], out: base })
   return base
 }
 
@@ -153,13 +153,13 @@ async function makeCases(base: string): Promise<Case[]> {
 }
 
 /** Base, and base with each contribution alone: files to score. */
-async function aloneWith(base: string, cases: readonly Case[]): Promise<readonly { name: string; path: string }[]> {
+async function aloneWith(base: string, cases: readonly Case[]): Promise<readonly { name: string; files: string[] }[]> {
   const merged = cases.map(async ({ path }, i) => {
     const out = join(root, `alone-${i}.safetensors`)
-    await mergeMean({ base, deltas: [{ path, weight: 1 }], out })
-    return { name: `${i}`, path: out }
+    await mergeMean({ base: [base], deltas: [{ path, weight: 1 }], out })
+    return { name: `${i}`, files: [out] }
   })
-  return [{ name: 'base', path: base }, ...(await Promise.all(merged))]
+  return [{ name: 'base', files: [base] }, ...(await Promise.all(merged))]
 }
 
 type Weights = Awaited<ReturnType<typeof aloneWith>>
@@ -216,7 +216,7 @@ it('catches at each floor what docs/QUALITY.md says, and nobody who is honest', 
   const reviews = await swahiliReviews(weights, cases)
   const rows: string[] = []
   for (const [i, one] of cases.entries()) {
-    const { norms, cosines } = await examineDeltas(base, [...honest, one.path], F32, undefined)
+    const { norms, cosines } = await examineDeltas([base], [...honest, one.path], F32, undefined)
     const judged = norms.map((norm, k) => ({ node: `node-${k}`, norm, acceptedAt: k }))
     const byNorms = judgeNorms(judged, cosines)
     // Whatever the attack, none of the others pays for it.

@@ -10,7 +10,7 @@ export type Fault = {
   readonly afterBytes: number
   /**
    * `cut`: both ends are reset. `stall`: nothing moves in either direction for a while, then both ends are reset.
-   * `truncate`: the rest is swallowed, and an orderly end follows at once. `corrupt`: one bit is turned, and all goes on.
+   * `truncate`: the rest is swallowed, and both ends are told an orderly end. `corrupt`: one bit is turned, and all goes on.
    * `half-open`: the sender's bytes are swallowed from here on while the other direction works, until `stallMs` are over.
    */
   readonly kind: 'cut' | 'stall' | 'truncate' | 'corrupt' | 'half-open'
@@ -93,7 +93,8 @@ function strike(link: Link, { kind }: Fault, to: Socket, rest: Buffer): void {
       reset(link)
       break
     case 'truncate':
-      to.end()
+      link.near.end()
+      link.far.end()
       break
     case 'corrupt':
       to.write(Buffer.from([(rest[0] ?? 0) ^ 1, ...rest.subarray(1)]))

@@ -11,7 +11,8 @@ import {
 import type { CertificateIdentity } from '../src/identity/certificate-identity.ts'
 import { createCertificateRequest } from '../src/identity/certificate-request.ts'
 import { generateKey } from '../src/identity/key-file.ts'
-import type { NodeRow, NodeStatus } from '../src/store/records.ts'
+import type { NodeStatus } from '../src/policy/membership.ts'
+import type { NodeRow } from '../src/store/records.ts'
 
 /** PEM, under the names that node:tls and node:https give them. */
 export type ClientCertificate = { readonly cert: string; readonly key: string }
@@ -48,5 +49,6 @@ export function testNodeId(digit: string): NodeId {
 /** A node as the store keeps it, of the member `member`. */
 export function testNode(id: NodeId, status: NodeStatus = 'active'): NodeRow {
   const member = ensureMemberId('member')
-  return { id, member, name: 'Node', genesis: '{}', publicKey: '', status, enrolledAt: 0 }
+  const never = { statusSince: null, statusReason: null, pausedAt: null, keyChanges: 0, keysSince: null }
+  return { id, member, name: 'Node', genesis: '{}', publicKey: '', status, ...never, enrolledAt: 0 }
 }

@@ -128,7 +128,7 @@ export async function enrol({ context, clock }: TestCoordinator, nodes: number):
       const member = ensureMemberId(`member-${n}`)
       await tx.ensureMember(member, clock.now())
       const row = { id: testNode(n), member, name: `Node ${n}`, genesis: '{}', publicKey: 'none' } as const
-      await tx.createNode({ ...row, status: 'active', enrolledAt: clock.now() })
+      await tx.createNode({ ...row, enrolledAt: clock.now() })
     }
   })
 }

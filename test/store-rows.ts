@@ -68,7 +68,7 @@ export async function seed(store: Store, nodes: number): Promise<void> {
     for (let index = 0; index < nodes; index++) {
       const id = nodeId(index)
       const key = { genesis: '{}', publicKey: 'PEM' }
-      await tx.createNode({ id, member: MEMBER, name: `n${index}`, status: 'active', enrolledAt: NOW, ...key })
+      await tx.createNode({ id, member: MEMBER, name: `n${index}`, enrolledAt: NOW, ...key })
     }
     await tx.createRun(runRow())
     await tx.createRound(ROUND, openRound(digest('base'), digest('plan'), POLICY, NOW), NOW)

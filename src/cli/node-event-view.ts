@@ -21,6 +21,7 @@ function detailsOf(event: NodeEvent): JsonMembers {
     case 'connected':
     case 'certificate-renewed':
     case 'joined':
+    case 'stood-aside':
       return {}
     case 'round': {
       const { phase, standing, counts, deadlineMs, last } = event.view
@@ -95,6 +96,8 @@ function sentenceOf(event: NodeEvent): string | undefined {
       return undefined
     case 'joined':
       return 'joined'
+    case 'stood-aside':
+      return 'takes no part, as this node was told'
     case 'trained': {
       const { languages, steps, wallMs, reused } = event
       const how = reused ? 'trained before the restart' : `trained ${steps} steps in ${formatDuration(wallMs)}`

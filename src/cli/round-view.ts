@@ -48,6 +48,7 @@ export function roundJson(round: Round) {
     roster: round.roster,
     accepted: round.accepted,
     refused: round.refused,
+    declined: round.declined,
     evaluated: round.evaluated,
     ...(round.peerReviews && { reviews: round.reviews, reviewed: round.reviewed }),
     reason: orNull(round.reason),
@@ -144,6 +145,7 @@ export function roundsTable(rounds: readonly Round[]): string {
     { title: 'ROSTER', align: 'right' },
     { title: 'ACCEPTED', align: 'right' },
     { title: 'REFUSED', align: 'right' },
+    { title: 'DECLINED', align: 'right' },
     { title: 'UNTIL' },
     { title: 'CHECKPOINT' },
   ]
@@ -155,6 +157,7 @@ export function roundsTable(rounds: readonly Round[]): string {
       String(round.roster),
       String(round.accepted),
       String(round.refused),
+      String(round.declined),
       formatTime(Number(round.deadlineMs)),
       shortDigest(printable(round.checkpointDigest)) || '-',
     ]),

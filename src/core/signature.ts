@@ -19,6 +19,8 @@ export const DOMAINS = {
   /** in-toto statements: the type that DSSE gives them, so that other people's tools verify them too. */
   statement: 'application/vnd.in-toto+json',
   log: 'tapestry/log/v1',
+  keys: 'tapestry/keys/v1',
+  departure: 'tapestry/departure/v1',
   supersession: 'tapestry/supersession/v1',
   operators: 'tapestry/operators/v1',
   override: 'tapestry/override/v1',

@@ -5,7 +5,8 @@ import { ensureNodeId, type FederationId, type NodeId } from '../core/ids.ts'
 
 /** Whom a client certificate speaks for. */
 export type CertificateIdentity =
-  | { readonly kind: 'node'; readonly node: NodeId }
+  /** `keys`: changes of its keys that the node had made when the certificate was issued; absent for none. */
+  | { readonly kind: 'node'; readonly node: NodeId; readonly keys?: number }
   | { readonly kind: 'operator'; readonly name: string }
 
 const OPERATOR_NAME = /^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$/
@@ -16,16 +17,17 @@ export function ensureOperatorName(name: string): string {
   throw new TapestryError('INVALID_ARGUMENT', `not an operator name: "${name.slice(0, 80)}"`)
 }
 
-/** The one URI in a client certificate's subject alternative name: `tapestry://<federation hex>/node/<node id>`. */
+/** The one URI in a client certificate's subject alternative name: `tapestry://<federation hex>/node/<node id>`, then `/keys/<n>` after n changes. */
 export function identityUri(federation: FederationId, identity: CertificateIdentity): string {
   const authority = federation.slice('sha256:'.length)
   return identity.kind === 'node'
-    ? `tapestry://${authority}/node/${identity.node}`
+    ? `tapestry://${authority}/node/${identity.node}${identity.keys ? `/keys/${identity.keys}` : ''}`
     : `tapestry://${authority}/operator/${ensureOperatorName(identity.name)}`
 }
 
 /** The whole extension as OpenSSL prints it: one URI and nothing beside it. */
-const ALTERNATIVE_NAME = /^URI:tapestry:\/\/([0-9a-f]{64})\/(node|operator)\/([a-z0-9._-]{1,64})$/
+const ALTERNATIVE_NAME =
+  /^URI:tapestry:\/\/([0-9a-f]{64})\/(node|operator)\/([a-z0-9._-]{1,64})(?:\/keys\/([1-9][0-9]{0,6}))?$/
 
 /**
  * Reads the identity out of a certificate that TLS has already verified against the federation's authority.
@@ -40,10 +42,10 @@ export function certificateIdentity(
 ): CertificateIdentity | undefined {
   const certificate = parseCertificate(der)
   if (!certificate || !isValidAt(certificate, now)) return undefined
-  const [, authority, kind, name] = ALTERNATIVE_NAME.exec(certificate.subjectAltName ?? '') ?? []
+  const [, authority, kind, name, keys] = ALTERNATIVE_NAME.exec(certificate.subjectAltName ?? '') ?? []
   if (name === undefined || `sha256:${authority}` !== federation) return undefined
-  if (kind === 'operator') return OPERATOR_NAME.test(name) ? { kind, name } : undefined
-  return nodeIdentity(name)
+  if (kind === 'node') return nodeIdentity(name, keys)
+  return keys === undefined && OPERATOR_NAME.test(name) ? { kind: 'operator', name } : undefined
 }
 
 /** True when `now` lies within the certificate's dates, which have a resolution of one second. */
@@ -51,9 +53,9 @@ export function isValidAt(certificate: X509Certificate, now: Millis): boolean {
   return Date.parse(certificate.validFrom) <= now && now <= Date.parse(certificate.validTo)
 }
 
-function nodeIdentity(name: string): CertificateIdentity | undefined {
+function nodeIdentity(name: string, keys: string | undefined): CertificateIdentity | undefined {
   try {
-    return { kind: 'node', node: ensureNodeId(name) }
+    return { kind: 'node', node: ensureNodeId(name), ...(keys !== undefined && { keys: Number(keys) }) }
   } catch {
     return undefined
   }

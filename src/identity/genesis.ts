@@ -42,11 +42,16 @@ export function nodeIdOf(genesis: Uint8Array): NodeId {
  * @throws TapestryError INVALID_ARGUMENT for a malformed record, VERIFICATION_FAILED for a wrong signature.
  */
 export function parseGenesis(bytes: Uint8Array, signature: Signature): Genesis {
-  const genesis = checked(parseRecord(bytes))
+  const genesis = genesisOf(bytes)
   if (!verifyMessage(publicKeyFromPem(genesis.nodeKey), DOMAINS.genesis, bytes, signature)) {
     throw new TapestryError('VERIFICATION_FAILED', 'the genesis record is not signed by its node key')
   }
   return genesis
+}
+
+/** Reads a genesis record whose signature was checked when it was stored. @throws TapestryError INVALID_ARGUMENT */
+export function genesisOf(bytes: Uint8Array): Genesis {
+  return checked(parseRecord(bytes))
 }
 
 function parseRecord(bytes: Uint8Array): Genesis {
@@ -71,7 +76,8 @@ function checked(genesis: Genesis): Genesis {
   return genesis
 }
 
-function ensureEd25519(pem: string): string {
+/** An Ed25519 public key in the one form that OpenSSL writes. @throws TapestryError INVALID_ARGUMENT */
+export function ensureEd25519(pem: string): string {
   const key = publicKeyFromPem(pem)
   if (pem.includes('PRIVATE') || key.asymmetricKeyType !== 'ed25519') throw malformed('keys must be Ed25519')
   const canonical = key.export({ type: 'spki', format: 'pem' }).toString()

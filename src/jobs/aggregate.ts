@@ -7,8 +7,10 @@ import { TapestryError } from '../core/error.ts'
 import { type Plan, parsePlan } from '../plan/plan.ts'
 import { byNode } from '../policy/influence.ts'
 import type { AggregatingRound } from '../round/round.ts'
-import { advanceRound } from '../store/advance.ts'
-import type { ContributionRow } from '../store/records.ts'
+import { advanceRound, requireRound } from '../store/advance.ts'
+import type { ContributionRow, LeasedJob } from '../store/records.ts'
+import type { Tx } from '../store/store.ts'
+import { excusedFrom } from './excused.ts'
 import { type Weighed, weightEvents } from './ledger-events.ts'
 import { judgeQuality } from './quality.ts'
 import { remerge } from './remerge.ts'
@@ -107,9 +109,25 @@ async function record({ context, job }: Task, weighed: readonly Weighed[], candi
   )
   await context.store.transact('record-candidate', async (tx) => {
     await finish(tx, job, now)
+    if (!(await isStillAsked(tx, job, weighed))) return
     for (const { row, weight } of weighed) await tx.setWeight(row.id, weight)
     for (const event of weightEvents(job.key, weights, weighed)) await tx.appendToLedger(event, now)
     await tx.putDiagnostics(job.key, diagnostics, now)
-    await advanceRound(tx, job.key, { type: 'candidate-written', candidate: weights, optimizerState }, now)
+    const excused = await excusedFrom(tx, job.key)
+    await advanceRound(tx, job.key, { type: 'candidate-written', candidate: weights, optimizerState, excused }, now)
   })
+}
+
+/**
+ * False when the round has ended meanwhile.
+ * @throws TapestryError FAILED_PRECONDITION when a contribution was dropped meanwhile: the merge is made again without it.
+ */
+async function isStillAsked(tx: Tx, job: LeasedJob, weighed: readonly Weighed[]): Promise<boolean> {
+  const { round } = await requireRound(tx, job.key)
+  if (round.phase !== 'aggregating') return false
+  if (round.accepted === weighed.length) return true
+  throw new TapestryError(
+    'FAILED_PRECONDITION',
+    `contributions to round ${job.key.number} were dropped during its merge`,
+  )
 }

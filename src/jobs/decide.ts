@@ -4,10 +4,11 @@ import { type Plan, parsePlan } from '../plan/plan.ts'
 import { randomFrom } from '../plan/random.ts'
 import { decideRelease, type GateRecord, type ReleaseDecision } from '../policy/release.ts'
 import type { EvaluatingRound } from '../round/round.ts'
-import { advanceRound } from '../store/advance.ts'
+import { advanceRound, requireRound } from '../store/advance.ts'
 import { contributionsIn } from '../store/contributions-in.ts'
 import { type BuiltCheckpoint, recordCheckpoint } from '../store/publish.ts'
-import type { RunRow } from '../store/records.ts'
+import type { LeasedJob, RunRow } from '../store/records.ts'
+import type { Tx } from '../store/store.ts'
 import { buildRelease } from './build-release.ts'
 import { scoreEvents } from './ledger-events.ts'
 import { measurePublicSets } from './public-sets.ts'
@@ -66,6 +67,7 @@ async function refuse(
   const refusal = { type: 'release-refused', run: job.key.run, round: job.key.number, candidate, reason } as const
   await context.store.transact('refuse-release', async (tx) => {
     await finish(tx, job, now)
+    if (!(await isStillEvaluating(tx, job))) return
     for (const event of [...scores, refusal]) await tx.appendToLedger(event, now)
     await tx.putGateRecord(job.key, record, now)
     await advanceRound(tx, job.key, { type: 'release-refused', reason }, now)
@@ -85,10 +87,16 @@ async function publish(
   const now = checkpoint.createdAt
   await context.store.transact('publish-checkpoint', async (tx) => {
     await finish(tx, job, now)
+    if (!(await isStillEvaluating(tx, job))) return
     for (const event of scores) await tx.appendToLedger(event, now)
     await recordCheckpoint(tx, run, built, now)
     await tx.putGateRecord(job.key, record, now)
     await advanceRound(tx, job.key, { type: 'checkpoint-published', checkpoint: checkpoint.digest }, now)
   })
   context.log.info({ job: job.id, checkpoint: checkpoint.digest, version: checkpoint.version }, 'published')
+}
+
+/** False when the round ended while its decision was made: a contribution in the candidate does not count any more. */
+async function isStillEvaluating(tx: Tx, job: LeasedJob): Promise<boolean> {
+  return (await requireRound(tx, job.key)).round.phase === 'evaluating'
 }

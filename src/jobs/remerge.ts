@@ -7,6 +7,7 @@ import type { Plan } from '../plan/plan.ts'
 import type { AggregatingRound } from '../round/round.ts'
 import { advanceRound } from '../store/advance.ts'
 import type { ContributionRow } from '../store/records.ts'
+import { excusedFrom } from './excused.ts'
 import { type Weighed, weightEvents } from './ledger-events.ts'
 import { judgeQuality } from './quality.ts'
 import { finish, type Task } from './task.ts'
@@ -96,7 +97,8 @@ async function record({ context, job }: Task, steps: readonly Weighed[][], made:
     for (const { row, weight } of steps.flat()) await tx.setRemergeWeight(job.key, row.id, weight)
     const events = steps.flatMap((step) => weightEvents(job.key, made.candidate, step))
     for (const event of events) await tx.appendToLedger(event, now)
-    await advanceRound(tx, job.key, { type: 'candidate-written', ...made }, now)
+    const excused = await excusedFrom(tx, job.key)
+    await advanceRound(tx, job.key, { type: 'candidate-written', ...made, excused }, now)
   })
   context.log.info({ job: job.id, candidate: made.candidate, steps: steps.length }, 'merged again')
 }

@@ -62,9 +62,14 @@ export async function writeArchive(
 
 /**
  * Proves an export offline: the signatures down from the federation's id, the root from every entry, and every tile.
+ * @param onEntry told every entry in order; what it is told is proved when this returns.
  * @throws TapestryError VERIFICATION_FAILED naming the file; WRONG_FEDERATION for a sound log of another federation.
  */
-export async function verifyArchive(directory: string, expected: string): Promise<TreeHead> {
+export async function verifyArchive(
+  directory: string,
+  expected: string,
+  onEntry: (entry: Uint8Array) => void = () => undefined,
+): Promise<TreeHead> {
   const credentials = parseCredentials(await readFileIn(directory, CREDENTIALS))
   const { verifier } = openCredentials(credentials, expected)
   const head = openCheckpoint((await readFileIn(directory, 'checkpoint')).toString('utf8'), verifier)
@@ -73,7 +78,10 @@ export async function verifyArchive(directory: string, expected: string): Promis
     if (level !== 'entries') break
     const path = tilePath({ level, index, width })
     const bundle = named(path, decodeBundle, await readFileIn(directory, path), width)
-    for (const entry of bundle) await tree.append(entry)
+    for (const entry of bundle) {
+      await tree.append(entry)
+      onEntry(entry)
+    }
   }
   await tree.end()
   requireRoot(tree.root, head)

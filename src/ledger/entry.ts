@@ -10,7 +10,7 @@ import {
   ensureRunId,
 } from '../core/ids.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
-import { branded, digestSchema, parseCanonical } from '../model/parsing.ts'
+import { branded, digestSchema, parseCanonical, printableText } from '../model/parsing.ts'
 
 /**
  * What the log says: hashes, ids and declared metadata. No text, no names of people, nothing that a person could later
@@ -39,6 +39,24 @@ export const entrySchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('log-opened'), federation, record: digestSchema, log: keyText }),
   /** A node was let in. `genesis`: digest of its genesis record, which holds its keys. */
   z.strictObject({ type: z.literal('enrolment'), node, member: branded(ensureMemberId), genesis: digestSchema }),
+  /** A node changed its keys. `record`: digest of what the keys signed; `authority`: who decided. */
+  z.strictObject({
+    type: z.literal('node-keys'),
+    node,
+    number: count,
+    record: digestSchema,
+    authority: z.enum(['node', 'recovery']),
+  }),
+  /** A node ended its membership. `departure`: digest of what it signed. */
+  z.strictObject({ type: z.literal('node-left'), node, departure: digestSchema }),
+  /** Operators barred a node or let it in again, for a reason that they gave. `dropped`: contributions to live rounds that do not count. */
+  z.strictObject({
+    type: z.literal('node-status'),
+    node,
+    status: z.enum(['active', 'suspended', 'ejected']),
+    reason: printableText(200),
+    dropped: z.array(digestSchema),
+  }),
   /** A node declared a corpus. `record`: digest of what it signed; `consent`: digest of the evidence that the data may be used. */
   z.strictObject({ type: z.literal('record-registered'), node, record: digestSchema, consent: digestSchema }),
   /** A node ended the use of a corpus, one entry for each record of it. `withdrawal`: digest of what it signed. */
@@ -165,7 +183,10 @@ export function subjectOf(event: LedgerEvent): string | null {
     case 'enrolment':
       return event.node
     case 'record-registered':
+    case 'node-keys':
       return event.record
+    case 'node-left':
+      return event.departure
     default:
       return null
   }

@@ -1,10 +1,10 @@
-import { createHmac } from 'node:crypto'
+import { createHmac, createPublicKey } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import { canonicalJson } from '../core/canonical-json.ts'
 import { type Digest, digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import type { LanguageTag } from '../core/language-tag.ts'
-import { DOMAINS, signMessage } from '../core/signature.ts'
+import { DOMAINS, keyIdOf, signMessage } from '../core/signature.ts'
 import { ContributionService, type SubmitContributionResponse } from '../gen/proto/tapestry/v1/contribution_pb.ts'
 import type { Receipt } from '../gen/proto/tapestry/v1/ledger_pb.ts'
 import { contributionManifestBytes, parseContributionManifest, type RecordUse } from '../model/contribution-manifest.ts'
@@ -22,6 +22,7 @@ import { latestOwnWeights, type Report, type RoundFolder, type Submission } from
 import { f32Bytes, fetchBase, fetchPlan, mostWeightBytes } from './round-inputs.ts'
 import type { RoundView } from './round-view.ts'
 import { printable } from './rpc-error.ts'
+import { keepSaid } from './said.ts'
 import { decline, takePart } from './take-part.ts'
 import type { Trained } from './trainer.ts'
 import { uploadArtifact } from './upload.ts'
@@ -176,7 +177,7 @@ async function ensureSubmission(
   folder: RoundFolder,
 ): Promise<Submission> {
   const stored = await folder.readSubmission()
-  if (stored !== undefined && describes(stored, report)) return stored
+  if (stored !== undefined && describes(stored, report) && isOurs(node, stored)) return stored
   const { federation, node: id } = node.client.membership
   const bytes = contributionManifestBytes({
     federation,
@@ -194,6 +195,11 @@ async function ensureSubmission(
   const submission = { manifest: Buffer.from(bytes).toString('utf8'), signature }
   await folder.writeSubmission(submission)
   return submission
+}
+
+/** Signed by the key that the node has now; what a retired key signed is refused. */
+function isOurs({ nodeKey }: NodeContext, { signature }: Submission): boolean {
+  return signature.keyId === keyIdOf(createPublicKey(nodeKey))
 }
 
 function describes({ manifest }: Submission, report: Report): boolean {
@@ -224,7 +230,7 @@ async function conclude(
   view: RoundView,
   folder: RoundFolder,
   report: Report,
-  { manifest }: Submission,
+  { manifest, signature }: Submission,
   { rejection, receipt }: SubmitContributionResponse,
   signal: AbortSignal,
 ): Promise<Answer> {
@@ -238,6 +244,7 @@ async function conclude(
   // A duplicate: the coordinator already has a contribution of this node, from before this node lost its records.
   if (rejection === undefined || rejection.reason === 'DUPLICATE') {
     const index = await keepReceipt(node, manifest, receipt, signal)
+    await keepSaid(node.directory, { kind: 'contribution', text: manifest, signatures: [signature] })
     await folder.writeOutcome({ base, contribution: 'accepted' })
     // What a contribution left out that this node has no record of is not known.
     if (rejection === undefined) await memory?.settle(pending, true)

@@ -31,7 +31,7 @@ const HEAD = `# What this node declares about a dataset. Signed and sent to the 
 # the text itself never leaves. Edit it here; docs/RECORDS.md says what each line means.
 `
 
-const signedSchema: z.ZodType<SignedText> = z.strictObject({
+export const sentSchema: z.ZodType<SignedText> = z.strictObject({
   text: z.string(),
   signature: signatureSchema,
   told: z.boolean(),
@@ -76,8 +76,8 @@ export async function readDataset(directory: NodeDirectory, id: RecordId): Promi
   if (bytes === undefined) throw new TapestryError('NOT_FOUND', `this node has no dataset "${id}"`)
   const terms = parseTerms(bytes.toString('utf8'), path)
   if (terms.id !== id) throw new TapestryError('DATA_INVALID', `${path}: id: must be "${id}", as the file is named`)
-  const record = await readRecord(place(directory, id, '.signed.json'), signedSchema)
-  const withdrawal = await readRecord(place(directory, id, '.withdrawn.json'), signedSchema)
+  const record = await readRecord(place(directory, id, '.signed.json'), sentSchema)
+  const withdrawal = await readRecord(place(directory, id, '.withdrawn.json'), sentSchema)
   return { terms, path, record, withdrawal }
 }
 

@@ -1,8 +1,9 @@
+import { createPublicKey } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import { status } from '@grpc/grpc-js'
 import { type Digest, digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
-import { DOMAINS, type Domain, signMessage } from '../core/signature.ts'
+import { DOMAINS, type Domain, keyIdOf, signMessage } from '../core/signature.ts'
 import { contentOf } from '../engine/content.ts'
 import { type DataSource, filesOf } from '../engine/sources.ts'
 import { RecordService } from '../gen/proto/tapestry/v1/record_pb.ts'
@@ -14,6 +15,7 @@ import {
 } from '../policy/dataset-record.ts'
 import { type Dataset, readDatasets, type SignedText, writeSigned, writeWithdrawal } from './dataset-file.ts'
 import type { NodeContext } from './node-context.ts'
+import { keepSaid } from './said.ts'
 import { signatureMessage } from './wire.ts'
 
 /** A dataset as the coordinator knows it. */
@@ -99,9 +101,10 @@ async function declareOne(
 async function register(node: Declarant, { terms, record }: Dataset, bytes: Uint8Array, signal: AbortSignal) {
   const text = Buffer.from(bytes).toString('utf8')
   if (record?.text === text && record.told) return
-  const signed = record?.text === text ? record : signedText(node, DOMAINS.record, bytes)
+  const signed = record?.text === text && isOurs(node, record) ? record : signedText(node, DOMAINS.record, bytes)
   const request = { record: bytes, signature: signatureMessage(signed.signature) }
   await node.client.call(RecordService.method.registerRecord, request, { signal })
+  await keepSaid(node.directory, { kind: 'record', text, signatures: [signed.signature] })
   await writeSigned(node.directory, terms.id, { ...signed, told: true })
 }
 
@@ -119,12 +122,17 @@ export async function tellWithdrawal(
   signal?: AbortSignal,
 ): Promise<void> {
   if (withdrawal === undefined || withdrawal.told) return
-  const request = {
-    withdrawal: Buffer.from(withdrawal.text, 'utf8'),
-    signature: signatureMessage(withdrawal.signature),
-  }
+  const bytes = Buffer.from(withdrawal.text, 'utf8')
+  const { signature } = isOurs(node, withdrawal) ? withdrawal : signedText(node, DOMAINS.withdrawal, bytes)
+  const request = { withdrawal: bytes, signature: signatureMessage(signature) }
   await node.client.call(RecordService.method.withdrawRecord, request, { signal })
+  await keepSaid(node.directory, { kind: 'withdrawal', text: withdrawal.text, signatures: [signature] })
   await writeWithdrawal(node.directory, terms.id, { ...withdrawal, told: true })
+}
+
+/** Signed by the key that the node has now; what a retired key signed is refused. */
+function isOurs({ nodeKey }: Declarant, { signature }: SignedText): boolean {
+  return signature.keyId === keyIdOf(createPublicKey(nodeKey))
 }
 
 function signedText({ nodeKey }: Declarant, domain: Domain, bytes: Uint8Array): SignedText {

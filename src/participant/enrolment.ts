@@ -4,14 +4,15 @@ import { TapestryError } from '../core/error.ts'
 import { ensureMemberId, type NodeId } from '../core/ids.ts'
 import { DOMAINS, privateKeyFromPem, type Signature, signMessage } from '../core/signature.ts'
 import { EnrollmentService } from '../gen/proto/tapestry/v1/enrollment_pb.ts'
-import { genesisBytes, nodeIdOf, parseGenesis } from '../identity/genesis.ts'
+import { genesisBytes, genesisOf, nodeIdOf, parseGenesis } from '../identity/genesis.ts'
 import { type Invitation, parseInvitation } from '../identity/invitation.ts'
+import { bornKeys, type NodeKeys } from '../identity/key-chain.ts'
 import { generateKey, publicKeyOf } from '../identity/key-file.ts'
 import { signatureSchema } from '../model/parsing.ts'
 import { addressesText, ensureAddresses } from './address.ts'
 import type { Channel, ClientIdentity } from './channel.ts'
 import { fetchFederation } from './federation.ts'
-import type { KeyName, Membership, NodeDirectory } from './node-directory.ts'
+import { type KeyName, type Membership, type NodeDirectory, requireKey } from './node-directory.ts'
 import { pinAuthority } from './pinned-authority.ts'
 import { beginningWith, firstAnswering, openReplicas } from './replicas.ts'
 import { checkCertificate, requestCertificate, tlsPem } from './tls-credential.ts'
@@ -145,6 +146,12 @@ function readGenesis(stored: string): SignedGenesis {
   } catch (cause) {
     throw new TapestryError('DATA_INVALID', 'genesis.json of this node is damaged', { cause })
   }
+}
+
+/** The keys that the node was born with. @throws TapestryError DATA_INVALID */
+export async function readBornKeys(directory: NodeDirectory): Promise<NodeKeys> {
+  const { bytes } = readGenesis(await requireKey(directory, 'genesis.json'))
+  return bornKeys(bytes, genesisOf(bytes))
 }
 
 async function ensureKey(directory: NodeDirectory, name: KeyName & ('node.key' | 'recovery.key')): Promise<string> {

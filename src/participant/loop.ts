@@ -4,12 +4,14 @@ import { TapestryError, toTapestryError } from '../core/error.ts'
 import type { RunId } from '../core/ids.ts'
 import { RoundService, type WatchRoundsResponse } from '../gen/proto/tapestry/v1/round_pb.ts'
 import type { NodeClient } from './client.ts'
+import { tellDeparture } from './leave.ts'
 import { type NodeContext, openNodeContext } from './node-context.ts'
 import type { NodeDirectory } from './node-directory.ts'
 import type { NodeEvent } from './node-event.ts'
 import { type Backoff, isPassing, pause, waitAfter } from './retry.ts'
 import { parseRoundView, type RoundView } from './round-view.ts'
 import { type EndedRound, isFatal, RunWorker } from './run-worker.ts'
+import { tellPaused } from './stand-aside.ts'
 import type { Trainer } from './trainer.ts'
 
 export type RunNodeOptions = {
@@ -29,14 +31,16 @@ export type RunNodeOptions = {
 
 export type RunNodeResult = {
   readonly finished: number
-  /** `last`: the runs that this node took part in have no further rounds. */
-  readonly because: 'rounds' | 'last' | 'stopped'
+  /** `last`: the runs that this node took part in have no further rounds. `left`: so has the node, and its coordinator knows. */
+  readonly because: 'rounds' | 'last' | 'left' | 'stopped'
 }
 
 /** Between attempts to reach a coordinator: at most half a minute, so that a node is back soon after its network. */
 const BACKOFF: Backoff = { baseMs: 500, capMs: 30_000, random: Math.random }
 /** Certificates last a day and are renewed at two thirds of it. */
 const RENEWAL_CHECK_MS = 10 * 60_000
+/** A command of the node's people takes effect within a second. */
+const HEED_MS = 1000
 
 /**
  * Takes part in rounds until told otherwise. The coordinator may go away for any time: the node keeps what it has,
@@ -67,6 +71,8 @@ class NodeLoop {
   #finished = 0
   #because: RunNodeResult['because'] = 'stopped'
   #failure: TapestryError | undefined
+  /** What the coordinator was last told about a pause; a node that never paused has nothing to tell. */
+  #toldPaused = false
 
   constructor(node: NodeContext, options: RunNodeOptions) {
     this.#node = node
@@ -75,7 +81,9 @@ class NodeLoop {
   }
 
   async run(): Promise<RunNodeResult> {
+    await this.#node.participation.refresh()
     const timer = setInterval(() => this.#renew(), RENEWAL_CHECK_MS)
+    const heeding = this.#heedForEver()
     try {
       await this.#watchForEver()
     } catch (error) {
@@ -83,7 +91,11 @@ class NodeLoop {
     } finally {
       clearInterval(timer)
       this.#stop.abort()
-      await Promise.all(this.#work)
+      await Promise.all([heeding, ...this.#work])
+    }
+    // The coordinator may bar a node that leaves before the node has looked.
+    if (this.#failure?.code === 'PERMISSION_DENIED' && (await this.#hasLeft())) {
+      return { finished: this.#finished, because: 'left' }
     }
     if (this.#failure !== undefined) throw this.#failure
     return { finished: this.#finished, because: this.#because }
@@ -92,7 +104,9 @@ class NodeLoop {
   async #watchForEver(): Promise<void> {
     for (let attempt = 0; !this.#signal.aborted; attempt++) {
       try {
+        if (await tellDeparture(this.#node.directory, this.#signal)) return this.#end('left')
         await this.#node.log.check(this.#signal)
+        await this.#tellPaused()
         await this.#refresh()
         await this.#watch(() => {
           attempt = 0
@@ -106,6 +120,34 @@ class NodeLoop {
         await pause(retryInMs, this.#signal).catch(() => undefined)
       }
     }
+  }
+
+  /** Follows what the node's people decide while it runs. */
+  async #heedForEver(): Promise<void> {
+    const { participation, directory } = this.#node
+    while (!this.#signal.aborted) {
+      await pause(HEED_MS, this.#signal).catch(() => undefined)
+      try {
+        if (!(await participation.refresh())) continue
+        for (const worker of this.#workers.values()) this.#drive(worker)
+        if (participation.departing && (await tellDeparture(directory, this.#signal))) this.#end('left')
+        else await this.#tellPaused()
+      } catch (thrown) {
+        if (!isPassing(toTapestryError(thrown))) this.#fail(thrown)
+      }
+    }
+  }
+
+  async #tellPaused(): Promise<void> {
+    const { client, participation } = this.#node
+    if (participation.paused === this.#toldPaused) return
+    await tellPaused(client, participation.paused, this.#signal)
+    this.#toldPaused = participation.paused
+  }
+
+  async #hasLeft(): Promise<boolean> {
+    await this.#node.participation.refresh()
+    return this.#node.participation.departing
   }
 
   async #watch(onMessage: () => void): Promise<void> {
@@ -155,6 +197,11 @@ class NodeLoop {
   #observe(view: RoundView): void {
     const worker = this.#workerOf(view.key.run)
     worker.observe(view)
+    this.#drive(worker)
+  }
+
+  #drive(worker: RunWorker): void {
+    worker.heed()
     const work = worker
       .drive()
       .catch((error) => this.#fail(error))

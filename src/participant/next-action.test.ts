@@ -7,12 +7,16 @@ import type { NodeStanding } from './round-view.ts'
 import { rpcError } from './rpc-error.ts'
 
 describe('next action', () => {
+  const standings: NodeStanding[] = ['none', 'joined', 'accepted', 'refused', 'evaluated', 'declined']
+  const actionsWhen = (wanted: boolean) =>
+    PHASES.flatMap((phase) =>
+      standings.map(
+        (standing) => [phase, standing, nextAction({ phase, standing, setAside: undefined, wanted })] as const,
+      ),
+    ).filter(([, , action]) => action !== undefined)
+
   it('is one in three situations and none in all others', () => {
-    const standings: NodeStanding[] = ['none', 'joined', 'accepted', 'refused', 'evaluated']
-    const actions = PHASES.flatMap((phase) =>
-      standings.map((standing) => [phase, standing, nextAction({ phase, standing, setAside: undefined })] as const),
-    )
-    expect(actions.filter(([, , action]) => action !== undefined)).toEqual([
+    expect(actionsWhen(true)).toEqual([
       ['open', 'none', 'join'],
       ['collecting', 'joined', 'contribute'],
       ['reviewing', 'accepted', 'review'],
@@ -20,9 +24,22 @@ describe('next action', () => {
     ])
   })
 
+  it('is to decline wherever an unwanted round would wait for this node, and nothing else', () => {
+    expect(actionsWhen(false)).toEqual([
+      ['open', 'joined', 'decline'],
+      ['collecting', 'joined', 'decline'],
+      ['collecting', 'accepted', 'decline'],
+      ['reviewing', 'accepted', 'decline'],
+      ['sealed', 'accepted', 'decline'],
+      ['aggregating', 'accepted', 'decline'],
+      ['evaluating', 'accepted', 'decline'],
+    ])
+  })
+
   it('is not repeated in the phase it was set aside in', () => {
-    expect(nextAction({ phase: 'open', standing: 'none', setAside: 'open' })).toBeUndefined()
-    expect(nextAction({ phase: 'collecting', standing: 'joined', setAside: 'open' })).toBe('contribute')
+    const wanted = true
+    expect(nextAction({ phase: 'open', standing: 'none', setAside: 'open', wanted })).toBeUndefined()
+    expect(nextAction({ phase: 'collecting', standing: 'joined', setAside: 'open', wanted })).toBe('contribute')
   })
 })
 

@@ -14,6 +14,7 @@ import { fetchFederation } from './federation.ts'
 import { LogKeeper } from './log-keeper.ts'
 import { type NodeDirectory, requireKey } from './node-directory.ts'
 import type { NodeEvent } from './node-event.ts'
+import { Participation } from './participation.ts'
 import { type LocalPolicy, readPolicy } from './policy-file.ts'
 import type { Backoff } from './retry.ts'
 import type { Trainer } from './trainer.ts'
@@ -27,6 +28,8 @@ export type NodeContext = {
   readonly backoff: Backoff
   /** The node's own rules, which no coordinator changes. */
   readonly policy: LocalPolicy
+  /** What the node's people have decided about taking part. */
+  readonly participation: Participation
   readonly datasets: DatasetBook
   /** Ed25519 private key that signs what the node hands in. */
   readonly nodeKey: KeyObject
@@ -65,6 +68,7 @@ export async function openNodeContext(
   return {
     ...options,
     policy,
+    participation: new Participation(directory),
     nodeKey,
     datasets: new DatasetBook({ directory, client, nodeKey, policy }),
     cache: new ArtifactCache(directory.cachePath),

@@ -1,4 +1,4 @@
-import { mkdir, readdir } from 'node:fs/promises'
+import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import { TapestryError } from '../core/error.ts'
@@ -39,7 +39,7 @@ export type NodeRecord = {
   readonly membership?: Membership | undefined
 }
 
-/** `node.key` and `recovery.key`: PKCS #8. `tls.pem`: TLS key and certificate in one, so that they change together. `ca.crt`: the pinned authority. */
+/** `node.key` and `recovery.key`: PKCS #8. `chain.json`: the changes of the node's keys; `next.json`: one that is under way. `tls.pem`: TLS key and certificate in one, so that they change together. `ca.crt`: the pinned authority. */
 export type KeyName =
   | 'node.key'
   | 'recovery.key'
@@ -47,6 +47,8 @@ export type KeyName =
   | 'ca.crt'
   | 'genesis.json'
   | 'federation.json'
+  | 'chain.json'
+  | 'next.json'
   | 'invitation'
 
 /** A sovereign node's state on disk. Nothing outside `root` is ever written. */
@@ -58,6 +60,7 @@ export type NodeDirectory = {
   readKey(name: KeyName): Promise<string | undefined>
   /** Readable by the node's user alone. */
   writeKey(name: KeyName, text: string): Promise<void>
+  removeKey(name: KeyName): Promise<void>
   /** `rounds/<run>/<number>`; not made here. */
   roundPath(key: RoundKey): string
   readonly roundsPath: string
@@ -94,7 +97,8 @@ const recordSchema: z.ZodType<NodeRecord> = z.strictObject({
 })
 
 const FOLDERS = ['keys', 'rounds', 'cache', 'datasets', 'ledger']
-const LAYOUT = new Set([...FOLDERS, 'node.json', 'node.lock', 'policy.yaml', 'refusals.jsonl', 'VERSION'])
+const FILES = ['node.json', 'node.lock', 'policy.yaml', 'refusals.jsonl', 'participation.json', 'departure.json']
+const LAYOUT = new Set([...FOLDERS, ...FILES, 'VERSION'])
 
 /**
  * Makes a node's directory. Repeating it after a crash completes it.
@@ -161,6 +165,7 @@ function directoryAt(root: string): NodeDirectory {
     write: (value) => writeRecord(record, value),
     readKey: async (name) => (await readIfThere(keyPath(name)))?.toString('utf8'),
     writeKey: (name, text) => writePrivate(keyPath(name), text),
+    removeKey: (name) => rm(keyPath(name), { force: true }),
     roundPath: ({ run, number }) => join(root, 'rounds', run, String(number)),
     lock: () => takeLock(join(root, 'node.lock')),
   }

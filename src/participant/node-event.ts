@@ -51,6 +51,8 @@ export type NodeEvent =
     })
   /** The node itself refuses, by its policy or for want of data that may be used; kept in its record of refusals. */
   | (OfRound & { readonly type: 'declined'; readonly rule: Rule; readonly detail: string })
+  /** The node's people want no part in the round; the coordinator knows. */
+  | (OfRound & { readonly type: 'stood-aside' })
   /** Told once; the node does not try again in this round. */
   | (OfRound & {
       readonly type: 'refused'

@@ -7,7 +7,8 @@ import type { Phase } from '../round/round.ts'
 import { printable } from './rpc-error.ts'
 import { received } from './wire.ts'
 
-export type NodeStanding = 'none' | 'joined' | 'accepted' | 'refused' | 'evaluated'
+/** `declined`: takes no further part. */
+export type NodeStanding = 'none' | 'joined' | 'accepted' | 'refused' | 'evaluated' | 'declined'
 
 /** A round as this node sees it. */
 export type RoundView = {
@@ -49,7 +50,7 @@ const PHASES: ReadonlyMap<RoundPhase, Phase> = new Map([
   [RoundPhase.FAILED, 'failed'],
 ])
 
-const STANDINGS: readonly NodeStanding[] = ['none', 'joined', 'accepted', 'refused', 'evaluated']
+const STANDINGS: readonly NodeStanding[] = ['none', 'joined', 'accepted', 'refused', 'evaluated', 'declined']
 
 /** Reads a round as the coordinator sent it. @throws TapestryError VERIFICATION_FAILED for anything unknown. */
 export function parseRoundView(round: Round | undefined, standing: string): RoundView {

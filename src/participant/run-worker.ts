@@ -12,6 +12,7 @@ import { review } from './review.ts'
 import { pruneRounds, RoundFolder } from './round-folder.ts'
 import { fetchPlan } from './round-inputs.ts'
 import { hasEnded, type NodeStanding, type RoundView } from './round-view.ts'
+import { tellDeclined } from './stand-aside.ts'
 import { takePart, tellExcluded } from './take-part.ts'
 
 /** A round and what this node has done in it. */
@@ -94,6 +95,13 @@ export class RunWorker {
     if (known?.view.phase !== view.phase) this.#node.emit({ type: 'round', key: view.key, view })
   }
 
+  /** Stops work on a round that the node's people do not want any more. */
+  heed(): void {
+    const { number = 0, abort } = this.#current ?? {}
+    if (abort !== undefined && !this.#node.participation.wants({ run: this.run, number })) abort.abort(new MovedOn())
+    this.#wake.abort()
+  }
+
   /** Works until there is nothing to do; returns at once when work is under way. @throws fatal TapestryErrors. */
   async drive(): Promise<void> {
     this.#news = true
@@ -123,7 +131,8 @@ export class RunWorker {
     const newestFirst = [...this.#rounds.values()].sort((a, b) => b.view.key.number - a.view.key.number)
     for (const tracked of newestFirst) {
       const { phase } = tracked.view
-      const action = nextAction({ phase, standing: tracked.standing, setAside: tracked.setAside })
+      const wanted = this.#node.participation.wants(tracked.view.key)
+      const action = nextAction({ phase, standing: tracked.standing, setAside: tracked.setAside, wanted })
       if (action !== undefined) return { tracked, action }
     }
     return undefined
@@ -140,7 +149,7 @@ export class RunWorker {
     } catch (error) {
       if (this.#signal.aborted) return true
       if (abort.signal.aborted) {
-        this.#node.emit({ type: 'too-late', key: view.key, action })
+        if (this.#node.participation.wants(view.key)) this.#node.emit({ type: 'too-late', key: view.key, action })
         return true
       }
       return await this.#recover(view, action, toTapestryError(error), failures)
@@ -171,8 +180,9 @@ export class RunWorker {
         if (outcome?.contribution === 'refused' && outcome.base === view.base) return this.#aside(view)
         const answer = await contribute(this.#node, view, folder, signals, onWeights)
         if (answer === 'too-late') this.#node.emit({ type: 'too-late', key: view.key, action })
-        if (answer === 'accepted' || answer === 'refused') this.#stand(view, answer)
-        else this.#aside(view)
+        if (answer === 'declined') return this.#decline(view, signals)
+        if (answer === 'too-late') this.#aside(view)
+        else this.#stand(view, answer)
         return
       }
       case 'review':
@@ -184,8 +194,19 @@ export class RunWorker {
         const taken = await evaluate(this.#node, { ...view, candidate }, folder, signals, onWeights)
         if (taken) this.#stand(view, 'evaluated')
         else this.#aside(view)
+        return
       }
+      case 'decline':
+        await this.#decline(view, signals)
+        this.#node.emit({ type: 'stood-aside', key: view.key })
     }
+  }
+
+  /** The others need not wait. Who declines before the roster is frozen may still join. */
+  async #decline(view: RoundView, { stop }: WorkSignals): Promise<void> {
+    await tellDeclined(this.#node.client, view.key, stop)
+    const tracked = this.#rounds.get(view.key.number)
+    if (tracked !== undefined) tracked.standing = view.phase === 'open' ? 'none' : 'declined'
   }
 
   async #recover(view: RoundView, action: Action, error: TapestryError, failures: number): Promise<boolean> {
@@ -260,7 +281,7 @@ class MovedOn extends Error {
   override readonly name = 'MovedOn'
 }
 
-const ORDER: readonly NodeStanding[] = ['none', 'joined', 'refused', 'accepted', 'evaluated']
+const ORDER: readonly NodeStanding[] = ['none', 'joined', 'refused', 'accepted', 'evaluated', 'declined']
 
 /** Answers and the watch arrive in any order; a standing never goes back. */
 function later(one: NodeStanding, other: NodeStanding): NodeStanding {

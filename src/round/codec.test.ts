@@ -8,7 +8,7 @@ import type { Round } from './round.ts'
 
 const invalid = expect.objectContaining({ code: 'DATA_INVALID' })
 const always = { base: digestOf('b'), plan: digestOf('p'), policy: DEFAULT_RUN_POLICY }
-const counted = { ...always, roster: 5, accepted: 4, refused: 1 }
+const counted = { ...always, roster: 6, accepted: 4, refused: 1, declined: 1 }
 const candidate = { ...counted, candidate: digestOf('c'), evaluated: 2 }
 
 const ROUNDS: Round[] = [
@@ -17,7 +17,7 @@ const ROUNDS: Round[] = [
   { phase: 'reviewing', ...counted, reviews: 12, reviewed: 3, deadline: 10 },
   { phase: 'sealed', ...counted },
   { phase: 'aggregating', ...counted },
-  { phase: 'evaluating', ...candidate, optimizerState: digestOf('o'), deciding: true, deadline: 10 },
+  { phase: 'evaluating', ...candidate, optimizerState: digestOf('o'), excused: 1, deciding: true, deadline: 10 },
   { phase: 'published', ...candidate, checkpoint: digestOf('k') },
   {
     ...candidate,
@@ -30,7 +30,7 @@ const ROUNDS: Round[] = [
 ]
 
 /** Rounds of older builds have none of these. */
-const LATER_FIELDS = new Set(['optimizerState', 'overridden'])
+const LATER_FIELDS = new Set(['optimizerState', 'overridden', 'declined', 'excused'])
 
 describe('parseRound', () => {
   it.each(ROUNDS)('reads back $phase', (round) => {

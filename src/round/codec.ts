@@ -40,7 +40,8 @@ const always = {
   uncounted: count.optional(),
   revisionOf: count.optional(),
 }
-const counted = { ...always, roster: count, accepted: count, refused: count }
+// Rounds that are older than declining have waited for everybody.
+const counted = { ...always, roster: count, accepted: count, refused: count, declined: count.default(0) }
 const candidate = { ...counted, candidate: digest, evaluated: count }
 
 const ROUND = z.discriminatedUnion('phase', [
@@ -54,6 +55,7 @@ const ROUND = z.discriminatedUnion('phase', [
     phase: z.literal('evaluating'),
     // Rounds that are older than optimizers have none.
     optimizerState: digest.nullable().default(null),
+    excused: count.default(0),
     deciding: z.boolean(),
     deadline: millis,
   }),
@@ -76,8 +78,8 @@ const ROUND = z.discriminatedUnion('phase', [
  */
 export function parseRound(json: unknown): Round {
   const round = parse('round', ROUND, json)
-  if ('roster' in round && round.accepted + round.refused > round.roster) {
-    throw new TapestryError('DATA_INVALID', 'the stored round counts more submissions than its roster has members')
+  if ('roster' in round && round.accepted + round.refused + round.declined > round.roster) {
+    throw new TapestryError('DATA_INVALID', 'the stored round counts more answers than its roster has members')
   }
   return { ...round, policy: checked(round.policy) }
 }

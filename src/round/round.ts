@@ -40,11 +40,18 @@ export type CollectingRound = Always & {
   readonly roster: number
   readonly accepted: number
   readonly refused: number
+  /** Members that take no further part and have no contribution in the round. */
+  readonly declined: number
   readonly deadline: Millis
 }
 
 /** What is known once collecting has ended. */
-type Counted = Always & { readonly roster: number; readonly accepted: number; readonly refused: number }
+type Counted = Always & {
+  readonly roster: number
+  readonly accepted: number
+  readonly refused: number
+  readonly declined: number
+}
 
 /** No further submission counts; nodes of other members score the contributions on their own text. */
 export type ReviewingRound = Counted & {
@@ -69,6 +76,8 @@ export type EvaluatingRound = Counted & {
   /** Digest of the optimizer's state that goes with it; null for strategies that keep none. */
   readonly optimizerState: Digest | null
   readonly evaluated: number
+  /** Contributors that will not report: they have gone, or stand aside. */
+  readonly excused: number
   /** Whether the decision job has been asked for. */
   readonly deciding: boolean
   readonly deadline: Millis
@@ -133,7 +142,7 @@ export function openRevision(
   always: Pick<SealedRound, 'base' | 'plan' | 'policy' | 'uncounted'> & { readonly revisionOf: number },
   nodes: number,
 ): SealedRound {
-  return { phase: 'sealed', ...always, roster: nodes, accepted: nodes, refused: 0 }
+  return { phase: 'sealed', ...always, roster: nodes, accepted: nodes, refused: 0, declined: 0 }
 }
 
 /** Place of a round among those that count, from 1: what its training is seeded by. */

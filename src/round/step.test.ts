@@ -39,6 +39,8 @@ type Happening = {
     | 'join'
     | 'accept'
     | 'refuse'
+    | 'decline'
+    | 'drop'
     | 'review'
     | 'start'
     | 'candidate'
@@ -59,6 +61,8 @@ const happening: fc.Arbitrary<Happening> = fc.record({
     { weight: 10, arbitrary: fc.constant('join' as const) },
     { weight: 12, arbitrary: fc.constant('accept' as const) },
     { weight: 3, arbitrary: fc.constant('refuse' as const) },
+    { weight: 2, arbitrary: fc.constant('decline' as const) },
+    { weight: 1, arbitrary: fc.constant('drop' as const) },
     { weight: 6, arbitrary: fc.constant('review' as const) },
     { weight: 6, arbitrary: fc.constant('start' as const) },
     { weight: 6, arbitrary: fc.constant('candidate' as const) },
@@ -79,24 +83,34 @@ const happening: fc.Arbitrary<Happening> = fc.record({
 const happenings = fc.array(happening, { maxLength: 120, size: 'max' })
 
 /** What the store keeps beside the round: the roster. */
-type World = { round: Round; now: number; standings: Map<number, Standing>; evaluated: Set<number> }
+type World = {
+  round: Round
+  now: number
+  standings: Map<number, Standing>
+  evaluated: Set<number>
+  declined: Set<number>
+}
 
 /** The event that the store would make of it; undefined when its own rows already stop it. */
 function eventOf(world: World, { kind, who }: Happening): RoundEvent | undefined {
-  const from = world.standings.get(who)
+  const from = world.declined.has(who) ? undefined : world.standings.get(who)
   switch (kind) {
     case 'join':
-      return from === undefined && world.round.phase === 'open' ? { type: 'node-joined' } : undefined
+      return !world.standings.has(who) && world.round.phase === 'open' ? { type: 'node-joined' } : undefined
     case 'accept':
       return from === undefined ? undefined : { type: 'contribution-accepted', from }
     case 'refuse':
       return from === undefined ? undefined : { type: 'contribution-refused', from }
+    case 'decline':
+      return from === undefined ? undefined : { type: 'member-declined', from, evaluated: world.evaluated.has(who) }
+    case 'drop':
+      return world.standings.get(who) === 'accepted' ? { type: 'contribution-dropped', reason: 'ejected' } : undefined
     case 'review':
       return { type: 'review-stored' }
     case 'start':
       return { type: 'aggregation-started' }
     case 'candidate':
-      return { type: 'candidate-written', candidate: CANDIDATE, optimizerState: null }
+      return { type: 'candidate-written', candidate: CANDIDATE, optimizerState: null, excused: excusedIn(world) }
     case 'evaluate':
       return from !== 'accepted' || world.evaluated.has(who) ? undefined : { type: 'evaluation-stored' }
     case 'publish':
@@ -116,10 +130,22 @@ function eventOf(world: World, { kind, who }: Happening): RoundEvent | undefined
   }
 }
 
+function excusedIn({ standings, declined, evaluated }: World): number {
+  return [...declined].filter((who) => standings.get(who) === 'accepted' && !evaluated.has(who)).length
+}
+
 /** Keeps the rows as the store does: in step with what the machine took. */
 function record(world: World, happened: Happening, event: RoundEvent, before: Round): void {
   if (event.type === 'node-joined') world.standings.set(happened.who, 'joined')
   const collecting = before.phase === 'collecting'
+  if (event.type === 'member-declined') {
+    if (before.phase === 'open') world.standings.delete(happened.who)
+    else if (collecting || (event.from === 'accepted' && !hasEnded(before))) world.declined.add(happened.who)
+  }
+  if (event.type === 'contribution-dropped' && !hasEnded(before) && before.phase !== 'evaluating') {
+    world.standings.set(happened.who, 'joined')
+    world.declined.add(happened.who)
+  }
   if (event.type === 'contribution-accepted' && collecting) world.standings.set(happened.who, 'accepted')
   if (event.type === 'contribution-refused' && collecting && event.from !== 'accepted') {
     world.standings.set(happened.who, 'refused')
@@ -135,6 +161,7 @@ function play(rules: RunPolicy, played: readonly Happening[]): { world: World; t
     now: 1000,
     standings: new Map(),
     evaluated: new Set(),
+    declined: new Set(),
   }
   const trace: Trace[] = []
   for (const happened of played) {
@@ -191,18 +218,22 @@ describe('step', () => {
       if (round.phase === 'open') return
       expect(round.accepted).toBeGreaterThanOrEqual(0)
       expect(round.refused).toBeGreaterThanOrEqual(0)
-      expect(round.accepted + round.refused).toBeLessThanOrEqual(round.roster)
+      expect(round.accepted + round.refused + round.declined).toBeLessThanOrEqual(round.roster)
+      expect(Math.min(round.refused, round.declined)).toBeGreaterThanOrEqual(0)
       expect(round.roster).toBeLessThanOrEqual(round.policy.target)
       if (round.phase === 'reviewing') expect(round.reviewed).toBeLessThanOrEqual(round.reviews)
       if ('evaluated' in round) expect(round.evaluated).toBeLessThanOrEqual(round.accepted)
+      if ('excused' in round) expect(round.evaluated + round.excused).toBeLessThanOrEqual(round.accepted)
     })
   })
 
   it('counts what the rows say', () => {
     fc.assert(
       fc.property(policy, happenings, (rules, played) => {
-        const { round, standings, evaluated } = play(rules, played).world
-        const standing = (what: Standing) => [...standings.values()].filter((one) => one === what).length
+        const { world } = play(rules, played)
+        const { round, standings, evaluated, declined } = world
+        const standing = (what: Standing) =>
+          [...standings].filter(([who, one]) => one === what && (one === 'accepted' || !declined.has(who))).length
         if (round.phase === 'open') {
           expect(round.joined).toBe(standings.size)
           return
@@ -210,7 +241,10 @@ describe('step', () => {
         expect(round.roster).toBe(standings.size)
         expect(round.accepted).toBe(standing('accepted'))
         expect(round.refused).toBe(standing('refused'))
-        if (round.phase === 'evaluating' && !round.deciding) expect(round.evaluated).toBe(evaluated.size)
+        expect(round.declined).toBe([...declined].filter((who) => standings.get(who) !== 'accepted').length)
+        if (round.phase !== 'evaluating' || round.deciding) return
+        expect(round.evaluated).toBe(evaluated.size)
+        expect(round.excused).toBe(excusedIn(world))
       }),
       { numRuns: 500, seed: 7 },
     )
@@ -305,7 +339,15 @@ describe('step', () => {
 })
 
 describe('an override', () => {
-  const counted = { base: BASE, plan: PLAN, policy: DEFAULT_RUN_POLICY, roster: 3, accepted: 2, refused: 1 }
+  const counted = {
+    base: BASE,
+    plan: PLAN,
+    policy: DEFAULT_RUN_POLICY,
+    roster: 3,
+    accepted: 2,
+    refused: 1,
+    declined: 0,
+  }
   const rejected: Round = {
     ...counted,
     phase: 'rejected',
@@ -356,14 +398,80 @@ function repeated(event: RoundEvent): RoundEvent | undefined {
 }
 
 function isFull(round: Round): boolean {
-  if (round.phase === 'collecting') return round.accepted + round.refused >= round.roster
-  return round.phase === 'evaluating' && round.evaluated >= round.accepted
+  if (round.phase === 'collecting') return round.accepted + round.refused + round.declined >= round.roster
+  return round.phase === 'evaluating' && round.evaluated + round.excused >= round.accepted
 }
+
+describe('a member that declines', () => {
+  const shared = { base: BASE, plan: PLAN, policy: { ...DEFAULT_RUN_POLICY, quorum: 2 }, refused: 0 }
+  const left: RoundEvent = { type: 'member-declined', from: 'joined', evaluated: false }
+
+  it('is not waited for', () => {
+    const round: Round = { ...shared, phase: 'collecting', roster: 3, accepted: 2, declined: 0, deadline: 10 }
+    expect(step(round, left, 1)).toMatchObject({ round: { phase: 'sealed', declined: 1 }, work: ['aggregate'] })
+  })
+
+  it('ends a round at once that cannot reach its quorum any more', () => {
+    const round: Round = { ...shared, phase: 'collecting', roster: 2, accepted: 1, declined: 0, deadline: 10 }
+    expect(step(round, left, 1).round).toMatchObject({ phase: 'failed', declined: 1 })
+  })
+
+  it('is not waited for when it had contributed and would only evaluate', () => {
+    const round: Round = { ...shared, phase: 'aggregating', roster: 2, accepted: 2, declined: 0 }
+    const written: RoundEvent = { type: 'candidate-written', candidate: CANDIDATE, optimizerState: null, excused: 1 }
+    const evaluating = step(round, written, 1).round
+    expect(evaluating).toMatchObject({ phase: 'evaluating', excused: 1, deciding: false })
+    expect(step(evaluating, { type: 'evaluation-stored' }, 2).work).toEqual(['decide'])
+    expect(step(round, { ...written, excused: 2 }, 1).work).toEqual(['decide'])
+  })
+})
+
+describe('a contribution that is dropped', () => {
+  const shared = { base: BASE, plan: PLAN, policy: { ...DEFAULT_RUN_POLICY, quorum: 2 }, refused: 0, declined: 0 }
+  const drop: RoundEvent = { type: 'contribution-dropped', reason: 'ejected' }
+
+  it('leaves a merge of the others, or none', () => {
+    const round: Round = { ...shared, phase: 'aggregating', roster: 3, accepted: 3 }
+    const left = step(round, drop, 1).round
+    expect(left).toMatchObject({ phase: 'aggregating', accepted: 2, declined: 1 })
+    expect(step(left, drop, 1).round).toMatchObject({ phase: 'failed', reason: 'ejected' })
+  })
+
+  it('may end the reviews, when the others have been heard', () => {
+    const round: Round = {
+      ...shared,
+      phase: 'reviewing',
+      roster: 3,
+      accepted: 3,
+      reviews: 6,
+      reviewed: 2,
+      deadline: 10,
+    }
+    const left = step(round, drop, 1).round
+    expect(left).toMatchObject({ phase: 'reviewing', accepted: 2, declined: 1 })
+    const recounted: RoundEvent = { type: 'reviews-recounted', reviews: 2, reviewed: 2 }
+    expect(step(left, recounted, 1)).toMatchObject({ round: { phase: 'sealed' }, work: ['aggregate'] })
+  })
+
+  it('takes the candidate with it', () => {
+    const candidate = { candidate: CANDIDATE, optimizerState: null, evaluated: 0, excused: 0, deciding: true }
+    const round: Round = { ...shared, ...candidate, phase: 'evaluating', roster: 3, accepted: 3, deadline: 10 }
+    expect(step(round, drop, 1).round).toMatchObject({ phase: 'failed', reason: 'ejected' })
+  })
+})
 
 describe('a round whose floor is its peers', () => {
   const influence = { ...DEFAULT_RUN_POLICY.influence, floor: 'peers' as const }
   const shared = { base: BASE, plan: PLAN, policy: { ...DEFAULT_RUN_POLICY, influence }, roster: 5, accepted: 5 }
-  const reviewing: Round = { ...shared, phase: 'reviewing', refused: 0, reviews: 2, reviewed: 1, deadline: 10 }
+  const reviewing: Round = {
+    ...shared,
+    phase: 'reviewing',
+    refused: 0,
+    declined: 0,
+    reviews: 2,
+    reviewed: 1,
+    deadline: 10,
+  }
 
   it('merges when the last review is in, at its deadline, and at once when nobody can review', () => {
     const stored: RoundEvent = { type: 'review-stored' }
@@ -389,7 +497,7 @@ describe('a strategy that needs many contributions', () => {
 
   it('never merges fewer, whatever the quorum says', () => {
     const run = { ...DEFAULT_RUN_POLICY, strategy: krum, quorum: 2 }
-    const shared = { base: BASE, plan: PLAN, policy: run, roster: 5, refused: 0, deadline: 10 }
+    const shared = { base: BASE, plan: PLAN, policy: run, roster: 5, refused: 0, declined: 0, deadline: 10 }
     const round: Round = { ...shared, phase: 'collecting', accepted: 3 }
     const accepted: RoundEvent = { type: 'contribution-accepted', from: 'joined' }
     const late = step(round, accepted, 10)

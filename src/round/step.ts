@@ -1,7 +1,15 @@
 import { assertNever } from '../core/assert.ts'
 import type { Millis } from '../core/clock.ts'
 import type { Digest } from '../core/digest.ts'
-import { becauseOf, isComplete, neededOf, quorumIsOutOfReach, quorumReached } from './quorum.ts'
+import {
+  becauseOf,
+  isComplete,
+  neededOf,
+  quorumIsLost,
+  quorumIsOutOfReach,
+  quorumReached,
+  tooManyDeclined,
+} from './quorum.ts'
 import {
   type AggregatingRound,
   type CollectingRound,
@@ -11,6 +19,7 @@ import {
   type RejectedRound,
   type ReviewingRound,
   type Round,
+  type SealedRound,
 } from './round.ts'
 
 /** A roster member's latest submission in a round. */
@@ -23,12 +32,24 @@ export type RoundEvent =
   | { readonly type: 'contribution-accepted'; readonly from: Standing }
   /** A roster member's submission was refused; `from` is its standing before. */
   | { readonly type: 'contribution-refused'; readonly from: Standing }
+  /** A roster member takes no further part; told once for each. What it contributed stays. */
+  | { readonly type: 'member-declined'; readonly from: Standing; readonly evaluated: boolean }
+  /** An accepted contribution is taken out of the round, and its node with it. */
+  | { readonly type: 'contribution-dropped'; readonly reason: string }
   /** Who reviews what has been decided; `reviews` counts pairs of contribution and reviewer. */
   | { readonly type: 'reviewers-assigned'; readonly reviews: number }
   /** A reviewer's first report about a contribution was stored. */
   | { readonly type: 'review-stored' }
+  /** Reviews are no longer asked for: a reviewer or a contribution has gone. */
+  | { readonly type: 'reviews-recounted'; readonly reviews: number; readonly reviewed: number }
   | { readonly type: 'aggregation-started' }
-  | { readonly type: 'candidate-written'; readonly candidate: Digest; readonly optimizerState: Digest | null }
+  /** `excused`: contributors that had declined by then. */
+  | {
+      readonly type: 'candidate-written'
+      readonly candidate: Digest
+      readonly optimizerState: Digest | null
+      readonly excused: number
+    }
   /** A contributor's first evaluation report was stored. */
   | { readonly type: 'evaluation-stored' }
   | { readonly type: 'checkpoint-published'; readonly checkpoint: Digest }
@@ -65,6 +86,7 @@ export function step(round: Round, event: RoundEvent, now: Millis): Step {
     case 'reviewing':
       return stepReviewing(round, event, now)
     case 'sealed':
+      if (event.type === 'contribution-dropped') return withoutOne(round, event.reason)
       return event.type === 'aggregation-started' ? moved({ ...round, phase: 'aggregating' }) : unchanged(round)
     case 'aggregating':
       return stepAggregating(round, event, now)
@@ -86,10 +108,11 @@ function stepOpen(round: OpenRound, event: RoundEvent, now: Millis): Step {
     if (joined >= round.policy.target) return collect(round, joined, now)
     return moved({ ...round, joined })
   }
+  if (event.type === 'member-declined') return moved({ ...round, joined: round.joined - 1 })
   if (now < round.deadline) return unchanged(round)
   if (round.joined >= neededOf(round.policy)) return collect(round, round.joined, now)
   return moved({
-    ...settled(round, { roster: round.joined, accepted: 0, refused: 0 }),
+    ...settled(round, { roster: round.joined, accepted: 0, refused: 0, declined: 0 }),
     phase: 'failed',
     reason: `${round.joined} of the ${neededOf(round.policy)} nodes needed joined before the deadline${becauseOf(round.policy)}`,
   })
@@ -97,12 +120,15 @@ function stepOpen(round: OpenRound, event: RoundEvent, now: Millis): Step {
 
 function collect(round: OpenRound, roster: number, now: Millis): Step {
   const deadline = now + round.policy.collectWindowMs
-  return moved({ ...settled(round, { roster, accepted: 0, refused: 0 }), phase: 'collecting', deadline })
+  return moved({ ...settled(round, { roster, accepted: 0, refused: 0, declined: 0 }), phase: 'collecting', deadline })
 }
 
 function stepCollecting(round: CollectingRound, event: RoundEvent, now: Millis): Step {
   const counted = count(round, event)
   const late = now >= round.deadline
+  if (quorumIsLost(counted)) {
+    return moved({ ...settled(counted, counted), phase: 'failed', reason: tooManyDeclined(counted) })
+  }
   if (isComplete(counted) || late) {
     if (quorumReached(counted)) return seal(counted, now)
     if (late) return moved({ ...settled(counted, counted), phase: 'failed', reason: quorumIsOutOfReach(counted) })
@@ -116,7 +142,22 @@ function count(round: CollectingRound, event: RoundEvent): CollectingRound {
     return { ...round, accepted: round.accepted + 1, refused: round.refused - (event.from === 'refused' ? 1 : 0) }
   }
   if (event.type === 'contribution-refused' && event.from === 'joined') return { ...round, refused: round.refused + 1 }
+  if (event.type === 'member-declined' && event.from !== 'accepted') {
+    return { ...round, declined: round.declined + 1, refused: round.refused - (event.from === 'refused' ? 1 : 0) }
+  }
+  if (event.type === 'contribution-dropped') return dropped(round)
   return round
+}
+
+function dropped<R extends CollectingRound | ReviewingRound | SealedRound | AggregatingRound>(round: R): R {
+  return { ...round, accepted: round.accepted - 1, declined: round.declined + 1 }
+}
+
+/** The merge is made from what remains, if that is still enough. */
+function withoutOne(round: ReviewingRound | SealedRound | AggregatingRound, reason: string): Step {
+  const left = dropped(round)
+  if (left.accepted >= neededOf(round.policy)) return moved(left)
+  return moved({ ...settled(left, left), phase: 'failed', reason })
 }
 
 /** Whoever applies the step says who reviews before anything else happens: until then none are asked for. */
@@ -130,7 +171,12 @@ function seal(round: CollectingRound, now: Millis): Step {
 /** Reviewers who stay silent do not stop a round: at the deadline it goes on with what was heard. */
 function stepReviewing(round: ReviewingRound, event: RoundEvent, now: Millis): Step {
   const sealed = () => moved({ ...settled(round, round), phase: 'sealed' }, ['aggregate'])
+  if (event.type === 'contribution-dropped') return withoutOne(round, event.reason)
   if (now >= round.deadline) return sealed()
+  if (event.type === 'reviews-recounted') {
+    const { reviews, reviewed } = event
+    return reviewed >= reviews ? sealed() : moved({ ...round, reviews, reviewed })
+  }
   if (event.type !== 'reviewers-assigned' && event.type !== 'review-stored') return unchanged(round)
   const reviews = event.type === 'reviewers-assigned' ? event.reviews : round.reviews
   const reviewed = round.reviewed + (event.type === 'review-stored' ? 1 : 0)
@@ -138,16 +184,14 @@ function stepReviewing(round: ReviewingRound, event: RoundEvent, now: Millis): S
 }
 
 function stepAggregating(round: AggregatingRound, event: RoundEvent, now: Millis): Step {
+  if (event.type === 'contribution-dropped') return withoutOne(round, event.reason)
   if (event.type !== 'candidate-written') return unchanged(round)
-  return moved({
-    ...round,
-    phase: 'evaluating',
-    candidate: event.candidate,
-    optimizerState: event.optimizerState,
-    evaluated: 0,
-    deciding: false,
-    deadline: now + round.policy.evaluateWindowMs,
-  })
+  const { candidate, optimizerState, excused } = event
+  const deadline = now + round.policy.evaluateWindowMs
+  return heard(
+    { ...round, phase: 'evaluating', candidate, optimizerState, evaluated: 0, excused, deciding: false, deadline },
+    now,
+  )
 }
 
 function stepEvaluating(round: EvaluatingRound, event: RoundEvent, now: Millis): Step {
@@ -160,12 +204,20 @@ function stepEvaluating(round: EvaluatingRound, event: RoundEvent, now: Millis):
     const { optimizerState } = round
     return moved({ ...ended, phase: 'rejected', optimizerState, reason: event.reason, overridden: false })
   }
+  // The candidate holds what must not count.
+  if (event.type === 'contribution-dropped') return giveUp(round, event.reason)
   if (round.deciding) return unchanged(round)
-  const heard = evaluated + (event.type === 'evaluation-stored' ? 1 : 0)
-  if (heard >= round.accepted || now >= round.deadline) {
-    return moved({ ...round, evaluated: heard, deciding: true }, ['decide'])
+  if (event.type === 'evaluation-stored') return heard({ ...round, evaluated: evaluated + 1 }, now)
+  if (event.type === 'member-declined' && event.from === 'accepted' && !event.evaluated) {
+    return heard({ ...round, excused: round.excused + 1 }, now)
   }
-  return heard === evaluated ? unchanged(round) : moved({ ...round, evaluated: heard })
+  return now >= round.deadline ? heard(round, now) : unchanged(round)
+}
+
+/** Decides as soon as nobody is left to be heard, or there is no more time. */
+function heard(round: EvaluatingRound, now: Millis): Step {
+  if (round.evaluated + round.excused < round.accepted && now < round.deadline) return moved(round)
+  return moved({ ...round, deciding: true }, ['decide'])
 }
 
 function stepRejected(round: RejectedRound, event: RoundEvent): Step {
@@ -181,7 +233,7 @@ function stepRejected(round: RejectedRound, event: RoundEvent): Step {
 /** Whatever a live round has gathered belongs to its base. */
 function giveUp(round: Round, reason: string): Step {
   if (hasEnded(round)) return unchanged(round)
-  const counts = round.phase === 'open' ? { roster: round.joined, accepted: 0, refused: 0 } : round
+  const counts = round.phase === 'open' ? { roster: round.joined, accepted: 0, refused: 0, declined: 0 } : round
   return moved({ ...settled(round, counts), phase: 'failed', reason })
 }
 
@@ -203,13 +255,15 @@ function abandon(round: Round, reason: string): Step {
   }
 }
 
+type Counts = Pick<CollectingRound, 'roster' | 'accepted' | 'refused' | 'declined'>
+
 /** The fields that every phase after collecting keeps, and no others. */
 function settled(
   { base, plan, policy, uncounted, revisionOf }: Round,
-  { roster, accepted, refused }: { roster: number; accepted: number; refused: number },
+  { roster, accepted, refused, declined }: Counts,
 ) {
   const rare = { ...(uncounted !== undefined && { uncounted }), ...(revisionOf !== undefined && { revisionOf }) }
-  return { base, plan, policy, ...rare, roster, accepted, refused }
+  return { base, plan, policy, ...rare, roster, accepted, refused, declined }
 }
 
 function moved(round: Round, work: readonly Work[] = []): Step {

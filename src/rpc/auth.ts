@@ -8,6 +8,7 @@ import { ContributionService } from '../gen/proto/tapestry/v1/contribution_pb.ts
 import { EnrollmentService } from '../gen/proto/tapestry/v1/enrollment_pb.ts'
 import { LedgerService } from '../gen/proto/tapestry/v1/ledger_pb.ts'
 import { ModelService } from '../gen/proto/tapestry/v1/model_pb.ts'
+import { NodeService } from '../gen/proto/tapestry/v1/node_pb.ts'
 import { OperatorService } from '../gen/proto/tapestry/v1/operator_pb.ts'
 import { RecordService } from '../gen/proto/tapestry/v1/record_pb.ts'
 import { RevocationService } from '../gen/proto/tapestry/v1/revocation_pb.ts'
@@ -23,6 +24,7 @@ export const SERVICES = {
   'tapestry.v1.EnrollmentService': EnrollmentService,
   'tapestry.v1.LedgerService': LedgerService,
   'tapestry.v1.ModelService': ModelService,
+  'tapestry.v1.NodeService': NodeService,
   'tapestry.v1.OperatorService': OperatorService,
   'tapestry.v1.RecordService': RecordService,
   'tapestry.v1.RevocationService': RevocationService,
@@ -62,11 +64,20 @@ export const METHOD_ACCESS = {
   '/tapestry.v1.ModelService/GetCheckpoint': 'anyone',
   '/tapestry.v1.ModelService/GetAttestation': 'anyone',
   '/tapestry.v1.ModelService/GetPlan': 'anyone',
+  '/tapestry.v1.NodeService/DeclarePause': 'node',
+  // Open, because a signature is what counts: nobody needs a permission, or a certificate that still lasts, to go.
+  '/tapestry.v1.NodeService/LeaveFederation': 'anyone',
+  '/tapestry.v1.NodeService/ChangeKeys': 'anyone',
+  // Public keys and digests, for a node that has lost its certificate with its key.
+  '/tapestry.v1.NodeService/GetKeyChain': 'anyone',
   '/tapestry.v1.OperatorService/CreateInvitation': 'operator',
   '/tapestry.v1.OperatorService/CreateRun': 'operator',
   '/tapestry.v1.OperatorService/ListRuns': 'operator',
   '/tapestry.v1.OperatorService/StartRound': 'operator',
   '/tapestry.v1.OperatorService/ListNodes': 'operator',
+  '/tapestry.v1.OperatorService/SuspendNode': 'operator',
+  '/tapestry.v1.OperatorService/ReinstateNode': 'operator',
+  '/tapestry.v1.OperatorService/EjectNode': 'operator',
   '/tapestry.v1.OperatorService/ListJobs': 'operator',
   '/tapestry.v1.OperatorService/RetryJob': 'operator',
   '/tapestry.v1.OperatorService/SetOperators': 'operator',
@@ -82,6 +93,7 @@ export const METHOD_ACCESS = {
   '/tapestry.v1.RevocationService/ListRevocations': 'node-or-operator',
   '/tapestry.v1.RoundService/WatchRounds': 'node-or-operator',
   '/tapestry.v1.RoundService/JoinRound': 'node',
+  '/tapestry.v1.RoundService/DeclineRound': 'node',
   '/tapestry.v1.RoundService/GetRound': 'node-or-operator',
   '/tapestry.v1.RoundService/ListRounds': 'node-or-operator',
 } as const satisfies Record<MethodPath, Access>

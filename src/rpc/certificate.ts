@@ -19,7 +19,8 @@ type CertificateRequest = {
 
 /**
  * Issues a node's next client certificate for a TLS key that the node key vouches for.
- * @throws TapestryError UNAUTHENTICATED when it does not, PERMISSION_DENIED for a node that is not active.
+ * A certificate only says who calls: whether that node may, the store is asked on every call.
+ * @throws TapestryError UNAUTHENTICATED when it does not.
  */
 export async function issueFor(
   context: Context,
@@ -27,13 +28,12 @@ export async function issueFor(
   node: NodeRow,
   request: CertificateRequest,
 ): Promise<string> {
-  if (node.status !== 'active') throw new TapestryError('PERMISSION_DENIED', `this node is ${node.status}`)
   const key = publicKeyFromPem(node.publicKey)
   const signature = signatureOf(request.requestSignature)
   if (!verifyMessage(key, DOMAINS.enrolment, request.certificateRequest, signature)) {
     throw new TapestryError('UNAUTHENTICATED', 'the certificate request is not signed by the node key')
   }
-  const identity = { kind: 'node', node: node.id } as const
+  const identity = { kind: 'node', node: node.id, keys: node.keyChanges } as const
   return issueClientCertificate(
     issuer.authority,
     request.certificateRequest,

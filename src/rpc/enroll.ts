@@ -5,7 +5,8 @@ import type { MemberId } from '../core/ids.ts'
 import type { EnrollRequest } from '../gen/proto/tapestry/v1/enrollment_pb.ts'
 import { nodeIdOf, parseGenesis } from '../identity/genesis.ts'
 import { secretHash } from '../identity/invitation.ts'
-import type { NodeRow } from '../store/records.ts'
+import { requireNode } from '../store/membership.ts'
+import type { NewNodeRow, NodeRow } from '../store/records.ts'
 import type { Tx } from '../store/store.ts'
 import { type CertificateIssuer, issueFor } from './certificate.ts'
 import { signatureOf } from './message.ts'
@@ -27,15 +28,15 @@ export async function enroll(context: Context, issuer: CertificateIssuer, reques
       name: genesis.name,
       genesis: Buffer.from(request.genesis).toString('utf8'),
       publicKey: genesis.nodeKey,
-      status: 'active',
       enrolledAt: now,
     })),
   )
+  if (node.status !== 'active') throw new TapestryError('PERMISSION_DENIED', `this node is ${node.status}`)
   const certificate = await issueFor(context, issuer, node, request)
   return { node: node.id, member: node.member, certificate }
 }
 
-async function admit(tx: Tx, hash: string, now: number, rowFor: (member: MemberId) => NodeRow): Promise<NodeRow> {
+async function admit(tx: Tx, hash: string, now: number, rowFor: (member: MemberId) => NewNodeRow): Promise<NodeRow> {
   const invitation = await tx.invitation(hash)
   if (invitation === undefined) throw new TapestryError('INVITATION_INVALID', 'no such invitation was made here')
   const row = rowFor(invitation.member)
@@ -53,5 +54,5 @@ async function admit(tx: Tx, hash: string, now: number, rowFor: (member: MemberI
   await tx.useInvitation(hash, row.id, now)
   const { id: node, member } = row
   await tx.appendToLedger({ type: 'enrolment', node, member, genesis: digestOf(row.genesis) }, now)
-  return row
+  return requireNode(tx, node)
 }

@@ -2,7 +2,7 @@ import type { Context } from '../context.ts'
 import { TapestryError } from '../core/error.ts'
 import type { NodeId, RoundKey } from '../core/ids.ts'
 import type { JoinRoundRequest } from '../gen/proto/tapestry/v1/round_pb.ts'
-import { advanceRound } from '../store/advance.ts'
+import { advanceRound, requireRound } from '../store/advance.ts'
 import type { RoundRow } from '../store/records.ts'
 import type { Tx } from '../store/store.ts'
 import type { NodePrincipal } from './auth.ts'
@@ -16,8 +16,7 @@ export async function joinRound(context: Context, request: JoinRoundRequest, { n
 }
 
 async function join(tx: Tx, key: RoundKey, node: NodeId, now: number): Promise<RoundRow> {
-  const row = await tx.round(key)
-  if (row === undefined) throw new TapestryError('NOT_FOUND', `there is no round ${key.number} in run ${key.run}`)
+  const row = await requireRound(tx, key)
   if (await tx.rosterEntry(key, node)) return row
   if (row.round.phase !== 'open') {
     throw new TapestryError(

@@ -166,6 +166,7 @@ describe('access', () => {
         .map(([path]) => path.split('/')[2])
         .sort()
     expect(methodsOf('anyone')).toEqual([
+      'ChangeKeys',
       'DownloadArtifact',
       'Enroll',
       'GetAttestation',
@@ -173,9 +174,11 @@ describe('access', () => {
       'GetConsistencyProof',
       'GetFederation',
       'GetInclusionProof',
+      'GetKeyChain',
       'GetLogCheckpoint',
       'GetPlan',
       'GetReceipt',
+      'LeaveFederation',
       'ListChannels',
       'ListCheckpoints',
       'ListEntries',
@@ -184,16 +187,41 @@ describe('access', () => {
     expect(methodsOf('node')).toEqual([
       'AdviseRecords',
       'AnnounceArtifact',
+      'DeclarePause',
+      'DeclineRound',
       'JoinRound',
+      'ListReviews',
       'RegisterRecord',
       'RenewCertificate',
       'SubmitContribution',
       'SubmitEvaluation',
+      'SubmitReview',
       'UploadArtifact',
       'WithdrawRecord',
     ])
-    expect(methodsOf('node-or-operator')).toEqual(['GetRound', 'ListRounds', 'SummarizeContributions', 'WatchRounds'])
-    expect(methodsOf('operator')).toEqual(['CreateInvitation', 'CreateRun', 'ListNodes', 'ListRuns', 'StartRound'])
+    expect(methodsOf('node-or-operator')).toEqual([
+      'GetRound',
+      'ListRevocations',
+      'ListRounds',
+      'RequestRevocation',
+      'SummarizeContributions',
+      'WatchRounds',
+    ])
+    expect(methodsOf('operator')).toEqual([
+      'CreateInvitation',
+      'CreateRun',
+      'EjectNode',
+      'GetOperators',
+      'ListJobs',
+      'ListNodes',
+      'ListRuns',
+      'OverrideRound',
+      'ReinstateNode',
+      'RetryJob',
+      'SetOperators',
+      'StartRound',
+      'SuspendNode',
+    ])
   })
 
   it('has a rule for exactly the methods that exist', () => {

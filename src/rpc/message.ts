@@ -69,9 +69,10 @@ export function roundMessage({ key, round, version, revocation }: RoundRow): Mes
 }
 
 function countsOf(round: Round) {
-  if (round.phase === 'open') return { roster: round.joined, accepted: 0, refused: 0, evaluated: 0 }
+  if (round.phase === 'open') return { roster: round.joined, accepted: 0, refused: 0, declined: 0, evaluated: 0 }
   const evaluated = 'evaluated' in round ? round.evaluated : 0
-  return { roster: round.roster, accepted: round.accepted, refused: round.refused, evaluated }
+  const { roster, accepted, refused, declined } = round
+  return { roster, accepted, refused, declined, evaluated }
 }
 
 export function strategyMessage({ name, parameters }: Strategy): MessageInitShape<typeof StrategySchema> {

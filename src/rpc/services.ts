@@ -5,6 +5,7 @@ import { ContributionService } from '../gen/proto/tapestry/v1/contribution_pb.ts
 import { EnrollmentService } from '../gen/proto/tapestry/v1/enrollment_pb.ts'
 import { LedgerService } from '../gen/proto/tapestry/v1/ledger_pb.ts'
 import { ModelService } from '../gen/proto/tapestry/v1/model_pb.ts'
+import { NodeService } from '../gen/proto/tapestry/v1/node_pb.ts'
 import { OperatorService } from '../gen/proto/tapestry/v1/operator_pb.ts'
 import { RecordService } from '../gen/proto/tapestry/v1/record_pb.ts'
 import { RevocationService } from '../gen/proto/tapestry/v1/revocation_pb.ts'
@@ -14,20 +15,26 @@ import { addService, clientStream, type RpcContext, serverStream, unary } from '
 import { adviseRecords } from './advise-records.ts'
 import { announceArtifact, downloadArtifact, uploadArtifact } from './artifact.ts'
 import type { CertificateIssuer } from './certificate.ts'
+import { changeKeys } from './change-keys.ts'
 import { createInvitation } from './create-invitation.ts'
 import { createRun } from './create-run.ts'
+import { declarePause } from './declare-pause.ts'
+import { declineRound } from './decline-round.ts'
+import { ejectNode } from './eject-node.ts'
 import { enroll } from './enroll.ts'
 import { getAttestation } from './get-attestation.ts'
 import { getCheckpoint } from './get-checkpoint.ts'
 import { getConsistencyProof } from './get-consistency-proof.ts'
 import { getFederation } from './get-federation.ts'
 import { getInclusionProof } from './get-inclusion-proof.ts'
+import { getKeyChain } from './get-key-chain.ts'
 import { getLogCheckpoint } from './get-log-checkpoint.ts'
 import { getOperators } from './get-operators.ts'
 import { getPlan } from './get-plan.ts'
 import { getReceipt } from './get-receipt.ts'
 import { getRound } from './get-round.ts'
 import { joinRound } from './join-round.ts'
+import { leaveFederation } from './leave-federation.ts'
 import { listChannels } from './list-channels.ts'
 import { listCheckpoints } from './list-checkpoints.ts'
 import { listEntries } from './list-entries.ts'
@@ -40,6 +47,7 @@ import { listRounds } from './list-rounds.ts'
 import { listRuns } from './list-runs.ts'
 import { overrideRound } from './override-round.ts'
 import { registerRecord } from './register-record.ts'
+import { reinstateNode } from './reinstate-node.ts'
 import { renewCertificate } from './renew-certificate.ts'
 import { requestRevocation } from './request-revocation.ts'
 import { retryJob } from './retry-job.ts'
@@ -50,6 +58,7 @@ import { submitContribution } from './submit-contribution.ts'
 import { submitEvaluation } from './submit-evaluation.ts'
 import { submitReview } from './submit-review.ts'
 import { summarizeContributions } from './summarize-contributions.ts'
+import { suspendNode } from './suspend-node.ts'
 import { watchRounds } from './watch-rounds.ts'
 import { withdrawRecord } from './withdraw-record.ts'
 
@@ -68,6 +77,7 @@ export type Services = {
 /** Registers every method of the protocol. */
 export function addServices(server: Server, services: Services): void {
   addParticipantServices(server, services)
+  addNodeService(server, services)
   addRecordService(server, services)
   addRevocationService(server, services)
   addPublicServices(server, services)
@@ -82,6 +92,7 @@ function addParticipantServices(server: Server, { context, rpc, feed, log }: Ser
       watchRounds(context, feed, request, principal, signal),
     ),
     joinRound: unary(rpc, rounds.joinRound, (request, principal) => joinRound(context, request, principal)),
+    declineRound: unary(rpc, rounds.declineRound, (request, principal) => declineRound(context, request, principal)),
     getRound: unary(rpc, rounds.getRound, (request) => getRound(context, request)),
     listRounds: unary(rpc, rounds.listRounds, (request) => listRounds(context, request)),
   })
@@ -136,6 +147,16 @@ function addPublicServices(server: Server, { context, rpc, issuer, log }: Servic
   })
 }
 
+function addNodeService(server: Server, { context, rpc, issuer }: Services): void {
+  const node = NodeService.method
+  addService(server, NodeService, {
+    declarePause: unary(rpc, node.declarePause, (request, principal) => declarePause(context, request, principal)),
+    leaveFederation: unary(rpc, node.leaveFederation, (request) => leaveFederation(context, request)),
+    changeKeys: unary(rpc, node.changeKeys, (request) => changeKeys(context, issuer, request)),
+    getKeyChain: unary(rpc, node.getKeyChain, (request) => getKeyChain(context, request)),
+  })
+}
+
 function addLedgerService(server: Server, { context, rpc, log }: Services): void {
   const ledger = LedgerService.method
   addService(server, LedgerService, {
@@ -179,6 +200,9 @@ function addOperatorService(server: Server, { context, rpc, issuer, signer, addr
     listRuns: unary(rpc, operator.listRuns, () => listRuns(context)),
     startRound: unary(rpc, operator.startRound, (request) => startRound(context, request)),
     listNodes: unary(rpc, operator.listNodes, () => listNodes(context)),
+    suspendNode: unary(rpc, operator.suspendNode, (request) => suspendNode(context, request)),
+    reinstateNode: unary(rpc, operator.reinstateNode, (request) => reinstateNode(context, request)),
+    ejectNode: unary(rpc, operator.ejectNode, (request) => ejectNode(context, request)),
     listJobs: unary(rpc, operator.listJobs, (request) => listJobs(context, request)),
     retryJob: unary(rpc, operator.retryJob, (request) => retryJob(context, request)),
     setOperators: unary(rpc, operator.setOperators, (request) => setOperators(context, issuer, request)),

@@ -10,6 +10,7 @@ import { parameterSpecs } from '../plan/parameters.ts'
 import { parsePlan } from '../plan/plan.ts'
 import { advanceRound } from '../store/advance.ts'
 import { summaryOf } from '../store/inspections.ts'
+import { requireNode } from '../store/membership.ts'
 import type { PublicLog } from '../store/public-log.ts'
 import type { ContributionRow, NodeRow, RoundRow } from '../store/records.ts'
 import type { Reader, Tx } from '../store/store.ts'
@@ -103,9 +104,9 @@ async function placeOf(reader: Reader, { id, manifest }: Signed, node: NodeRow):
   if (stored?.id === id) return accept('stored')
   if (stored !== undefined) return reject('DUPLICATE', 'this round already has a contribution from this node')
   if (row.round.phase !== 'collecting') return reject('ROUND_CLOSED', `round ${key.number} is ${row.round.phase}`)
-  if ((await reader.rosterEntry(key, node.id)) === undefined) {
-    return reject('NOT_IN_ROSTER', `round ${key.number} froze its roster without this node`)
-  }
+  const entry = await reader.rosterEntry(key, node.id)
+  if (entry === undefined) return reject('NOT_IN_ROSTER', `round ${key.number} froze its roster without this node`)
+  if (entry.declined) return reject('NOT_IN_ROSTER', `this node has declined round ${key.number}`)
   if (manifest.baseDigest !== row.round.base)
     return reject(await wrongBase(reader, manifest), `round ${key.number} starts from ${row.round.base}`)
   return accept(row)
@@ -141,6 +142,10 @@ async function inspectPayload(
 
 /** Everything may have moved while the payload was judged, so the place is judged again inside the transaction. */
 async function store(context: Context, tx: Tx, signed: Signed, node: NodeRow, norm: number): Promise<Verdict<Digest>> {
+  // The key may have been retired, or the node barred, while the payload was judged.
+  const present = await requireNode(tx, node.id)
+  if (present.publicKey !== node.publicKey) return reject('BAD_SIGNATURE', 'the node has changed its keys meanwhile')
+  if (present.status !== 'active') return reject('NOT_IN_ROSTER', `this node is ${present.status}`)
   const place = await placeOf(tx, signed, node)
   if (!place.ok || place.value === 'stored') return place.ok ? accept(signed.id) : place
   if (await tx.contributionByNonce(node.id, signed.manifest.nonce)) {

@@ -38,6 +38,7 @@ async function store(
   const entry = await tx.rosterEntry(key, report.node)
   if (entry?.standing !== 'accepted')
     return reject('NOT_IN_ROSTER', 'only nodes whose contribution was accepted evaluate')
+  if (entry.declined) return reject('NOT_IN_ROSTER', `this node has declined round ${key.number}`)
   // A report that is already stored was answered before: the answer was lost, not the report.
   if (entry.evaluated) return accept(null)
   if (row.round.phase !== 'evaluating') return reject('ROUND_CLOSED', `round ${key.number} is ${row.round.phase}`)

@@ -66,5 +66,6 @@ async function* changes(
 async function standingOf(context: Context, row: RoundRow, node: NodeId): Promise<string> {
   const entry = await context.store.reader.rosterEntry(row.key, node)
   if (entry === undefined) return 'none'
+  if (entry.declined) return 'declined'
   return entry.evaluated ? 'evaluated' : entry.standing
 }

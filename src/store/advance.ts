@@ -8,6 +8,7 @@ import type { RoundRow, RunRow } from './records.ts'
 import { assignReviews } from './review-assignment.ts'
 import type { Tx } from './store.ts'
 
+/** Phases of rounds that have not ended. */
 export const LIVE_PHASES: readonly Phase[] = ['open', 'collecting', 'reviewing', 'sealed', 'aggregating', 'evaluating']
 
 /**
@@ -19,8 +20,7 @@ export const LIVE_PHASES: readonly Phase[] = ['open', 'collecting', 'reviewing',
  * @throws TapestryError NOT_FOUND for an unknown round.
  */
 export async function advanceRound(tx: Tx, key: RoundKey, event: RoundEvent, now: Millis): Promise<RoundRow> {
-  const row = await tx.round(key)
-  if (row === undefined) throw new TapestryError('NOT_FOUND', `there is no round ${key.number} in run ${key.run}`)
+  const row = await requireRound(tx, key)
   const { round, changed, work } = await stepWithReviews(tx, row, event, now)
   if (!changed) return row
   await tx.saveRound(row, round, work, now)
@@ -29,6 +29,13 @@ export async function advanceRound(tx: Tx, key: RoundKey, event: RoundEvent, now
     await goOn(tx, key.run, now)
   }
   return { ...row, round, version: row.version + 1, updatedAt: now }
+}
+
+/** @throws TapestryError NOT_FOUND */
+export async function requireRound(tx: Tx, key: RoundKey): Promise<RoundRow> {
+  const row = await tx.round(key)
+  if (row === undefined) throw new TapestryError('NOT_FOUND', `there is no round ${key.number} in run ${key.run}`)
+  return row
 }
 
 /** The reviewers are those who have contributed when the round seals: they are named in the same transaction. */

@@ -3,12 +3,14 @@ import { TapestryError } from '../core/error.ts'
 import { ensureFederationId, ensureMemberId, ensureNodeId } from '../core/ids.ts'
 import { ensureJurisdiction } from '../core/jurisdiction.ts'
 import type { Federation, Invitation, Member, Node } from '../gen/prisma/client.ts'
+import { signatureSchema } from '../model/parsing.ts'
+import { NODE_STATUSES } from '../policy/membership.ts'
 import { parseStored } from './column.ts'
 import type { Database } from './database.ts'
 import type { FederationRow, InvitationRow, MemberRow, NodeRow } from './records.ts'
 import type { Reader, Tx } from './store.ts'
 
-type Reads = Pick<Reader, 'federation' | 'node' | 'nodes' | 'member' | 'members'>
+type Reads = Pick<Reader, 'federation' | 'node' | 'nodes' | 'member' | 'members' | 'keyChanges'>
 type Writes = Pick<
   Tx,
   | 'createFederation'
@@ -18,9 +20,13 @@ type Writes = Pick<
   | 'useInvitation'
   | 'createNode'
   | 'setNodeStatus'
+  | 'setPaused'
+  | 'setDeparture'
+  | 'addKeyChange'
 >
 
-const Status = z.enum(['active', 'suspended', 'left'])
+const Status = z.enum(NODE_STATUSES)
+const Signatures = z.array(signatureSchema)
 const Place = z.string().transform((text) => ensureJurisdiction(text))
 
 /** Who belongs to the federation: questions. */
@@ -37,6 +43,12 @@ export function memberReads(database: Database): Reads {
     nodes: async () => {
       const rows = await database.node.findMany({ orderBy: { id: 'asc' } })
       return rows.map(nodeRow)
+    },
+    keyChanges: async (id) => {
+      const rows = await database.keyRecord.findMany({ where: { nodeId: id }, orderBy: { number: 'asc' } })
+      return rows.map(({ record, signatures }) => {
+        return { text: record, signatures: parseStored(Signatures, signatures, 'signatures of a key record') }
+      })
     },
     member: async (id) => {
       const row = await database.member.findUnique({ where: { id } })
@@ -93,12 +105,27 @@ export function memberWrites(database: Database): Writes {
       if (used.count === 0) throw new TapestryError('INVITATION_USED', 'the invitation has been used')
     },
     createNode: async (row) => {
-      const { id, member, name, genesis, publicKey, status } = row
-      const data = { id, memberId: member, name, genesis, publicKey, status, enrolledAt: new Date(row.enrolledAt) }
-      await database.node.createMany({ data: [data] })
+      const { id, member, name, genesis, publicKey } = row
+      const enrolledAt = new Date(row.enrolledAt)
+      await database.node.createMany({
+        data: [{ id, memberId: member, name, genesis, publicKey, status: 'active', enrolledAt }],
+      })
     },
-    setNodeStatus: async (id, status) => {
-      await database.node.update({ where: { id }, data: { status } })
+    setNodeStatus: async (id, status, reason, now) => {
+      const data = { status, statusReason: reason, statusSince: new Date(now) }
+      await database.node.update({ where: { id }, data })
+    },
+    setPaused: async (id, since) => {
+      await database.node.update({ where: { id }, data: { pausedAt: since === null ? null : new Date(since) } })
+    },
+    setDeparture: async (id, { text, signature }) => {
+      await database.node.update({ where: { id }, data: { departure: text, departureSignature: signature.value } })
+    },
+    addKeyChange: async (id, number, nodeKey, { text, signatures }, now) => {
+      const at = new Date(now)
+      const data = { nodeId: id, number, record: text, signatures: signatures.map((one) => ({ ...one })), at }
+      await database.keyRecord.createMany({ data: [data] })
+      await database.node.update({ where: { id }, data: { publicKey: nodeKey, keyChanges: number, keysSince: at } })
     },
   }
 }
@@ -129,6 +156,11 @@ function nodeRow(row: Node): NodeRow {
     genesis: row.genesis,
     publicKey: row.publicKey,
     status: parseStored(Status, row.status, 'node status'),
+    statusSince: row.statusSince?.getTime() ?? null,
+    statusReason: row.statusReason,
+    pausedAt: row.pausedAt?.getTime() ?? null,
+    keyChanges: row.keyChanges,
+    keysSince: row.keysSince?.getTime() ?? null,
     enrolledAt: row.enrolledAt.getTime(),
   }
 }

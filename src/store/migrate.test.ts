@@ -95,6 +95,22 @@ describe('migrate', () => {
     expect(await migrate(database.url, directory)).toEqual([SECOND])
   })
 
+  it('tells a wrong password and a missing database from one that cannot be reached', async () => {
+    const changed = (change: (url: URL) => void) => {
+      const url = new URL(database.url)
+      change(url)
+      return migrate(url.toString(), directory)
+    }
+    const wrong = changed((url) => {
+      url.password = 'wrong'
+    })
+    await expect(wrong).rejects.toMatchObject({ code: 'UNAUTHENTICATED', hint: expect.any(String) })
+    const missing = changed((url) => {
+      url.pathname = '/nothing'
+    })
+    await expect(missing).rejects.toMatchObject({ code: 'NOT_FOUND', hint: expect.any(String) })
+  })
+
   it('says that an unreachable database is unavailable', async () => {
     await expect(migrate('postgresql://nobody@127.0.0.1:1/none')).rejects.toMatchObject({ code: 'UNAVAILABLE' })
   })

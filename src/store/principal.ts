@@ -19,7 +19,7 @@ export type Caller = Principal | { readonly kind: 'barred'; readonly node: NodeR
  * takes effect at once.
  * @param certificate the peer's certificate (DER) if TLS verified one against the federation's authority.
  * @returns `anyone` without a certificate, with one of another federation, expired, or for a node that the store
- *   does not know; `barred` for a node that is suspended or has left.
+ *   does not know, or has changed its keys since; `barred` for a node that is suspended, has left or was ejected.
  */
 export async function identifyCaller(
   reader: Pick<Reader, 'node'>,
@@ -31,6 +31,6 @@ export async function identifyCaller(
   if (!identity) return { kind: 'anyone' }
   if (identity.kind === 'operator') return identity
   const node = await reader.node(identity.node)
-  if (!node) return { kind: 'anyone' }
+  if (!node || (identity.keys ?? 0) !== node.keyChanges) return { kind: 'anyone' }
   return node.status === 'active' ? { kind: 'node', node } : { kind: 'barred', node }
 }

@@ -60,10 +60,10 @@ describe('members', () => {
   })
 
   it('suspends nodes and lists them by id', async () => {
-    await store.transact('suspend', (tx) => tx.setNodeStatus(nodeId(1), 'suspended'))
+    await store.transact('suspend', (tx) => tx.setNodeStatus(nodeId(1), 'suspended', 'a reason', NOW))
     expect((await store.reader.nodes()).map(({ status }) => status)).toEqual(['active', 'suspended', 'active'])
     expect(await store.reader.node(nodeId(9))).toBeUndefined()
-    const unknown = store.transact('suspend', (tx) => tx.setNodeStatus(nodeId(9), 'left'))
+    const unknown = store.transact('suspend', (tx) => tx.setNodeStatus(nodeId(9), 'left', null, NOW))
     await expect(unknown).rejects.toMatchObject({ code: 'NOT_FOUND' })
   })
 })
@@ -80,13 +80,13 @@ describe('rounds', () => {
 
   it('gives every phase back as it was written', async () => {
     const always = { base: digest('base'), plan: digest('plan'), policy: runRow().policy }
-    const counted = { ...always, roster: 3, accepted: 2, refused: 1 }
+    const counted = { ...always, roster: 4, accepted: 2, refused: 1, declined: 1 }
     const merged = { ...counted, candidate: digest('candidate'), evaluated: 2 }
     const phases: readonly Round[] = [
       { ...counted, phase: 'collecting', deadline: NOW + 5 },
       { ...counted, phase: 'sealed' },
       { ...counted, phase: 'aggregating' },
-      { ...merged, phase: 'evaluating', optimizerState: null, deciding: false, deadline: NOW + 7 },
+      { ...merged, phase: 'evaluating', optimizerState: null, excused: 1, deciding: false, deadline: NOW + 7 },
       { ...merged, phase: 'published', checkpoint: digest('checkpoint') },
       { ...merged, phase: 'rejected', optimizerState: null, reason: 'worse', overridden: false },
       { ...counted, phase: 'failed', reason: 'late' },
@@ -117,6 +117,7 @@ describe('rounds', () => {
       roster: 3,
       accepted: 2,
       refused: 1,
+      declined: 0,
     }
     const evaluating = {
       ...counted,
@@ -124,6 +125,7 @@ describe('rounds', () => {
       candidate: digest('c'),
       optimizerState: null,
       evaluated: 2,
+      excused: 0,
       deadline: NOW,
     } as const
     await store.transact('open', (tx) => tx.createRound(key, { ...evaluating, deciding: false }, NOW + 1))
@@ -155,8 +157,8 @@ describe('rounds', () => {
       await tx.setEvaluated(ROUND, nodeId(0))
     })
     expect(await store.reader.roster(ROUND)).toEqual([
-      { node: nodeId(0), standing: 'joined', evaluated: true },
-      { node: nodeId(2), standing: 'refused', evaluated: false },
+      { node: nodeId(0), standing: 'joined', evaluated: true, declined: false },
+      { node: nodeId(2), standing: 'refused', evaluated: false, declined: false },
     ])
     expect(await store.reader.rosterEntry(ROUND, nodeId(1))).toBeUndefined()
     const again = store.transact('join', (tx) => tx.addToRoster(ROUND, nodeId(2), NOW))

@@ -8,6 +8,7 @@ import type { Signature } from '../core/signature.ts'
 import type { LanguageEvaluation } from '../model/evaluation-report.ts'
 import type { PairedEvidence } from '../model/paired-evidence.ts'
 import type { WeightRecord } from '../policy/influence.ts'
+import type { NodeStatus } from '../policy/membership.ts'
 import type { RevocationMode, RevocationPlan } from '../policy/revocation.ts'
 import type { RunPolicy } from '../round/policy.ts'
 import type { RevocationState } from '../round/revocation.ts'
@@ -39,19 +40,29 @@ export type InvitationRow = {
   readonly usedBy: NodeId | null
 }
 
-export type NodeStatus = 'active' | 'suspended' | 'left'
-
 export type NodeRow = {
   readonly id: NodeId
   readonly member: MemberId
   readonly name: string
   /** Canonical JSON of the genesis record. */
   readonly genesis: string
-  /** PEM of the node's Ed25519 public key. */
+  /** PEM of the node's present Ed25519 public key. */
   readonly publicKey: string
   readonly status: NodeStatus
+  /** Null while it is the first. */
+  readonly statusSince: Millis | null
+  /** What an operator gave as the reason of the status. */
+  readonly statusReason: string | null
+  /** Since when it stands aside by its own choice. */
+  readonly pausedAt: Millis | null
+  /** Times it has changed its keys. */
+  readonly keyChanges: number
+  readonly keysSince: Millis | null
   readonly enrolledAt: Millis
 }
+
+/** What is known of a node when it enrols. */
+export type NewNodeRow = Pick<NodeRow, 'id' | 'member' | 'name' | 'genesis' | 'publicKey' | 'enrolledAt'>
 
 export type DatasetRecordRow = {
   /** Digest of the signed record. */
@@ -117,7 +128,13 @@ export type RoundRow = {
   readonly revocation?: number
 }
 
-export type RosterRow = { readonly node: NodeId; readonly standing: Standing; readonly evaluated: boolean }
+export type RosterRow = {
+  readonly node: NodeId
+  readonly standing: Standing
+  readonly evaluated: boolean
+  /** Takes no further part. */
+  readonly declined: boolean
+}
 
 export type ReviewAssignment = { readonly contribution: Digest; readonly reviewer: NodeId }
 

@@ -47,13 +47,16 @@ export function reviewReads(database: Database): Pick<Reader, 'reviews' | 'revie
 }
 
 /** Contributions in the hands of other members' nodes: changes. */
-export function reviewWrites(database: Database): Pick<Tx, 'createReviews' | 'answerReview'> {
+export function reviewWrites(database: Database): Pick<Tx, 'createReviews' | 'answerReview' | 'withdrawReviews'> {
   return {
     createReviews: async (key, rows) => {
       const data = rows.map(({ contribution, reviewer }) => {
         return { contributionId: contribution, reviewer, ...roundOf(key) }
       })
       if (data.length > 0) await database.review.createMany({ data })
+    },
+    withdrawReviews: async (key, reviewer) => {
+      await database.review.deleteMany({ where: { ...roundOf(key), reviewer, at: null } })
     },
     answerReview: async ({ contribution, reviewer, languages, report, signature, at }) => {
       const where = { contributionId_reviewer: { contributionId: contribution, reviewer } }

@@ -16,7 +16,16 @@ import type { Notice, Reader, Tx } from './store.ts'
 
 type Reads = Pick<
   Reader,
-  'run' | 'runs' | 'runByPlan' | 'round' | 'rounds' | 'roundsPastDeadline' | 'roster' | 'rosterEntry' | 'isCandidate'
+  | 'run'
+  | 'runs'
+  | 'runByPlan'
+  | 'round'
+  | 'rounds'
+  | 'roundsPastDeadline'
+  | 'roster'
+  | 'rosterEntry'
+  | 'roundsWith'
+  | 'isCandidate'
 >
 type Writes = Pick<
   Tx,
@@ -29,6 +38,8 @@ type Writes = Pick<
   | 'addToRoster'
   | 'setStanding'
   | 'setEvaluated'
+  | 'setDeclined'
+  | 'removeFromRoster'
 >
 
 const StandingForm = z.enum(['joined', 'accepted', 'refused'])
@@ -78,6 +89,11 @@ export function roundReads(database: Database): Reads {
       const row = await database.rosterEntry.findUnique({ where: entryOf(key, node) })
       return row === null ? undefined : rosterRow(row)
     },
+    roundsWith: async (node, phases) => {
+      const where = { nodeId: node, roundRow: { phase: { in: [...phases] } } }
+      const rows = await database.rosterEntry.findMany({ where, orderBy: [{ runId: 'asc' }, { round: 'asc' }] })
+      return rows.map(({ runId, round }) => ({ run: ensureRunId(runId), number: round }))
+    },
   }
 }
 
@@ -126,6 +142,12 @@ export function roundWrites(database: Database, notify: (notice: Notice) => void
     },
     setEvaluated: async (key, node) => {
       await database.rosterEntry.update({ where: entryOf(key, node), data: { evaluated: true } })
+    },
+    setDeclined: async (key, node) => {
+      await database.rosterEntry.update({ where: entryOf(key, node), data: { declined: true } })
+    },
+    removeFromRoster: async (key, node) => {
+      await database.rosterEntry.delete({ where: entryOf(key, node) })
     },
   }
 }
@@ -197,6 +219,7 @@ function rosterRow(row: RosterEntry): RosterRow {
     node: ensureNodeId(row.nodeId),
     standing: parseStored(StandingForm, row.standing, 'standing'),
     evaluated: row.evaluated,
+    declined: row.declined,
   }
 }
 

@@ -3,6 +3,8 @@ import type { Millis } from '../core/clock.ts'
 import type { Digest } from '../core/digest.ts'
 import type { ChannelName, MemberId, NodeId, RecordId, RoundKey, RunId } from '../core/ids.ts'
 import type { Jurisdiction } from '../core/jurisdiction.ts'
+import type { Signature } from '../core/signature.ts'
+import type { SignedKeyRecord } from '../identity/key-chain.ts'
 import type { LedgerEvent } from '../ledger/entry.ts'
 import type { TreeHead } from '../ledger/proof.ts'
 import type { Tile } from '../ledger/tile.ts'
@@ -10,9 +12,10 @@ import type { Override } from '../model/override.ts'
 import type { Summary } from '../model/summary.ts'
 import type { TrainingShare } from '../model/training-content.ts'
 import type { BlobHolder } from '../policy/blob-holder.ts'
+import type { NodeStatus } from '../policy/membership.ts'
 import type { GateRecord } from '../policy/release.ts'
 import type { RevocationPlan } from '../policy/revocation.ts'
-import type { Round } from '../round/round.ts'
+import type { Phase, Round } from '../round/round.ts'
 import type { Standing, Work } from '../round/step.ts'
 import type {
   AskedReview,
@@ -33,8 +36,8 @@ import type {
   LeasedJob,
   LineRow,
   MemberRow,
+  NewNodeRow,
   NodeRow,
-  NodeStatus,
   OperatorRecordRow,
   RejectionRow,
   ReviewAnswer,
@@ -57,6 +60,8 @@ export type Reader = {
   federation(): Promise<FederationRow | undefined>
   node(id: NodeId): Promise<NodeRow | undefined>
   nodes(): Promise<readonly NodeRow[]>
+  /** Every change of a node's keys, in order. */
+  keyChanges(id: NodeId): Promise<readonly SignedKeyRecord[]>
   member(id: MemberId): Promise<MemberRow | undefined>
   members(): Promise<readonly MemberRow[]>
   /** Those of the digests that are registered. */
@@ -77,6 +82,8 @@ export type Reader = {
   roundsPastDeadline(now: Millis, limit: number): Promise<readonly RoundRow[]>
   roster(key: RoundKey): Promise<readonly RosterRow[]>
   rosterEntry(key: RoundKey, node: NodeId): Promise<RosterRow | undefined>
+  /** Rounds in one of the phases that have the node on their roster. */
+  roundsWith(node: NodeId, phases: readonly Phase[]): Promise<readonly RoundKey[]>
   /** Ordered by node id: the merge's fixed order. */
   contributions(key: RoundKey): Promise<readonly ContributionRow[]>
   contribution(id: Digest): Promise<ContributionRow | undefined>
@@ -175,8 +182,13 @@ export type Tx = Reader & {
   createInvitation(row: InvitationRow, now: Millis): Promise<void>
   invitation(secretHash: string): Promise<InvitationRow | undefined>
   useInvitation(secretHash: string, node: NodeId, now: Millis): Promise<void>
-  createNode(row: NodeRow): Promise<void>
-  setNodeStatus(id: NodeId, status: NodeStatus): Promise<void>
+  createNode(row: NewNodeRow): Promise<void>
+  /** @param reason an operator's; null for the node's own doing. */
+  setNodeStatus(id: NodeId, status: NodeStatus, reason: string | null, now: Millis): Promise<void>
+  setPaused(id: NodeId, since: Millis | null): Promise<void>
+  setDeparture(id: NodeId, departure: { readonly text: string; readonly signature: Signature }): Promise<void>
+  /** Adds change `number` to a node's chain, and makes its node key the present one (PEM). */
+  addKeyChange(id: NodeId, number: number, nodeKey: string, change: SignedKeyRecord, now: Millis): Promise<void>
   createRun(row: RunRow): Promise<void>
   /** Compare-and-set on roundsStarted: true when it was `expected` and is now one more. */
   advanceRun(id: RunId, expected: number): Promise<boolean>
@@ -192,8 +204,13 @@ export type Tx = Reader & {
   addToRoster(key: RoundKey, node: NodeId, now: Millis): Promise<void>
   setStanding(key: RoundKey, node: NodeId, standing: Standing): Promise<void>
   setEvaluated(key: RoundKey, node: NodeId): Promise<void>
+  setDeclined(key: RoundKey, node: NodeId): Promise<void>
+  /** As if it had never joined: for rounds that are open. */
+  removeFromRoster(key: RoundKey, node: NodeId): Promise<void>
   createContribution(row: ContributionRow): Promise<void>
   contributionByNonce(node: NodeId, nonce: string): Promise<ContributionRow | undefined>
+  /** Takes an accepted contribution away. @returns its id; undefined when there is none. */
+  removeContribution(key: RoundKey, node: NodeId): Promise<Digest | undefined>
   setWeight(id: Digest, weight: WeightRow): Promise<void>
   createRejection(row: RejectionRow): Promise<void>
   createRevocation(row: RevocationRow): Promise<void>
@@ -208,6 +225,8 @@ export type Tx = Reader & {
   putEvaluations(rows: readonly EvaluationRow[]): Promise<void>
   createReviews(key: RoundKey, rows: readonly ReviewAssignment[]): Promise<void>
   answerReview(answer: ReviewAnswer): Promise<void>
+  /** Asks a reviewer no longer for what it has not answered. */
+  withdrawReviews(key: RoundKey, reviewer: NodeId): Promise<void>
   /** Inserts or replaces. */
   putDiagnostics(key: RoundKey, report: Diagnostics, now: Millis): Promise<void>
   /** Inserts or replaces. */

@@ -39,7 +39,13 @@ type Reads = Pick<
 >
 type Writes = Pick<
   Tx,
-  'createContribution' | 'contributionByNonce' | 'setWeight' | 'setRemergeWeight' | 'createRejection' | 'putEvaluations'
+  | 'createContribution'
+  | 'contributionByNonce'
+  | 'removeContribution'
+  | 'setWeight'
+  | 'setRemergeWeight'
+  | 'createRejection'
+  | 'putEvaluations'
 >
 
 const WITH_PARTS = { include: { languages: true, records: true } } as const
@@ -109,6 +115,15 @@ export function submissionWrites(database: Database): Writes {
       const where = { nodeId_nonce: { nodeId: node, nonce } }
       const row = await database.contribution.findUnique({ where, ...WITH_PARTS })
       return row === null ? undefined : contributionRow(row)
+    },
+    removeContribution: async (key, node) => {
+      const row = await database.contribution.findFirst({ where: { ...roundOf(key), nodeId: node } })
+      if (row === null) return undefined
+      await database.contributionLanguage.deleteMany({ where: { contributionId: row.id } })
+      await database.contributionRecord.deleteMany({ where: { contributionId: row.id } })
+      await database.review.deleteMany({ where: { contributionId: row.id } })
+      await database.contribution.delete({ where: { id: row.id } })
+      return ensureDigest(row.id)
     },
     setWeight: async (id, weight) => {
       await database.contribution.update({ where: { id }, data: weightColumns(weight) })

@@ -79,8 +79,8 @@ describe('transact', () => {
   it('runs again when transactions lock the same rows in opposite orders', async () => {
     const cross = (first: number, second: number) =>
       store.transact(`cross-${first}`, async (tx) => {
-        await tx.setNodeStatus(nodeId(first), 'active')
-        await tx.setNodeStatus(nodeId(second), 'active')
+        await tx.setNodeStatus(nodeId(first), 'active', null, NOW)
+        await tx.setNodeStatus(nodeId(second), 'active', null, NOW)
         return first
       })
     const done = await Promise.all([cross(0, 1), cross(1, 0), cross(0, 1), cross(1, 0)])

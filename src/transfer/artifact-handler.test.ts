@@ -48,8 +48,8 @@ beforeAll(async () => {
   federation = await testFederation()
   await store.transact('nodes', async (tx) => {
     await tx.ensureMember(ensureMemberId('member'), 0)
-    for (const id of [NODE, OTHER]) await tx.createNode(testNode(id))
-    await tx.createNode(testNode(SUSPENDED, 'suspended'))
+    for (const id of [NODE, OTHER, SUSPENDED]) await tx.createNode(testNode(id))
+    await tx.setNodeStatus(SUSPENDED, 'suspended', null, 0)
   })
   certificates['node'] = await federation.issue({ kind: 'node', node: NODE })
   certificates['other'] = await federation.issue({ kind: 'node', node: OTHER })

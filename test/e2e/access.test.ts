@@ -63,19 +63,30 @@ const EXPECTED: Readonly<Record<string, Doors>> = {
   '/tapestry.v1.ModelService/GetPlan': ANYONE,
   '/tapestry.v1.ModelService/ListChannels': ANYONE,
   '/tapestry.v1.ModelService/ListCheckpoints': ANYONE,
+  '/tapestry.v1.NodeService/ChangeKeys': ANYONE,
+  '/tapestry.v1.NodeService/DeclarePause': NODE,
+  '/tapestry.v1.NodeService/GetKeyChain': ANYONE,
+  '/tapestry.v1.NodeService/LeaveFederation': ANYONE,
   '/tapestry.v1.OperatorService/CreateInvitation': OPERATOR,
   '/tapestry.v1.OperatorService/CreateRun': OPERATOR,
-  '/tapestry.v1.OperatorService/ListJobs': OPERATOR,
+  '/tapestry.v1.OperatorService/EjectNode': OPERATOR,
   '/tapestry.v1.OperatorService/ListNodes': OPERATOR,
   '/tapestry.v1.OperatorService/ListRuns': OPERATOR,
+  '/tapestry.v1.OperatorService/ReinstateNode': OPERATOR,
+  '/tapestry.v1.OperatorService/GetOperators': OPERATOR,
+  '/tapestry.v1.OperatorService/ListJobs': OPERATOR,
+  '/tapestry.v1.OperatorService/OverrideRound': OPERATOR,
   '/tapestry.v1.OperatorService/RetryJob': OPERATOR,
+  '/tapestry.v1.OperatorService/SetOperators': OPERATOR,
   '/tapestry.v1.OperatorService/StartRound': OPERATOR,
+  '/tapestry.v1.OperatorService/SuspendNode': OPERATOR,
   '/tapestry.v1.RecordService/AdviseRecords': NODE,
   '/tapestry.v1.RecordService/ListRecords': ANYONE,
   '/tapestry.v1.RecordService/RegisterRecord': NODE,
   '/tapestry.v1.RecordService/WithdrawRecord': NODE,
   '/tapestry.v1.RevocationService/ListRevocations': MEMBERS,
   '/tapestry.v1.RevocationService/RequestRevocation': MEMBERS,
+  '/tapestry.v1.RoundService/DeclineRound': NODE,
   '/tapestry.v1.RoundService/GetRound': MEMBERS,
   '/tapestry.v1.RoundService/JoinRound': NODE,
   '/tapestry.v1.RoundService/ListRounds': MEMBERS,
@@ -132,7 +143,7 @@ async function openCallers(): Promise<void> {
 
 async function suspendedNode(): Promise<TestNode> {
   const node = await network.addNode('suspended')
-  await network.store.transact('suspend', (tx) => tx.setNodeStatus(node.id, 'suspended'))
+  await network.store.transact('suspend', (tx) => tx.setNodeStatus(node.id, 'suspended', 'a test', Date.now()))
   return node
 }
 
@@ -343,7 +354,7 @@ test('a node that is suspended in the middle of a round is out at once', async (
   const node = await network.addNode('leaver')
   const get = () => node.client.call(RoundService.method.getRound, { ref: round.key })
   expect((await get()).round?.phase).toBe(RoundPhase.OPEN)
-  await network.store.transact('suspend', (tx) => tx.setNodeStatus(node.id, 'suspended'))
+  await network.store.transact('suspend', (tx) => tx.setNodeStatus(node.id, 'suspended', 'a test', Date.now()))
   await expect(get()).rejects.toMatchObject({ code: 'PERMISSION_DENIED' })
   await expect(node.join(round.key)).rejects.toMatchObject({ code: 'PERMISSION_DENIED' })
 })

@@ -6,12 +6,12 @@ import { makeTemplate, type Template } from '../kill/federation.ts'
 import { killing } from '../kill/schedule.ts'
 import { type Outcome, take } from '../kill/take.ts'
 
-/** Replicas die while they receive, workers while the merge is near. */
+/** Workers die while the merge or the decision is near, replicas while they receive. */
 const KILLS = [
-  { victim: 'replica a', after: 'uploading', count: 2, delayMs: 0, downMs: 0 },
-  { victim: 'replica b', after: 'uploading', count: 2, delayMs: 0, downMs: 0 },
   { victim: 'worker a', after: 'accepted', count: 3, delayMs: 20, downMs: 0 },
   { victim: 'worker b', after: 'evaluated', count: 3, delayMs: 20, downMs: 0 },
+  { victim: 'replica a', after: 'uploading', count: 2, delayMs: 0, downMs: 0 },
+  { victim: 'replica b', after: 'uploading', count: 2, delayMs: 0, downMs: 0 },
 ] as const
 
 let root: string

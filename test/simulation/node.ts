@@ -17,6 +17,7 @@ import { submitContribution } from '../../src/rpc/submit-contribution.ts'
 import { submitEvaluation } from '../../src/rpc/submit-evaluation.ts'
 import type { NodeRow, RoundRow } from '../../src/store/records.ts'
 import { announceUpload, appendUpload } from '../../src/store/uploads.ts'
+import { testNode as testNodeRow } from '../federation.ts'
 import { testNode } from '../rounds.ts'
 import type { Activity } from './activity.ts'
 import type { Dice } from './dice.ts'
@@ -65,13 +66,10 @@ export class SimulatedNode {
     const { privateKey, publicKey } = generateKeyPairSync('ed25519')
     this.#key = privateKey
     this.row = {
-      id: testNode(index),
+      ...testNodeRow(testNode(index)),
       member: ensureMemberId(`member-${index}`),
       name: `Node ${index}`,
-      genesis: '{}',
       publicKey: publicKey.export({ type: 'spki', format: 'pem' }).toString(),
-      status: 'active',
-      enrolledAt: 0,
     }
   }
 

@@ -13,6 +13,10 @@ const OPERATIONS = {
   actTwice: 5,
   work: 6,
   sweep: 5,
+  deliver: 4,
+  deliverTwice: 1,
+  outlive: 0.5,
+  wipeQueue: 0.5,
   killReplica: 2,
   passTime: 4,
   turnClockBack: 1,
@@ -20,6 +24,7 @@ const OPERATIONS = {
   freeDisk: 3,
   loseConnections: 2,
   cutDatabase: 0.3,
+  restartDatabase: 0.03,
   forget: 1,
   partition: 2,
   reconnect: 4,
@@ -124,6 +129,13 @@ class Schedule {
         return federation.work()
       case 'sweep':
         return federation.sweep()
+      case 'deliver':
+      case 'deliverTwice':
+        return this.#deliver(operation === 'deliver' ? 1 : 2)
+      case 'outlive':
+        // The job in hand is another's by now, and its first holder does not know yet: it runs twice.
+        this.#move(LEASE_MS + 1)
+        return federation.work()
       case 'killReplica': {
         const replica = dice.pick(federation.replicas()) ?? 0
         this.#log(operation, String(replica))
@@ -138,7 +150,7 @@ class Schedule {
     }
   }
 
-  async #break(operation: Exclude<Operation, 'step' | 'act' | 'work' | 'sweep'>): Promise<void> {
+  async #break(operation: Operation): Promise<void> {
     const { weather, nodes } = this.#federation
     const node = this.#dice.pick(nodes)
     this.#log(operation, node?.row.name ?? '')
@@ -146,9 +158,19 @@ class Schedule {
     if (operation === 'freeDisk') weather.diskFull = false
     if (operation === 'loseConnections') weather.lostConnections = this.#dice.between(1, 3)
     if (operation === 'cutDatabase') await this.#federation.cutDatabase()
+    if (operation === 'restartDatabase') await this.#federation.restartDatabase()
+    if (operation === 'wipeQueue') this.#federation.queue.length = 0
     if (operation === 'forget') node?.forget()
     if (operation === 'partition' && node) this.#unreachable.add(node)
     if (operation === 'reconnect' && node) this.#unreachable.delete(node)
+  }
+
+  /** A wake reaches a worker, or two: a queue promises neither that it arrives nor that it arrives once. */
+  #deliver(times: number): void {
+    const job = this.#federation.queue.shift()
+    if (job === undefined) return
+    this.#log('wake', `${job} x${times}`)
+    for (let time = 0; time < times; time += 1) this.#federation.work()
   }
 
   async #step(activity: Activity | undefined): Promise<void> {

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { TapestryError } from '../../core/error.ts'
 import { openNodeClient } from '../../participant/client.ts'
+import { finishKeyChange } from '../../participant/key-change.ts'
 import { runNode } from '../../participant/loop.ts'
 import { moveCoordinator, openNodeDirectory } from '../../participant/node-directory.ts'
 import { engineTrainer } from '../../participant/trainer.ts'
@@ -32,6 +33,7 @@ export const nodeRun = defineCommand({
     if (run !== undefined && !dryRun) throw new TapestryError('INVALID_ARGUMENT', '--run belongs to --dry-run')
     const directory = await openNodeDirectory(dir ?? defaultNodeDirectory(env))
     if (coordinator !== undefined) await moveCoordinator(directory, coordinator)
+    await finishKeyChange(directory, clock)
     const client = await openNodeClient(directory, clock)
     if (dryRun) {
       return reportDryRun({ directory, client, clock, run, signal: stopSignal() }, output).finally(() => client.close())
@@ -39,7 +41,7 @@ export const nodeRun = defineCommand({
     const printer = new NodeEventPrinter(output, () => clock.now())
     const limit = rounds === undefined ? {} : { rounds }
     try {
-      await runNode({
+      const { because } = await runNode({
         directory,
         client,
         trainer: engineTrainer(),
@@ -48,6 +50,7 @@ export const nodeRun = defineCommand({
         onEvent: (event) => printer.print(event),
         ...limit,
       })
+      if (because === 'left') output.note('this node has left its federation')
     } finally {
       printer.close()
       client.close()

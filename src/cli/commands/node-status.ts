@@ -1,7 +1,9 @@
 import { z } from 'zod'
 import { readDatasets } from '../../participant/dataset-file.ts'
+import { readKeyChain } from '../../participant/key-change.ts'
 import { LogMemory } from '../../participant/log-memory.ts'
 import { openNodeDirectory } from '../../participant/node-directory.ts'
+import { readDeparture, readWishes } from '../../participant/participation.ts'
 import { readRefusals } from '../../participant/policy-file.ts'
 import { parseTlsPem, validityOf } from '../../participant/tls-credential.ts'
 import { defineCommand, setting } from '../command.ts'
@@ -26,6 +28,9 @@ export const nodeStatus = defineCommand({
     const until = credential === undefined ? null : validityOf(parseTlsPem(credential).certificate).to
     const certificate = until === null ? null : { untilMs: until, valid: until > clock.now() }
     const log = await new LogMemory(directory).read()
+    const { paused } = await readWishes(directory)
+    const departure = await readDeparture(directory)
+    const keyChanges = (await readKeyChain(directory)).length
     const rows = [
       ['name', name],
       ['directory', root],
@@ -37,6 +42,9 @@ export const nodeStatus = defineCommand({
         'certificate',
         certificate === null ? '-' : `${certificate.valid ? 'until' : 'ended'} ${formatTime(certificate.untilMs)}`,
       ],
+      ['keys', keyChanges === 0 ? 'those it was born with' : `changed ${keyChanges} times`],
+      ...(paused ? [['paused', 'takes no part until "tapestry node resume"']] : []),
+      ...(departure ? [['left', departure.told ? 'the coordinator knows' : 'the coordinator does not know yet']] : []),
       ['log', log === undefined ? '-' : `${log.size} entries when last seen`],
       ...sources.map(({ language, community, path, record }) => [
         'text',
@@ -51,6 +59,9 @@ export const nodeStatus = defineCommand({
         directory: root,
         membership: membership ?? null,
         certificate,
+        keyChanges,
+        paused,
+        left: departure === undefined ? null : { told: departure.told },
         log: log === undefined ? null : { size: log.size },
         sources: sources.map((source) => ({ ...source, record: source.record ?? null })),
         datasets: datasets.map((dataset) => ({ id: dataset.terms.id, state: stateOf(dataset) })),

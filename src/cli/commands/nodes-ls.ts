@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { OperatorService } from '../../gen/proto/tapestry/v1/operator_pb.ts'
 import { defineCommand } from '../command.ts'
+import { nodeJson, statusText } from '../node-view.ts'
 import { OPERATOR_INPUT, OPERATOR_OPTIONS, withOperator } from '../operator-client.ts'
 import { formatTime, printable, table } from '../terminal.ts'
 
@@ -12,9 +13,7 @@ export const nodesLs = defineCommand({
   async run(access, { env }) {
     const { nodes } = await withOperator(access, env, (client) => client.call(OperatorService.method.listNodes, {}))
     return {
-      json: nodes.map(({ id, name, member, status, enrolledMs, jurisdiction }) => {
-        return { id, name, member, status, enrolledMs: Number(enrolledMs), jurisdiction: jurisdiction || null }
-      }),
+      json: nodes.map(nodeJson),
       text: table(
         [
           { title: 'NODE' },
@@ -22,15 +21,19 @@ export const nodesLs = defineCommand({
           { title: 'MEMBER' },
           { title: 'PLACE' },
           { title: 'STATUS' },
+          { title: 'SINCE' },
+          { title: 'KEYS' },
           { title: 'JOINED' },
+          { title: 'REASON' },
         ],
         nodes.map((node) => [
-          ...[node.id, node.name, node.member, node.jurisdiction || '-', node.status].map(printable),
-          joined(node),
+          ...[node.id, node.name, node.member, node.jurisdiction || '-', statusText(node)].map(printable),
+          formatTime(Number(node.pausedSinceMs || node.statusSinceMs)),
+          node.keyChanges === 0 ? 'first' : `${node.keyChanges + 1}., ${formatTime(Number(node.keysSinceMs))}`,
+          formatTime(Number(node.enrolledMs)),
+          printable(node.reason || '-'),
         ]),
       ),
     }
   },
 })
-
-const joined = (node: { readonly enrolledMs: bigint }) => formatTime(Number(node.enrolledMs))

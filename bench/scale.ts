@@ -151,7 +151,7 @@ async function enrol({ context }: CoordinatorParts, drivers: readonly Driver[]):
       await store.transact('bench-enrol', async (tx) => {
         for (const { id, key } of nodes.slice(at, at + ENROL_BATCH)) {
           const row = { id: ensureNodeId(id), member, name: 'bench', genesis: '{}', publicKey: publicKeyOf(key) }
-          await tx.createNode({ ...row, status: 'active', enrolledAt: Date.now() })
+          await tx.createNode({ ...row, enrolledAt: Date.now() })
         }
       })
     }

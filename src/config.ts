@@ -9,6 +9,8 @@ const DEFAULT_LEASE_MS = 60_000
 const DEFAULT_HOLD_MS = 3_600_000
 /** Stop taking uploads before the disk is full: the database shares it. */
 const DEFAULT_MIN_FREE_BYTES = 512 * 2 ** 20
+/** Within what orchestrators allow between asking a process to stop and killing it. */
+const DEFAULT_GRACE_MS = 10_000
 
 /** Two of the largest artifacts. */
 const DEFAULT_MAX_OPEN_BYTES = 2 * DEFAULT_MAX_ARTIFACT_BYTES
@@ -53,6 +55,13 @@ const SCHEMA = z.strictObject({
   minBytesPerSecond: z.int().min(0).default(DEFAULT_MIN_RATE),
   /** After this long without a sign of life a worker's job is another worker's, in milliseconds. */
   leaseMs: z.int().min(1000).max(3_600_000).default(DEFAULT_LEASE_MS),
+  /** `host:port` of /metrics, /healthz and /readyz, or `none`. When absent: on this machine only, the port after `port`. */
+  metricsAddress: z
+    .string()
+    .regex(/^(none|.+:\d{1,5})$/, 'expected host:port or none')
+    .optional(),
+  /** How long calls and uploads in hand may go on after the server was told to stop, in milliseconds. */
+  graceMs: z.int().min(0).max(600_000).default(DEFAULT_GRACE_MS),
   /** How long a round waits for an operator after its merge or decision was abandoned, in milliseconds. */
   holdMs: z
     .int()
@@ -78,10 +87,12 @@ const ENVIRONMENT = {
   TAPESTRY_WORKERS: 'workers',
   TAPESTRY_EVALUATION_DATA: 'evaluationData',
   TAPESTRY_MAX_ARTIFACT_BYTES: 'maxArtifactBytes',
+  TAPESTRY_METRICS_ADDRESS: 'metricsAddress',
+  TAPESTRY_GRACE_MS: 'graceMs',
   TAPESTRY_LOG_LEVEL: 'logLevel',
 } as const satisfies Record<string, keyof ServerConfig>
 
-const NUMBERS: ReadonlySet<string> = new Set(['port', 'workers', 'maxArtifactBytes'])
+const NUMBERS: ReadonlySet<string> = new Set(['port', 'workers', 'maxArtifactBytes', 'graceMs'])
 
 /**
  * Merges the sources, strongest first: flags, environment, file, defaults.

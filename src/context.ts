@@ -9,6 +9,8 @@ import type { Store } from './store/store.ts'
 /** The few handles that the coordinator's rooms share. Secrets are not among them: they go to whoever signs. */
 export type Context = {
   readonly config: ServerConfig
+  /** Of this program. */
+  readonly version: string
   readonly federation: FederationId
   readonly store: Store
   readonly blobs: BlobStore

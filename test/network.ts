@@ -109,6 +109,8 @@ export class TestNetwork {
   readonly nodes: TestNode[] = []
   readonly #options: NetworkOptions
   readonly #undo: (() => unknown)[] = []
+  /** Ends what serves, last first. */
+  readonly #serving: ((graceMs: Millis) => unknown)[] = []
   #parts: CoordinatorParts | undefined
   #coordinator: RunningCoordinator | undefined
   #operator: Channel | undefined
@@ -135,27 +137,47 @@ export class TestNetwork {
     await initCoordinator({ dir: this.directory, name: 'Test', settings: {}, now: this.clock.now() })
     const database = await testDatabase()
     this.#undo.push(() => database.drop())
-    const start = this.#coordinatorOptions(database.url)
-    const coordinator = await startCoordinator(start)
-    this.#undo.push(() => coordinator.stop(1000))
-    this.#coordinator = coordinator
-    const worker: RunningWorker = await startWorkerProcess(start)
-    this.#undo.push(() => worker.stop())
-    const parts = await openCoordinator(start)
-    this.#undo.push(() => parts.context.store.close())
-    this.#parts = parts
-    const operator = await connectOperator({ dir: this.directory }, {})
-    this.#undo.push(() => operator.close())
-    this.#operator = operator
+    this.#undo.push(() => this.#stopServing(1000))
+    await this.#serve(this.#coordinatorOptions(this.directory, database.url, 0))
     const participants = this.#options.participants ?? 0
     for (let index = 0; index < participants; index++) await this.addNode(`node-${index + 1}`)
     await this.createRun(this.run)
   }
 
-  #coordinatorOptions(databaseUrl: string): CoordinatorOptions {
+  /** A coordinator with its worker, a way to its database, and an operator. */
+  async #serve(start: CoordinatorOptions): Promise<void> {
+    const coordinator = await startCoordinator(start)
+    this.#serving.push((graceMs) => coordinator.stop(graceMs))
+    this.#coordinator = coordinator
+    const worker: RunningWorker = await startWorkerProcess(start)
+    this.#serving.push(() => worker.stop())
+    const parts = await openCoordinator(start)
+    this.#serving.push(() => parts.context.store.close())
+    this.#parts = parts
+    const operator = await connectOperator({ dir: start.dir }, {})
+    this.#serving.push(() => operator.close())
+    this.#operator = operator
+  }
+
+  async #stopServing(graceMs: Millis): Promise<void> {
+    for (let stop = this.#serving.pop(); stop !== undefined; stop = this.#serving.pop()) await stop(graceMs)
+  }
+
+  /** Ends the coordinator in order, and starts another at the same address from this directory and database. */
+  async moveTo(
+    directory = this.directory,
+    databaseUrl = this.parts.databaseUrl,
+    graceMs: Millis = 1000,
+  ): Promise<void> {
+    const { port } = ensureAddress(this.address)
+    await this.#stopServing(graceMs)
+    await this.#serve(this.#coordinatorOptions(directory, databaseUrl, port))
+  }
+
+  #coordinatorOptions(dir: string, databaseUrl: string, port: number): CoordinatorOptions {
     return {
-      dir: this.directory,
-      flags: { port: 0, workers: 0, logLevel: 'silent', ...this.#options.settings },
+      dir,
+      flags: { port, workers: 0, logLevel: 'silent', ...this.#options.settings },
       env: { DATABASE_URL: databaseUrl },
       clock: this.clock,
       log: pino({ level: process.env['TAPESTRY_TEST_LOG'] ?? 'silent' }),
@@ -182,6 +204,11 @@ export class TestNetwork {
 
   get federation(): FederationId {
     return started(this.#coordinator).federation
+  }
+
+  /** Where the coordinator shows its numbers and its health. */
+  get metrics(): string {
+    return `http://${started(this.#coordinator).metrics}`
   }
 
   get operator(): Channel {

@@ -55,6 +55,7 @@ export async function testCoordinator(settings: Readonly<Record<string, unknown>
   const clock = testClock(1_750_000_000_000)
   const context: Context = {
     config: serverConfig({ flags: settings, env: {}, file: {} }),
+    version: 'test',
     federation: ensureFederationId(digestOf('federation')),
     store,
     blobs: await openBlobs(directory),

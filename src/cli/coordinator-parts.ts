@@ -19,6 +19,7 @@ import {
   openCoordinatorDirectory,
   type StoredFederation,
 } from './coordinator-directory.ts'
+import { version } from './version.ts'
 
 /** What the processes of one coordinator have in common: serving, and working. */
 export type CoordinatorParts = {
@@ -68,7 +69,8 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     const storage = await openStorage(storageDirectory(config.storage, paths.blobs))
     await ensureStorageOf(store.reader, storage.blobs)
     const { clock, log } = options
-    const context: Context = { config, federation: federation.id, store, ...storage, clock, log }
+    const own = { config, version: version(), federation: federation.id }
+    const context: Context = { ...own, store, ...storage, clock, log }
     return {
       context,
       paths,
@@ -84,7 +86,8 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   }
 }
 
-async function openDatabase(config: ServerConfig, paths: CoordinatorPaths) {
+/** The database that the settings name, or the embedded one, which `started` says whether this call has started. */
+export async function openDatabase(config: Pick<ServerConfig, 'databaseUrl'>, paths: CoordinatorPaths) {
   if (config.databaseUrl !== undefined) return { url: config.databaseUrl, started: false, stop: async () => {} }
   return startEmbeddedPostgres(paths.postgres)
 }

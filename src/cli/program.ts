@@ -15,6 +15,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   node: 'take part with your own data',
   dataset: 'whose data they are, and what they may be used for',
   models: 'released checkpoints',
+  doctor: 'look for what is wrong, and say what to do',
 }
 
 /** The part of the command line that `words`, what follows the program's name, may mean. */

@@ -20,18 +20,20 @@ import { PublicLog } from '../store/public-log.ts'
 import { artifactHandler, artifactTakeover } from '../transfer/artifact-handler.ts'
 import { isLogPath, logHandler } from '../transfer/log-handler.ts'
 import { writeAtomically } from './coordinator-directory.ts'
+import { type CoordinatorWatch, monitorCoordinator, watchCoordinator } from './coordinator-monitor.ts'
 import { type CoordinatorOptions, type CoordinatorParts, openCoordinator } from './coordinator-parts.ts'
 import { startWorkerProcesses } from './worker-processes.ts'
 
 /** Well within the server certificate's life, and within the 24.8 days that a timer can wait. */
 const CERTIFICATE_RENEWAL_MS = 7 * 24 * 3_600_000
-/** How long calls may go on after the server was told to stop. */
-const DEFAULT_GRACE_MS = 10_000
 
 export type RunningCoordinator = {
   /** `host:port` that nodes connect to. */
   readonly address: string
   readonly federation: FederationId
+  /** `host:port` of /metrics, /healthz and /readyz. */
+  readonly metrics: string | undefined
+  /** Ends in order: nothing new, what is in hand until `graceMs` (as configured) have passed, then everything. */
   stop(graceMs?: number): Promise<void>
 }
 
@@ -65,10 +67,14 @@ async function start(
   onFailure(async () => queue?.close())
   const feed = await startRoundFeed(context.store, context.log)
   onFailure(() => feed.stop())
-  const front = await openFront(parts, feed, closing.signal)
+  const watch = await watchCoordinator(options.env)
+  const front = await openFront(parts, feed, closing.signal, watch)
   onFailure(() => front.close(0))
   const address = publicAddress(parts, front.listener.port)
   front.announce(address)
+  const serving = { port: front.listener.port, certificate: front.certificate }
+  const monitor = await monitorCoordinator(parts, watch, front.log, serving, front.health.setServing)
+  onFailure(() => monitor.close())
   await writeAtomically(paths.address, `${address}\n`)
   const workers = startWorkerProcesses(context.config.workers, { dir: options.dir, env: options.env, log: context.log })
   const wake = (job: string) => {
@@ -78,16 +84,18 @@ async function start(
   const sweeper = startSweeper(context, wake, { signal: closing.signal })
   // Where a round moves a merge is near, and a worker takes a second to start.
   await context.store.listen(() => workers.wake())
-  context.log.info({ address, federation: context.federation }, 'coordinator is serving')
+  context.log.info({ address, federation: context.federation, metrics: monitor.address }, 'coordinator is serving')
   return {
     address,
     federation: context.federation,
-    async stop(graceMs = DEFAULT_GRACE_MS) {
-      front.health.setServing(false)
+    metrics: monitor.address,
+    async stop(graceMs = context.config.graceMs) {
+      monitor.drain()
       closing.abort()
       await front.close(graceMs)
       await workers.stop(graceMs)
-      await Promise.all([sweeper.stopped, feed.stop(), queue?.close()])
+      await Promise.all([sweeper.stopped, feed.stop(), queue?.close(), watch.tracer.close()])
+      await monitor.close()
       await context.store.close()
       await parts.stopDatabase()
       await unlock()
@@ -112,6 +120,7 @@ async function openFront(
   parts: CoordinatorParts,
   feed: Awaited<ReturnType<typeof startRoundFeed>>,
   closing: AbortSignal,
+  watch: CoordinatorWatch,
 ) {
   const { context, secrets } = parts
   const log = new PublicLog(context.store, parts.logSigner)
@@ -119,7 +128,7 @@ async function openFront(
   const grpc = createGrpcServer()
   addServices(grpc.server, {
     context,
-    rpc: rpcContext(context, closing),
+    rpc: rpcContext(context, closing, watch.calls),
     feed,
     issuer: { authority: secrets.authority },
     signer: { key: privateKeyFromPem(secrets.releaseKey) },
@@ -128,24 +137,31 @@ async function openFront(
   })
   const health = addHealth(grpc.server, Object.keys(SERVICES))
   if (context.config.reflection) addReflection(grpc.server, Object.values(SERVICES))
-  const certify = () => issueServerCertificate(secrets.authority, hostnames(parts), context.clock.now())
+  let certificate = ''
+  const certify = async () => {
+    const issued = await issueServerCertificate(secrets.authority, hostnames(parts), context.clock.now())
+    certificate = issued.certificate
+    return issued
+  }
   const listener = await listen({
     host: context.config.host,
     port: context.config.port,
     certificate: await certify(),
     authority: secrets.authority.certificate,
     grpc,
-    http: httpHandler(context, log),
-    upgrade: artifactTakeover(context),
+    http: watch.transfers(httpHandler(context, log)),
+    upgrade: artifactTakeover(context, watch.transfer),
     log: context.log,
   })
   const renewal = renewPeriodically(listener, certify, parts)
   return {
     listener,
     health,
+    log,
+    /** PEM of the certificate that new connections are shown. */
+    certificate: () => certificate,
     announce(name: string) {
       address = name
-      health.setServing(true)
     },
     async close(graceMs: number) {
       clearInterval(renewal)

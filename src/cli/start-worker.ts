@@ -4,8 +4,10 @@ import { TapestryError } from '../core/error.ts'
 import { privateKeyFromPem } from '../core/signature.ts'
 import type { WakeQueue } from '../jobs/driver.ts'
 import { startWorker } from '../jobs/worker.ts'
+import { openTracer } from '../telemetry/tracer.ts'
 import { type CoordinatorOptions, openCoordinator } from './coordinator-parts.ts'
 import { wakesFrom } from './parent-pipe.ts'
+import { version } from './version.ts'
 
 /** One job at a time a process: a merge uses the cores by itself; more processes give more. */
 const CONCURRENCY = 1
@@ -32,15 +34,18 @@ export async function startWorkerProcess(
   const stopping = new AbortController()
   const queue = parent === undefined ? await openQueue(context, databaseUrl) : wakesFrom(parent)
   const signer = { key: privateKeyFromPem(secrets.releaseKey) }
+  const tracer = await openTracer(options.env, 'tapestry-worker', version())
   const worker = startWorker(context, signer, queue, {
     concurrency: CONCURRENCY,
     signal: stopping.signal,
     restMs: parent && REST_MS,
     leaseMs: context.config.leaseMs,
+    tracer,
     holdMs: context.config.holdMs,
     holder: `${hostname()}/${process.pid}`,
   })
   const stopped = worker.stopped.then(async () => {
+    await tracer.close()
     await queue.close()
     await context.store.close()
   })

@@ -21,6 +21,8 @@ export type ResponseInit<M extends DescMethod> = MessageInitShape<M['output']>
 export const CODE_KEY = 'tapestry-code'
 export const HINT_KEY = 'tapestry-hint'
 export const RETRY_KEY = 'tapestry-retry-ms'
+/** Names a request in the coordinator's logs: the caller may send one, and is told it in trailers and response headers. */
+export const REQUEST_ID_KEY = 'x-request-id'
 
 /** Metadata is printable ASCII: everything else, and `%`, travels percent-encoded as UTF-8. */
 export function encodeHint(hint: string): string {

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Context, ReleaseSigner } from '../context.ts'
 import { toTapestryError } from '../core/error.ts'
 import { JOB_KINDS, type JobKind, type LeasedJob } from '../store/records.ts'
+import { SILENT_TRACER, type Tracer } from '../telemetry/tracer.ts'
 import { aggregate } from './aggregate.ts'
 import { decide } from './decide.ts'
 import type { WakeQueue } from './driver.ts'
@@ -29,6 +30,7 @@ export type WorkerOptions = {
   readonly retryMs?: number
   /** What runs for each kind of job. */
   readonly handlers?: Handlers
+  readonly tracer?: Tracer
 }
 
 export type Handlers = { readonly [kind in JobKind]: (task: Task) => Promise<void> }
@@ -118,7 +120,7 @@ async function workOnce(context: Context, signer: ReleaseSigner, options: Worker
   if (job === undefined) return false
   const lease = holdLease(context, job, leaseMs, options.signal)
   try {
-    await run({ context, signer, job, signal: lease.signal }, options.handlers ?? HANDLERS)
+    await run({ context, signer, job, signal: lease.signal }, options)
   } catch (error) {
     await fail({ context, signer, job, signal: lease.signal }, error, options)
   } finally {
@@ -127,10 +129,19 @@ async function workOnce(context: Context, signer: ReleaseSigner, options: Worker
   return true
 }
 
-async function run(task: Task, handlers: Handlers): Promise<void> {
+async function run(task: Task, { handlers = HANDLERS, tracer = SILENT_TRACER }: WorkerOptions): Promise<void> {
+  const { kind, key, attempts } = task.job
   // A job that kills its workers never reports a failure: leases taken are counted instead.
-  if (task.job.attempts > MOST_ATTEMPTS) throw new Error('the workers that tried it died or stopped answering')
-  await handlers[task.job.kind](task)
+  if (attempts > MOST_ATTEMPTS) throw new Error('the workers that tried it died or stopped answering')
+  const attributes = { 'tapestry.run': key.run, 'tapestry.round': key.number, 'tapestry.attempt': attempts }
+  const span = tracer.begin(`job ${kind}`, 'internal', attributes)
+  try {
+    await handlers[kind](task)
+    span.end('OK')
+  } catch (thrown) {
+    span.end(toTapestryError(thrown).code)
+    throw thrown
+  }
 }
 
 /**

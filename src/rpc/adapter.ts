@@ -1,10 +1,19 @@
 import { setMaxListeners } from 'node:events'
 import { create, type DescMethod, fromBinary, toBinary } from '@bufbuild/protobuf'
-import type * as grpc from '@grpc/grpc-js'
+import * as grpc from '@grpc/grpc-js'
 import type { Context } from '../context.ts'
 import { TapestryError, toTapestryError } from '../core/error.ts'
-import { methodPath, type RequestOf, type ResponseInit, type Service, serviceDefinition } from '../core/grpc-service.ts'
+import {
+  methodPath,
+  REQUEST_ID_KEY,
+  type RequestOf,
+  type ResponseInit,
+  type Service,
+  serviceDefinition,
+} from '../core/grpc-service.ts'
+import { type Call, type CallWatch, UNWATCHED } from '../telemetry/calls.ts'
 import { type AuthContext, accessOf, authorize, type PrincipalOf } from './auth.ts'
+import { type AnyCall, certificateOf, signalOf, stopping, streamOwner } from './incoming-call.ts'
 import { grpcFailure } from './status.ts'
 import { StreamLimit } from './stream-limit.ts'
 
@@ -15,17 +24,22 @@ export type RpcContext = AuthContext & {
   readonly streams: StreamLimit
   /** Aborted when the server stops: ends server streams with UNAVAILABLE, so that watchers do not hold it up. */
   readonly closing: AbortSignal
+  readonly watch: CallWatch
 }
 
 /** Enough for a node that watches, uploads and downloads shards at once; few enough that one peer cannot hold them all. */
 const MOST_STREAMS_PER_PEER = 32
 
 /** The wrappers' context of one server. */
-export function rpcContext(context: AuthContext & Pick<RpcContext, 'log'>, closing: AbortSignal): RpcContext {
+export function rpcContext(
+  context: AuthContext & Pick<RpcContext, 'log'>,
+  closing: AbortSignal,
+  watch: CallWatch = UNWATCHED,
+): RpcContext {
   const { federation, store, clock, log } = context
   // Every open stream listens to it: many are no leak.
   setMaxListeners(0, closing)
-  return { federation, store, clock, log, closing, streams: new StreamLimit(MOST_STREAMS_PER_PEER) }
+  return { federation, store, clock, log, closing, watch, streams: new StreamLimit(MOST_STREAMS_PER_PEER) }
 }
 
 type UnaryMethod = DescMethod & { readonly methodKind: 'unary' }
@@ -89,9 +103,10 @@ const AS_BYTES = {
 /** Binds a handler of one request and one response. */
 export function unary<M extends UnaryMethod>(ctx: RpcContext, method: M, handler: UnaryHandler<M>): Bound<M> {
   const handle: grpc.handleUnaryCall<Buffer, Buffer> = (call, callback) => {
-    respond(ctx, method, callback, async () => {
+    respond(ctx, method, call, callback, async (watched) => {
       const signal = signalOf(call)
       const principal = await authorize(ctx, method, certificateOf(call))
+      watched.received(call.request.length)
       return encode(method, await handler(decode(method, call.request), principal, signal))
     })
   }
@@ -105,12 +120,12 @@ export function clientStream<M extends ClientStreamMethod>(
   handler: ClientStreamHandler<M>,
 ): Bound<M> {
   const handle: grpc.handleClientStreamingCall<Buffer, Buffer> = (call, callback) => {
-    respond(ctx, method, callback, async () => {
+    respond(ctx, method, call, callback, async (watched) => {
       const signal = signalOf(call)
       const principal = await authorize(ctx, method, certificateOf(call))
       const leave = ctx.streams.enter(streamOwner(principal, call))
       try {
-        return encode(method, await handler(decodeAll(method, call), principal, signal))
+        return encode(method, await handler(decodeAll(method, call, watched), principal, signal))
       } finally {
         leave()
       }
@@ -126,9 +141,13 @@ export function serverStream<M extends ServerStreamMethod>(
   handler: ServerStreamHandler<M>,
 ): Bound<M> {
   const handle: grpc.handleServerStreamingCall<Buffer, Buffer> = (call) => {
-    pump(ctx, method, call, handler).then(
-      () => call.end(),
-      (error) => call.emit('error', failureOf(ctx, method, error)),
+    const watched = begin(ctx, method, call)
+    pump(ctx, method, call, handler, watched).then(
+      () => {
+        watched.end('OK')
+        call.end(trailerOf(watched))
+      },
+      (error) => call.emit('error', failureOf(ctx, method, watched, error)),
     )
   }
   return { method, handle }
@@ -143,10 +162,12 @@ async function pump<M extends ServerStreamMethod>(
   method: M,
   call: ServerCall,
   handler: ServerStreamHandler<M>,
+  watched: Call,
 ): Promise<void> {
   const signal = signalOf(call, ctx.closing)
   const certificate = certificateOf(call)
   const principal = await authorize(ctx, method, certificate)
+  watched.received(call.request.length)
   const leave = ctx.streams.enter(streamOwner(principal, call))
   try {
     let authorizedAt = ctx.clock.now()
@@ -155,7 +176,9 @@ async function pump<M extends ServerStreamMethod>(
         await authorize(ctx, method, certificate)
         authorizedAt = ctx.clock.now()
       }
-      await write(call, encode(method, response), signal)
+      const bytes = encode(method, response)
+      await write(call, bytes, signal)
+      watched.sent(bytes.length)
     }
   } finally {
     leave()
@@ -177,31 +200,52 @@ function write(call: ServerCall, bytes: Buffer, signal: AbortSignal): Promise<vo
   })
 }
 
-function stopping(): TapestryError {
-  return new TapestryError('UNAVAILABLE', 'the stream has ended', { hint: 'connect again' })
-}
-
 function respond(
   ctx: RpcContext,
   method: DescMethod,
+  call: AnyCall,
   callback: grpc.sendUnaryData<Buffer>,
-  produce: () => Promise<Buffer>,
+  produce: (watched: Call) => Promise<Buffer>,
 ): void {
-  produce()
+  const watched = begin(ctx, method, call)
+  produce(watched)
     .then(
-      (bytes) => callback(null, bytes),
-      (error) => callback(failureOf(ctx, method, error)),
+      (bytes) => {
+        watched.sent(bytes.length)
+        watched.end('OK')
+        callback(null, bytes, trailerOf(watched))
+      },
+      (error) => callback(failureOf(ctx, method, watched, error)),
     )
     .catch((error) => ctx.log.error({ err: error, method: methodPath(method) }, 'a response could not be sent'))
 }
 
-/** Failures of ours are logged in full and told in general; a caller's errors are told in full. */
-function failureOf(ctx: RpcContext, method: DescMethod, thrown: unknown): ReturnType<typeof grpcFailure> {
+function begin(ctx: RpcContext, method: DescMethod, { metadata }: AnyCall): Call {
+  const streams = method.methodKind === 'server_streaming'
+  return ctx.watch({ path: methodPath(method), streams }, (name) => metadata.get(name)[0]?.toString())
+}
+
+/** Tells the caller what its request is called here. */
+function trailerOf({ requestId }: Call, metadata = new grpc.Metadata()): grpc.Metadata {
+  metadata.set(REQUEST_ID_KEY, requestId)
+  return metadata
+}
+
+/** Ends a failed call. Failures of ours are logged in full and told in general; a caller's errors are told in full. */
+function failureOf(
+  ctx: RpcContext,
+  method: DescMethod,
+  watched: Call,
+  thrown: unknown,
+): ReturnType<typeof grpcFailure> {
   const error = toTapestryError(thrown)
-  const entry = { err: error, code: error.code, method: methodPath(method) }
+  const entry = { err: error, code: error.code, method: methodPath(method), requestId: watched.requestId }
   if (error.code === 'INTERNAL' || error.code === 'ENGINE_FAILED') ctx.log.error(entry, 'a call failed')
   else ctx.log.debug(entry, 'a call was refused')
-  return grpcFailure(error)
+  watched.end(error.code)
+  const failure = grpcFailure(error)
+  trailerOf(watched, failure.metadata)
+  return failure
 }
 
 function decode<M extends DescMethod>(method: M, bytes: Buffer): RequestOf<M> {
@@ -212,48 +256,18 @@ function decode<M extends DescMethod>(method: M, bytes: Buffer): RequestOf<M> {
   }
 }
 
-async function* decodeAll<M extends DescMethod>(method: M, call: AsyncIterable<Buffer>): AsyncGenerator<RequestOf<M>> {
-  for await (const bytes of call) yield decode(method, bytes)
+async function* decodeAll<M extends DescMethod>(
+  method: M,
+  call: AsyncIterable<Buffer>,
+  watched: Call,
+): AsyncGenerator<RequestOf<M>> {
+  for await (const bytes of call) {
+    watched.received(bytes.length)
+    yield decode(method, bytes)
+  }
 }
 
 function encode<M extends DescMethod>(method: M, response: ResponseInit<M>): Buffer {
   const bytes = toBinary<M['output']>(method.output, create<M['output']>(method.output, response))
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-}
-
-type Cancellable = { readonly cancelled: boolean; once(event: 'cancelled', listener: () => void): unknown }
-
-/** Aborted when the call is over, for whatever reason, or when `closing` is. */
-function signalOf(call: Cancellable, closing?: AbortSignal): AbortSignal {
-  const controller = new AbortController()
-  const stop = () => {
-    closing?.removeEventListener('abort', stop)
-    controller.abort(stopping())
-  }
-  if (call.cancelled || closing?.aborted) stop()
-  else {
-    call.once('cancelled', stop)
-    closing?.addEventListener('abort', stop)
-  }
-  return controller.signal
-}
-
-type AnyCall = Pick<grpc.ServerUnaryCall<unknown, unknown>, 'getAuthContext' | 'getPeer'>
-
-/** The verified certificate of the peer, DER: grpc-js gives one only when TLS has accepted it. */
-function certificateOf(call: AnyCall): Uint8Array | undefined {
-  try {
-    return call.getAuthContext().sslPeerCertificate?.raw
-  } catch {
-    // The socket closed before the call began: nobody is there to be refused.
-    return undefined
-  }
-}
-
-/** Whose streams are counted together: a node's or operator's over all connections, a stranger's by address. */
-function streamOwner(
-  principal: { readonly kind: string; readonly name?: string; readonly node?: { readonly id: string } },
-  call: AnyCall,
-): string {
-  return principal.node?.id ?? principal.name ?? call.getPeer().replace(/:\d+$/, '')
 }

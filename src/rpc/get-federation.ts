@@ -16,5 +16,7 @@ export async function getFederation(context: Context, { record: log }: PublicLog
     },
     log: log.bytes,
     logSignature: signatureMessage(log.signature),
+    version: context.version,
+    nowMs: BigInt(context.clock.now()),
   }
 }

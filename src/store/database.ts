@@ -1,4 +1,5 @@
 import { PrismaPg } from '@prisma/adapter-pg'
+import { Pool } from 'pg'
 import type { Prisma } from '../gen/prisma/client.ts'
 import { PrismaClient } from '../gen/prisma/client.ts'
 
@@ -9,8 +10,14 @@ export type Database = Prisma.TransactionClient
 const MOST_CONNECTIONS = 6
 const CONNECT_TIMEOUT_MS = 10_000
 
-/** A client with its pool; nothing is connected before the first query. */
-export function openClient(url: string): PrismaClient {
-  const pool = { connectionString: url, max: MOST_CONNECTIONS, connectionTimeoutMillis: CONNECT_TIMEOUT_MS }
-  return new PrismaClient({ adapter: new PrismaPg(pool) })
+/** A client with its pool, which ends with it; nothing is connected before the first query. */
+export function openClient(url: string): { readonly client: PrismaClient; readonly pool: Pool } {
+  const pool = new Pool({
+    connectionString: url,
+    max: MOST_CONNECTIONS,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+  })
+  // A resting connection that breaks is replaced by the next query, which tells of it if it cannot be.
+  pool.on('error', () => {})
+  return { client: new PrismaClient({ adapter: new PrismaPg(pool, { disposeExternalPool: true }) }), pool }
 }

@@ -1,12 +1,17 @@
-import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Client } from 'pg'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type TestDatabase, testDatabase } from '../../test/postgres.ts'
-import { migrate } from './migrate.ts'
+import { migrate, ownMigrations } from './migrate.ts'
 
 const MIGRATIONS = new URL('../../prisma/migrations', import.meta.url).pathname
+/** Makes the guard itself: what came before it was never used side by side. */
+const FIRST_GUARDED = '20261126160000_compatibility'
+/** What takes away something that an older program reads or writes, or asks for something that it does not write. */
+const INCOMPATIBLE =
+  /\bDROP\s+(TABLE|COLUMN|TYPE)|\bRENAME\b|\bSET\s+NOT\s+NULL|\bTYPE\s+\w+|ADD\s+COLUMN[^,;]*NOT\s+NULL(?![^,;]*DEFAULT)/i
 const SECOND = '20991231000000_second'
 
 let database: TestDatabase
@@ -53,10 +58,26 @@ describe('migrate', () => {
     expect((await migrate(database.url)).length).toBeGreaterThan(0)
   })
 
-  it('refuses a database with a migration that this build does not know', async () => {
-    await writeMigration('SELECT 1;')
+  it('uses a database that a newer build has migrated while that build says that older ones may', async () => {
+    await writeMigration('CREATE TABLE second_table (id TEXT PRIMARY KEY);')
+    await migrate(database.url, directory)
+    expect(await migrate(database.url)).toEqual([])
+  })
+
+  it('refuses a database with a migration that a program has to know', async () => {
+    await writeMigration(`UPDATE schema_compatibility SET needed = '${SECOND}';`)
     await migrate(database.url, directory)
     await expect(migrate(database.url)).rejects.toMatchObject({ code: 'DATA_VERSION' })
+    expect(await migrate(database.url, directory)).toEqual([])
+  })
+
+  it('asks every migration that older programs cannot live with to say so', async () => {
+    const known = [...(await ownMigrations()).keys()].filter((name) => name > FIRST_GUARDED)
+    for (const name of known) {
+      const sql = (await readFile(join(MIGRATIONS, name, 'migration.sql'), 'utf8')).replace(/--.*|'(?:[^']|'')*'/g, '')
+      const guarded = /UPDATE\s+"?schema_compatibility"?\s+SET\s+"?needed"?/i.test(sql)
+      expect(INCOMPATIBLE.test(sql) && !guarded, name).toBe(false)
+    }
   })
 
   it('refuses a migration that was edited after it was applied', async () => {

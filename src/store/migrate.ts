@@ -3,9 +3,9 @@ import { existsSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Client } from 'pg'
+import type { Client } from 'pg'
 import { TapestryError } from '../core/error.ts'
-import { hasCode } from './durable-file.ts'
+import { connect } from './connection.ts'
 
 /** One directory of prisma/migrations. */
 type Migration = { readonly name: string; readonly sql: string; readonly checksum: string }
@@ -24,27 +24,36 @@ const BOOKKEEPING = `CREATE TABLE IF NOT EXISTS _prisma_migrations (
 /**
  * Brings a database to this build's schema: each missing migration in one transaction of its own.
  * Any number of processes may call it at the same time: the others wait and find nothing to do.
+ *
+ * A database that a newer build has migrated is used as it is while that build says that older ones may: its row in
+ * schema_compatibility names the newest migration that a program must know (docs/decisions/0025-side-by-side.md).
+ * @param only names of the migrations to apply; all when absent.
  * @returns names of the migrations that this call applied.
- * @throws TapestryError DATA_VERSION when the database has migrations that this build does not
- *   know, or others than this build's; UNAVAILABLE when it cannot be reached; UNAUTHENTICATED or NOT_FOUND when
- *   it refuses the user, or is not there.
+ * @throws TapestryError DATA_VERSION when the database has migrations that this build would have to know, or others
+ *   than this build's; UNAVAILABLE when it cannot be reached; UNAUTHENTICATED or NOT_FOUND when it refuses the user, or
+ *   is not there.
  */
-export async function migrate(url: string, directory = migrationsDirectory()): Promise<readonly string[]> {
-  const migrations = await readMigrations(directory)
-  const client = new Client({ connectionString: url, connectionTimeoutMillis: 10_000 })
-  client.on('error', () => {})
-  await client.connect().catch((cause: unknown) => {
-    throw refused(cause)
-  })
+export async function migrate(
+  url: string,
+  directory = migrationsDirectory(),
+  only?: ReadonlySet<string>,
+): Promise<readonly string[]> {
+  const migrations = (await readMigrations(directory)).filter(({ name }) => only?.has(name) ?? true)
+  const client = await connect(url)
   try {
     await client.query('SELECT pg_advisory_lock($1)', [ADVISORY_LOCK])
     await client.query(BOOKKEEPING)
-    const missing = missingFrom(migrations, await appliedIn(client))
+    const missing = missingFrom(migrations, await appliedIn(client), await newestNeeded(client))
     for (const migration of missing) await apply(client, migration)
     return missing.map(({ name }) => name)
   } finally {
     await client.end().catch(() => {})
   }
+}
+
+/** Names and checksums of this build's migrations, in their order. */
+export async function ownMigrations(directory = migrationsDirectory()): Promise<ReadonlyMap<string, string>> {
+  return new Map((await readMigrations(directory)).map(({ name, checksum }) => [name, checksum]))
 }
 
 /** prisma/migrations of this package, from src/ and from dist/ alike. */
@@ -72,13 +81,30 @@ async function appliedIn(client: Client): Promise<ReadonlyMap<string, Applied>> 
   return new Map(rows.map((row) => [row.migration_name, row]))
 }
 
-function missingFrom(migrations: readonly Migration[], applied: ReadonlyMap<string, Applied>): readonly Migration[] {
+/** The newest migration that a program must know to use this database; undefined before there was such a row. */
+async function newestNeeded(client: Client): Promise<string | undefined> {
+  const { rows } = await client.query<{ there: boolean }>(
+    "SELECT to_regclass('schema_compatibility') IS NOT NULL AS there",
+  )
+  if (rows[0]?.there !== true) return undefined
+  const found = await client.query<{ needed: string }>('SELECT needed FROM schema_compatibility WHERE id = 1')
+  return found.rows[0]?.needed
+}
+
+function missingFrom(
+  migrations: readonly Migration[],
+  applied: ReadonlyMap<string, Applied>,
+  needed: string | undefined,
+): readonly Migration[] {
   const known = new Map(migrations.map((migration) => [migration.name, migration]))
+  const mayBeNewer = needed !== undefined && known.has(needed)
   for (const row of applied.values()) {
     const migration = known.get(row.migration_name)
-    if (migration === undefined)
-      throw wrongVersion(`the database has the migration ${row.migration_name}, made by a newer build`)
     if (row.finished_at === null) throw wrongVersion(`the migration ${row.migration_name} did not finish`)
+    if (migration === undefined) {
+      if (mayBeNewer) continue
+      throw wrongVersion(`the database has the migration ${row.migration_name}, made by a newer build`)
+    }
     if (row.checksum !== migration.checksum)
       throw wrongVersion(`the migration ${row.migration_name} is not this build's`)
   }
@@ -99,20 +125,6 @@ async function apply(client: Client, { name, sql, checksum }: Migration): Promis
     await client.query('ROLLBACK').catch(() => {})
     throw new TapestryError('DATA_VERSION', `the migration ${name} cannot be applied`, { cause })
   }
-}
-
-/** What an operator has to do differs: wait, or mend DATABASE_URL. */
-function refused(cause: unknown): TapestryError {
-  if (hasCode(cause, '28P01') || hasCode(cause, '28000')) {
-    const hint = 'check the user and the password in DATABASE_URL'
-    return new TapestryError('UNAUTHENTICATED', 'the database refuses these credentials', { cause, hint })
-  }
-  if (hasCode(cause, '3D000')) {
-    const hint = 'make it, or mend the name in DATABASE_URL'
-    return new TapestryError('NOT_FOUND', 'the server has no such database', { cause, hint })
-  }
-  const hint = 'check that it runs, and the host and port in DATABASE_URL'
-  return new TapestryError('UNAVAILABLE', 'the database cannot be reached', { cause, hint })
 }
 
 function wrongVersion(message: string): TapestryError {

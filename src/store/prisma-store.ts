@@ -1,5 +1,6 @@
 import { attestationReads, attestationWrites } from './attestations.ts'
 import { blobHolderReads } from './blob-holders.ts'
+import { censusReads } from './census.ts'
 import { type Database, openClient } from './database.ts'
 import { datasetRecordReads, datasetRecordWrites } from './dataset-records.ts'
 import { diagnosticsReads, diagnosticsWrites } from './diagnostics.ts'
@@ -25,7 +26,7 @@ import { Transactor } from './transactor.ts'
  * @throws TapestryError UNAVAILABLE when the database does not answer.
  */
 export async function openStore({ url }: { readonly url: string }): Promise<Store> {
-  const client = openClient(url)
+  const { client, pool } = openClient(url)
   const board = new NoticeBoard(url)
   const transactor = new Transactor(client)
   const numberer = new Numberer(client)
@@ -45,6 +46,7 @@ export async function openStore({ url }: { readonly url: string }): Promise<Stor
         () => true,
         () => false,
       ),
+    pool: () => ({ open: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
     close: async () => {
       await board.close()
       await client.$disconnect()
@@ -76,6 +78,7 @@ function readerOf(database: Database): Reader {
     ...revocationReads(database),
     ...jobReads(database),
     ...summaryReads(database),
+    ...censusReads(database),
     ...ledgerReads(database),
   }
 }

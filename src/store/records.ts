@@ -344,3 +344,22 @@ export type SummaryRow = {
 }
 
 export type RoundFilter = { readonly run?: RunId; readonly phases?: readonly Phase[]; readonly limit: number }
+
+/** Counts of what there is at a moment, for whoever watches. Names are those of the rows: phases, states, reasons. */
+export type Census = {
+  readonly at: Millis
+  readonly rounds: ReadonlyMap<string, number>
+  /** Live rounds whose deadline passed more than a minute ago: nobody sweeps. */
+  readonly overdueRounds: number
+  readonly nodes: ReadonlyMap<string, number>
+  readonly jobs: readonly { readonly kind: string; readonly state: string; readonly count: number }[]
+  /** Age of the oldest job that is not done; 0 without one. */
+  readonly oldestJobSeconds: number
+  readonly accepted: number
+  /** Refused updates by reason. */
+  readonly refused: ReadonlyMap<string, number>
+  readonly checkpoints: number
+  readonly logEntries: number
+  /** Committed entries of the log that have no number yet. */
+  readonly pendingEntries: number
+}

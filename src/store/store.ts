@@ -20,6 +20,7 @@ import type { Standing, Work } from '../round/step.ts'
 import type {
   AskedReview,
   AttestationRow,
+  Census,
   ChannelRow,
   CheckpointFileRow,
   CheckpointRow,
@@ -155,6 +156,10 @@ export type Reader = {
   summary(by: SummaryBy, filter: { readonly run?: RunId; readonly node?: NodeId }): Promise<readonly SummaryRow[]>
   /** Accepted and refused submissions by reason, for counters. */
   rejectionCounts(): Promise<ReadonlyMap<string, number>>
+  /** Names of the migrations that the database has, in their order. */
+  migrations(): Promise<readonly string[]>
+  /** Counts for whoever watches, `now` being what is late measured by. */
+  census(now: Millis): Promise<Census>
   /** The log as far as its entries have numbers; see {@link Store.numberEntries}. */
   ledgerHead(): Promise<TreeHead>
   /** Hashes of a tile, concatenated; fewer than its width where the log does not reach so far. */
@@ -275,6 +280,9 @@ export type Tx = Reader & {
 /** What changed, told to whoever listens. Delivery is a hint: listeners also poll. */
 export type Notice = { readonly kind: 'round'; readonly key: RoundKey } | { readonly kind: 'job'; readonly id: string }
 
+/** How many connections a pool has, how many of them rest, and how many callers wait for one. */
+export type PoolUse = { readonly open: number; readonly idle: number; readonly waiting: number }
+
 export type Store = {
   readonly reader: Reader
   /**
@@ -293,5 +301,7 @@ export type Store = {
   listen(onNotice: (notice: Notice) => void): Promise<() => Promise<void>>
   /** True when the database answers. */
   ready(): Promise<boolean>
+  /** Connections of this process's pool, and who waits for one. */
+  pool(): PoolUse
   close(): Promise<void>
 }

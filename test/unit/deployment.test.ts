@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
 import { describe, expect, test } from 'vitest'
-import { parse } from 'yaml'
+import { parse, parseAllDocuments } from 'yaml'
 import { z } from 'zod'
 import { COMMANDS } from '../../src/cli/commands.ts'
+import { serverConfig } from '../../src/config.ts'
 import { systemClock } from '../../src/core/clock.ts'
 
 // There is no container engine where the tests run: the files are parsed and checked against the program that they start.
@@ -16,7 +17,8 @@ const service = z.strictObject({
   restart: z.string(),
   command: z.array(z.string()).optional(),
   environment: z.record(z.string(), z.string()).optional(),
-  ports: z.array(z.string().regex(/^\d+:\d+$/)).optional(),
+  ports: z.array(z.string().regex(/^(127\.0\.0\.1:)?\d+:\d+$/)).optional(),
+  stop_grace_period: z.string().optional(),
   volumes: z.array(z.string().regex(/^[a-z]+:\//)).optional(),
   depends_on: z.record(z.string(), z.strictObject({ condition: z.string() })).optional(),
   healthcheck: z
@@ -69,6 +71,73 @@ describe('docker-compose.yml', () => {
 
   test('holds no secret', () => {
     expect(read('docker-compose.yml')).not.toMatch(/PASSWORD: +[^$\s]/)
+  })
+})
+
+const variable = z.object({ name: z.string(), value: z.string().optional(), valueFrom: z.unknown().optional() })
+const probe = z.object({
+  httpGet: z.object({ path: z.string(), port: z.string() }).optional(),
+  exec: z.object({ command: z.array(z.string()) }).optional(),
+})
+const container = z.object({
+  name: z.string(),
+  args: z.array(z.string()),
+  env: z.array(variable),
+  ports: z.array(z.object({ name: z.string(), containerPort: z.number() })).default([]),
+  startupProbe: probe.optional(),
+  livenessProbe: probe,
+  readinessProbe: probe.optional(),
+  securityContext: z.object({ readOnlyRootFilesystem: z.literal(true), allowPrivilegeEscalation: z.literal(false) }),
+})
+const deployment = z.object({
+  kind: z.literal('Deployment'),
+  metadata: z.object({ name: z.string() }),
+  spec: z.object({
+    selector: z.object({ matchLabels: z.record(z.string(), z.string()) }),
+    template: z.object({
+      metadata: z.object({ labels: z.record(z.string(), z.string()) }),
+      spec: z.object({ terminationGracePeriodSeconds: z.number(), containers: z.array(container).length(1) }),
+    }),
+  }),
+})
+
+describe('the Kubernetes manifests', () => {
+  const documents = parseAllDocuments(read('deploy/kubernetes/tapestry.yaml')).map((document) => {
+    expect(document.errors).toEqual([])
+    return document.toJS()
+  })
+  const deployments = documents.flatMap((document) => deployment.safeParse(document).data ?? [])
+
+  test('start commands, flags and settings that exist', async () => {
+    expect(deployments.map(({ metadata }) => metadata.name)).toEqual(['tapestry-coordinator', 'tapestry-worker'])
+    for (const { spec } of deployments) {
+      for (const { args, env, livenessProbe } of spec.template.spec.containers) {
+        await ensureCommand(args)
+        if (livenessProbe.exec !== undefined) await ensureCommand(livenessProbe.exec.command.slice(2))
+        const given = Object.fromEntries(env.map(({ name, value }) => [name, value ?? 'from a secret']))
+        const { graceMs } = serverConfig({ flags: {}, env: given, file: {} })
+        expect(spec.template.spec.terminationGracePeriodSeconds * 1000).toBeGreaterThan(graceMs)
+        const known = ['TAPESTRY_PUBLIC_ADDRESS', 'TAPESTRY_GRACE_MS', 'DATABASE_URL']
+        expect(Object.keys(given).filter((name) => !known.includes(name))).toEqual([])
+      }
+    }
+  })
+
+  test('probe paths that the metrics listener serves, at its port', () => {
+    const [first] = deployments.flatMap(({ spec }) => spec.template.spec.containers)
+    const port = first?.ports.find(({ name }) => name === 'metrics')?.containerPort
+    expect(first?.args).toContain(`0.0.0.0:${port}`)
+    const probes = [first?.startupProbe, first?.livenessProbe, first?.readinessProbe]
+    expect(probes.map((each) => each?.httpGet)).toEqual([
+      { path: '/healthz', port: 'metrics' },
+      { path: '/healthz', port: 'metrics' },
+      { path: '/readyz', port: 'metrics' },
+    ])
+  })
+
+  test('select the pods that they mean, and hold no secret', () => {
+    for (const { spec } of deployments) expect(spec.template.metadata.labels).toEqual(spec.selector.matchLabels)
+    expect(documents.map(({ kind }) => kind)).not.toContain('Secret')
   })
 })
 

@@ -22,6 +22,11 @@ export const coordinatorServe = defineCommand({
     flag('--workers <n>', 'most worker processes to start when there is work, 0 when they run elsewhere (1)'),
     flag('--evaluation-data <directory>', 'folder of <BCP-47>.txt public evaluation sets'),
     flag('--max-artifact-bytes <n>', 'largest single upload'),
+    flag(
+      '--metrics-address <host:port>',
+      'where /metrics, /healthz and /readyz are, or none (127.0.0.1, the port after)',
+    ),
+    flag('--grace-ms <n>', 'how long calls may go on after a signal (10000)'),
     flag('--reflection', 'serve gRPC reflection'),
     flag('--log-level <level>', 'fatal, error, warn, info, debug, trace or silent (info)'),
     flag('--config <file>', 'settings as JSON or YAML, weaker than flags and environment'),
@@ -36,13 +41,16 @@ export const coordinatorServe = defineCommand({
     workers: wholeNumber(0, 64).optional(),
     evaluationData: z.string().optional(),
     maxArtifactBytes: wholeNumber(1, Number.MAX_SAFE_INTEGER).optional(),
+    metricsAddress: z.string().optional(),
+    graceMs: wholeNumber(0, 600_000).optional(),
     reflection: z.boolean().optional(),
     logLevel: z.string().optional(),
     config: z.string().optional(),
   }),
   notes:
     'Environment: DATABASE_URL (an external Postgres), REDIS_URL, and TAPESTRY_HOST, TAPESTRY_PORT,\n' +
-    'TAPESTRY_PUBLIC_ADDRESS, TAPESTRY_STORAGE, TAPESTRY_WORKERS, TAPESTRY_EVALUATION_DATA, TAPESTRY_LOG_LEVEL.',
+    'TAPESTRY_PUBLIC_ADDRESS, TAPESTRY_STORAGE, TAPESTRY_WORKERS, TAPESTRY_EVALUATION_DATA, TAPESTRY_METRICS_ADDRESS,\n' +
+    'TAPESTRY_GRACE_MS, TAPESTRY_LOG_LEVEL. OTEL_EXPORTER_OTLP_ENDPOINT turns traces on; nothing is sent otherwise.',
   async run({ dir, config, hostname, ...flags }, { env, clock, output, stopSignal }) {
     // Listened for from the beginning: a start that is interrupted must still stop its database.
     const stopping = aborted(stopSignal())
@@ -59,10 +67,11 @@ export const coordinatorServe = defineCommand({
       clock,
       log,
     })
-    const { address: at, federation } = running
+    const { address: at, federation, metrics } = running
+    const watched = metrics === undefined ? '' : `\nmetrics at http://${metrics}/metrics`
     output.result({
-      json: { address: at, federation, directory: root },
-      text: `federation ${federation}\nserving at ${at}`,
+      json: { address: at, federation, directory: root, metrics: metrics ?? null },
+      text: `federation ${federation}\nserving at ${at}${watched}`,
     })
     await stopping
     output.note('stopping ...')

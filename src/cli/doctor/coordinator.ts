@@ -1,0 +1,146 @@
+import { randomUUID, X509Certificate } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { text } from 'node:stream/consumers'
+import { type ServerConfig, serverConfig } from '../../config.ts'
+import type { Clock } from '../../core/clock.ts'
+import type { FederationId } from '../../core/ids.ts'
+import { OperatorService } from '../../gen/proto/tapestry/v1/operator_pb.ts'
+import { openBlobs } from '../../store/blobs.ts'
+import { type DatabaseExamination, examineDatabase } from '../../store/examination.ts'
+import { storageDirectory } from '../../store/storage.ts'
+import { type CoordinatorPaths, coordinatorPaths, openCoordinatorDirectory } from '../coordinator-directory.ts'
+import { openDatabase } from '../coordinator-parts.ts'
+import { isFileSystemError } from '../named-file.ts'
+import { withOperator } from '../operator-client.ts'
+import { type Diagnosis, type Examination, fail, ok, warn } from './diagnosis.ts'
+import { examineClock, examineDisk, examineEnd, examineKeys } from './machine.ts'
+
+const KEYS = ['ca.key', 'ca.crt', 'release.key', 'log.key', 'operator.key', 'operator.crt'] as const
+/** Renewing an authority takes every member: a year is not too early to think of it. */
+const AUTHORITY_WARNING_MS = 365 * 24 * 3_600_000
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+/** What a coordinator needs, looked at beside a running one or before its first start. Nothing is migrated or changed. */
+export function coordinatorExaminations(dir: string, env: Environment, clock: Clock): readonly Examination[] {
+  const paths = coordinatorPaths(dir)
+  const opened = async () => {
+    const { secrets, federation, file } = await openCoordinatorDirectory(dir)
+    return { secrets, federation, config: serverConfig({ flags: {}, env, file }) }
+  }
+  return [
+    { check: 'directory', examine: async () => ok(`federation ${(await opened()).federation.id} in ${dir}`) },
+    { check: 'keys', examine: () => examineKeys(paths.keys, KEYS, (name) => name.endsWith('.key')) },
+    {
+      check: 'authority',
+      examine: async () => {
+        const end = Date.parse(new X509Certificate((await opened()).secrets.authority.certificate).validTo)
+        const remedy = 'plan a new authority: every member has to learn of it'
+        return examineEnd('the authority', end, clock.now(), AUTHORITY_WARNING_MS, remedy)
+      },
+    },
+    {
+      check: 'disk',
+      examine: async () => examineDisk(dir, (await opened()).config.minFreeBytes),
+    },
+    {
+      check: 'blobs',
+      examine: async () => examineBlobs(storageDirectory((await opened()).config.storage, paths.blobs)),
+    },
+    {
+      check: 'database',
+      examine: async () => {
+        const { config, federation } = await opened()
+        return onDatabase(config, paths, (found) => judgeDatabase(found, federation.id))
+      },
+    },
+    {
+      check: 'database clock',
+      examine: async () => {
+        const sent = clock.now()
+        const judge = ({ now }: DatabaseExamination) => examineClock(sent, now, clock.now(), 'the database')
+        return onDatabase((await opened()).config, paths, judge)
+      },
+    },
+    { check: 'redis', examine: async () => examineRedis((await opened()).config) },
+    { check: 'port', examine: async () => examinePort((await opened()).config, dir, env) },
+  ]
+}
+
+async function examineBlobs(directory: string): Promise<Diagnosis> {
+  const blobs = await openBlobs(directory)
+  const mark = randomUUID()
+  const { digest } = await blobs.put(Buffer.from(mark))
+  const read = await text(await blobs.open(digest))
+  await blobs.remove(digest)
+  return read === mark
+    ? ok(`${directory} keeps what is written`)
+    : fail(`${directory} gave other bytes back`, 'check the disk')
+}
+
+/** On the running database, or on one that is started for this and stopped again; one that was never made stays unmade. */
+async function onDatabase(
+  config: ServerConfig,
+  paths: CoordinatorPaths,
+  judge: (found: DatabaseExamination) => Diagnosis,
+): Promise<Diagnosis> {
+  if (config.databaseUrl === undefined && !existsSync(paths.postgres)) {
+    return warn('there is none yet', 'the first start makes it')
+  }
+  const database = await openDatabase(config, paths)
+  try {
+    return judge(await examineDatabase(database.url))
+  } finally {
+    if (database.started) await database.stop()
+  }
+}
+
+function judgeDatabase({ missing, unknown, federation }: DatabaseExamination, own: FederationId): Diagnosis {
+  if (federation !== undefined && federation !== own) {
+    return fail(`it belongs to ${federation}`, 'give this directory a database of its own')
+  }
+  if (unknown.length > 0) return warn(`a newer build has migrated it (${unknown.at(-1)})`, 'update this machine, too')
+  if (missing.length > 0) return warn(`${missing.length} migrations are due`, 'the next start applies them')
+  return ok('it answers, and its schema is up to date')
+}
+
+async function examineRedis({ redisUrl }: ServerConfig): Promise<Diagnosis> {
+  if (redisUrl === undefined) return ok('not used: workers are woken through the database')
+  const { Redis } = await import('ioredis')
+  const redis = new Redis(redisUrl, { lazyConnect: true, maxRetriesPerRequest: 0, retryStrategy: () => null })
+  redis.on('error', () => undefined)
+  try {
+    await redis.connect()
+    await redis.ping()
+    return ok('it answers')
+  } catch {
+    return warn('it does not answer', 'workers find their jobs by polling meanwhile; start it, or unset REDIS_URL')
+  } finally {
+    redis.disconnect()
+  }
+}
+
+/** The port is this coordinator's own, or free. */
+async function examinePort({ host, port }: ServerConfig, dir: string, env: Environment): Promise<Diagnosis> {
+  const serving = await withOperator({ dir }, env, async (client) => {
+    await client.call(OperatorService.method.listRuns, {}, { attempts: 1, deadlineMs: 5_000 })
+    return client.address.text
+  }).catch(() => undefined)
+  if (serving !== undefined) return ok(`the coordinator serves at ${serving}`)
+  const problem = await bindProblem(host, port)
+  if (problem === undefined)
+    return warn(`the coordinator does not serve; ${host}:${port} is free`, `tapestry coordinator serve --dir ${dir}`)
+  return fail(
+    `the coordinator does not serve and ${host}:${port} cannot be used: ${problem}`,
+    'choose another --port or --host',
+  )
+}
+
+function bindProblem(host: string, port: number): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const server = createServer()
+    server.once('error', (error) => resolve(isFileSystemError(error, 'EADDRINUSE') ? 'it is in use' : error.message))
+    server.listen(port, host, () => server.close(() => resolve(undefined)))
+  })
+}

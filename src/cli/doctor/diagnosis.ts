@@ -1,0 +1,54 @@
+import { TapestryError, toTapestryError } from '../../core/error.ts'
+import type { Output, Result } from '../output.ts'
+import { printable, table } from '../terminal.ts'
+
+/** What a check found. `remedy` says what to do about it, and is absent where nothing need be done. */
+export type Diagnosis = {
+  readonly state: 'ok' | 'warn' | 'fail'
+  readonly detail: string
+  readonly remedy?: string | undefined
+}
+
+/** One thing that is looked at. What it throws is a failure, and its hint the remedy. */
+export type Examination = { readonly check: string; examine(): Promise<Diagnosis> }
+
+export type Finding = Diagnosis & { readonly check: string }
+
+export const ok = (detail: string): Diagnosis => ({ state: 'ok', detail })
+export const warn = (detail: string, remedy: string): Diagnosis => ({ state: 'warn', detail, remedy })
+export const fail = (detail: string, remedy: string): Diagnosis => ({ state: 'fail', detail, remedy })
+
+/** Examines one after the other: what is wrong first often explains what is wrong later. Never rejects. */
+export async function diagnose(examinations: readonly Examination[]): Promise<readonly Finding[]> {
+  const findings: Finding[] = []
+  for (const { check, examine } of examinations) findings.push({ check, ...(await examine().catch(failureOf)) })
+  return findings
+}
+
+function failureOf(thrown: unknown): Diagnosis {
+  const { code, message, hint, cause } = toTapestryError(thrown)
+  const detail = code === 'INTERNAL' && cause instanceof Error ? cause.message : message
+  return { state: 'fail', detail: `${code}: ${detail}`, remedy: hint }
+}
+
+/**
+ * Shows the findings.
+ * @throws TapestryError FAILED_PRECONDITION, after they were shown, when a check has failed: the command ends with 1.
+ */
+export function report(findings: readonly Finding[], output: Output): undefined {
+  output.result(resultOf(findings))
+  const failed = findings.filter(({ state }) => state === 'fail')
+  if (failed.length === 0) return undefined
+  throw new TapestryError('FAILED_PRECONDITION', `failed: ${failed.map(({ check }) => check).join(', ')}`)
+}
+
+function resultOf(findings: readonly Finding[]): Result {
+  const rows = findings.flatMap(({ check, state, detail, remedy }) => [
+    [state, check, printable(detail)],
+    ...(remedy === undefined ? [] : [['', '', `-> ${printable(remedy)}`]]),
+  ])
+  return {
+    json: { findings: findings.map(({ remedy, ...finding }) => ({ ...finding, remedy: remedy ?? null })) },
+    text: table([{ title: '' }, { title: '' }, { title: '' }], rows).trimStart(),
+  }
+}

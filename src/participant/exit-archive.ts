@@ -4,8 +4,8 @@ import { z } from 'zod'
 import { type Digest, digestOf } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { ensureFederationId, ensureMemberId, ensureNodeId, type FederationId } from '../core/ids.ts'
-import { DOMAINS, keyIdOf, publicKeyFromPem, verifyMessage } from '../core/signature.ts'
-import { genesisOf, parseGenesis } from '../identity/genesis.ts'
+import { DOMAINS, keyIdOf, publicKeyFromPem, type Signature, verifyMessage } from '../core/signature.ts'
+import { parseGenesis } from '../identity/genesis.ts'
 import { bornKeys, followKeys, type NodeKeys, parseKeyRecord } from '../identity/key-chain.ts'
 import { verifyArchive } from '../ledger/archive.ts'
 import { type LedgerEntry, parseEntry } from '../ledger/entry.ts'
@@ -104,12 +104,21 @@ function keysOf(documents: readonly Said[], federation: FederationId): NodeKeys 
   const [signature] = genesis?.signatures ?? []
   if (genesis === undefined || signature === undefined) throw failed('there is no genesis record')
   const bytes = Buffer.from(genesis.text, 'utf8')
-  parseGenesis(bytes, signature)
+  const born = bornFrom(bytes, signature)
   const changes = documents
     .filter(({ kind }) => kind === 'keys')
     .map((change) => ({ ...change, number: parseKeyRecord(Buffer.from(change.text, 'utf8')).number }))
     .sort((a, b) => a.number - b.number)
-  return followKeys(bornKeys(bytes, genesisOf(bytes)), changes, federation)
+  return followKeys(born, changes, federation)
+}
+
+/** In an archive a genesis record that cannot be read is one that was tampered with. */
+function bornFrom(bytes: Uint8Array, signature: Signature): NodeKeys {
+  try {
+    return bornKeys(bytes, parseGenesis(bytes, signature))
+  } catch (cause) {
+    throw new TapestryError('VERIFICATION_FAILED', 'the genesis record is damaged', { cause })
+  }
 }
 
 /** Each document names the key that signed it, which is one that the node has or had. */

@@ -100,7 +100,7 @@ async function placeOf(reader: Reader, { id, manifest }: Signed, node: NodeRow):
   const key = keyOf(manifest)
   const row = await reader.round(key)
   if (row === undefined) return reject('WRONG_ROUND', `there is no round ${key.number} in run ${key.run}`)
-  const stored = (await reader.contributions(key)).find((contribution) => contribution.node === node.id)
+  const stored = await reader.contributionOf(key, node.id)
   if (stored?.id === id) return accept('stored')
   if (stored !== undefined) return reject('DUPLICATE', 'this round already has a contribution from this node')
   if (row.round.phase !== 'collecting') return reject('ROUND_CLOSED', `round ${key.number} is ${row.round.phase}`)

@@ -63,9 +63,12 @@ export function roundReads(database: Database): Reads {
       const row = await database.round.findUnique({ where: { runId_number: { runId: key.run, number: key.number } } })
       return row === null ? undefined : roundRow(row)
     },
-    isCandidate: async (weights) => {
-      const where = { phase: 'evaluating', state: { path: ['candidate'], equals: weights } }
-      return (await database.round.findFirst({ where })) !== null
+    isCandidate: async (file) => {
+      const named = [
+        { state: { path: ['candidate'], equals: file } },
+        { state: { path: ['shards'], array_contains: [file] } },
+      ]
+      return (await database.round.findFirst({ where: { phase: 'evaluating', OR: named } })) !== null
     },
     rounds: async ({ run, phases, limit }) => {
       const where = {

@@ -86,6 +86,7 @@ export type Reader = {
   roundsWith(node: NodeId, phases: readonly Phase[]): Promise<readonly RoundKey[]>
   /** Ordered by node id: the merge's fixed order. */
   contributions(key: RoundKey): Promise<readonly ContributionRow[]>
+  contributionOf(key: RoundKey, node: NodeId): Promise<ContributionRow | undefined>
   contribution(id: Digest): Promise<ContributionRow | undefined>
   /** Ordered by run, round and node; of one dataset when its id is given. */
   contributionsOf(node: NodeId, dataset?: RecordId): Promise<readonly ContributionRow[]>
@@ -135,8 +136,8 @@ export type Reader = {
   channels(): Promise<readonly ChannelRow[]>
   /** True when some published checkpoint lists a file with this digest. */
   isReleased(file: Digest): Promise<boolean>
-  /** True while some round evaluates a candidate with these weights. */
-  isCandidate(weights: Digest): Promise<boolean>
+  /** True while some round evaluates a candidate of which this file is the weights, their index, or a shard. */
+  isCandidate(file: Digest): Promise<boolean>
   /** Nodes with an accepted contribution of this payload. */
   payloadOwners(payload: Digest): Promise<readonly NodeId[]>
   /** True when a contribution of this payload was revoked: its bytes are deleted, and never taken again. */

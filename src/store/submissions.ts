@@ -29,6 +29,7 @@ import type { Reader, Tx } from './store.ts'
 type Reads = Pick<
   Reader,
   | 'contributions'
+  | 'contributionOf'
   | 'contribution'
   | 'contributionsOf'
   | 'remerged'
@@ -75,6 +76,11 @@ export function submissionReads(database: Database): Reads {
         include: { contribution: WITH_PARTS },
       })
       return rows.map((row) => ({ ...contributionRow(row.contribution), weight: weightRow(row) })).sort(byPlace)
+    },
+    contributionOf: async (key, node) => {
+      const where = { runId_round_nodeId: { ...roundOf(key), nodeId: node } }
+      const row = await database.contribution.findUnique({ where, ...WITH_PARTS })
+      return row === null ? undefined : contributionRow(row)
     },
     payloadOwners: async (payload) => {
       const rows = await database.contribution.findMany({

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import type { Digest } from '../../src/core/digest.ts'
-import { WEIGHTS_FILE } from '../../src/store/publish.ts'
+import { WEIGHTS_FILE } from '../../src/model/weight-index.ts'
 import type { CheckpointRow, ContributionRow, RoundRow } from '../../src/store/records.ts'
 import type { SimulatedFederation } from './federation.ts'
 import { ledgerViolations } from './ledger.ts'

@@ -2,9 +2,9 @@ import type { Context } from '../context.ts'
 import type { Digest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { type WeightFiles, weightsAmong } from '../model/weight-index.ts'
+import type { CheckpointRow } from '../store/checkpoint-row.ts'
 import { OPTIMIZER_FILE } from '../store/publish.ts'
-import type { CheckpointRow } from '../store/records.ts'
-import type { Reader } from '../store/store.ts'
+import type { Reader } from '../store/reader.ts'
 import { localWeights } from '../store/weights.ts'
 
 /** A checkpoint that a round relies on. @throws TapestryError NOT_FOUND */

@@ -14,9 +14,10 @@ import {
 import { neededOf } from '../round/quorum.ts'
 import { turnOf } from '../round/round.ts'
 import { LIVE_PHASES } from './advance.ts'
+import type { LineRow } from './checkpoint-row.ts'
 import { OPTIMIZER_FILE } from './publish.ts'
-import type { ContributionRow, LineRow, RoundRow, RunRow } from './records.ts'
-import type { Reader } from './store.ts'
+import type { Reader } from './reader.ts'
+import type { ContributionRow, RoundRow, RunRow } from './records.ts'
 
 /** A plan for one run. `live`: the round that the revocation ends, if there is one. */
 export type PlannedFor = { readonly run: RunRow; readonly plan: RevocationPlan; readonly live: RoundRow | undefined }

@@ -11,8 +11,9 @@ import { parseStored } from './column.ts'
 import type { Database } from './database.ts'
 import { VersionConflict } from './fault.ts'
 import { jobId } from './jobs.ts'
+import type { Reader } from './reader.ts'
 import type { RosterRow, RoundRow, RunRow } from './records.ts'
-import type { Notice, Reader, Tx } from './store.ts'
+import type { Notice, Tx } from './store.ts'
 
 type Reads = Pick<
   Reader,

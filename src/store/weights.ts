@@ -10,7 +10,7 @@ import {
   type WeightFiles,
 } from '../model/weight-index.ts'
 import type { Blob, BlobStore } from './blob-store.ts'
-import type { CheckpointFileRow } from './records.ts'
+import type { CheckpointFileRow } from './checkpoint-row.ts'
 
 /** Stored weights: the digest that names them, of the one file or of the index; and the shards that the index names. */
 export type StoredWeights = { readonly digest: Digest; readonly shards: readonly Digest[] }

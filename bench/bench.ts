@@ -1,19 +1,21 @@
 // `npm run bench [-- PART...] [--shapes 8x100,32x100,4x1000] [--quick] [--report]`: measures the parts that are named, or
 // all of them, and writes bench/results/ and docs/BENCHMARKS.md. --shapes says which rounds (nodes x MB; 8x100 by
 // default) `round` and `flower` measure; --quick takes small sizes once, prints, and writes nothing; --report only
-// writes the document again.
+// writes the documents again. --nodes 100,1000 chooses the sizes of `scale`.
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { type CodecFigure, codecLine, measureCodecs } from './codecs.ts'
 import { compareWithFlower, type FlowerFigure, flowerLines } from './flower.ts'
 import { kernelLines, measureKernels } from './kernels.ts'
+import { largeLine, measureLarge } from './large.ts'
 import { describeMachine } from './machine.ts'
 import { measureMergeMemory, mergeMemoryLine } from './merge-memory.ts'
 import { ensurePeers } from './python.ts'
 import { makeReport, PLOTS } from './report.ts'
 import { type Figures, loadResults, PARTS, type Part, saveResult } from './results.ts'
 import { measureRound, parseShapes, QUICK_SIZE, type RoundFigure, type RoundSize, roundLine } from './round.ts'
+import { measureScale, type ScaleFigure, scaleLine } from './scale.ts'
 import { measureTransfer, transferLine } from './transfer.ts'
 
 const DOCS = fileURLToPath(new URL('../docs', import.meta.url))
@@ -21,7 +23,14 @@ const DOCS = fileURLToPath(new URL('../docs', import.meta.url))
 /** Called after every size, so that a long measurement that is cut short leaves what it has. */
 type Keep<P extends Part> = (figures: Figures[P]) => void
 
-type Choice = { readonly quick: boolean; readonly shapes: readonly RoundSize[] }
+type Choice = {
+  readonly quick: boolean
+  readonly shapes: readonly RoundSize[]
+  readonly nodes: readonly number[] | undefined
+}
+
+/** Parts that compare with nobody else's programs. */
+const OWN: ReadonlySet<Part> = new Set(['codecs', 'large', 'scale'])
 
 const MEASURES: { readonly [P in Part]: (choice: Choice, keep: Keep<P>) => Promise<void> } = {
   async kernels({ quick }, keep) {
@@ -56,6 +65,19 @@ const MEASURES: { readonly [P in Part]: (choice: Choice, keep: Keep<P>) => Promi
       keep(figures)
     })
   },
+  async large({ quick }, keep) {
+    const figure = await measureLarge({ quick })
+    say(largeLine(figure))
+    keep(figure)
+  },
+  async scale({ quick, nodes }, keep) {
+    const figures: ScaleFigure[] = []
+    await measureScale({ quick, ...(nodes && { nodes }) }, (figure) => {
+      say(scaleLine(figure))
+      figures.push(figure)
+      keep(figures)
+    })
+  },
   async flower({ quick, shapes }, keep) {
     const figures: FlowerFigure[] = []
     for (const size of shapes) {
@@ -80,9 +102,10 @@ async function measure<P extends Part>(part: P, choice: Choice): Promise<void> {
 }
 
 function writeReport(): void {
-  const { markdown, plots } = makeReport(loadResults())
+  const { markdown, capacity, plots } = makeReport(loadResults())
   mkdirSync(`${DOCS}/${PLOTS}`, { recursive: true })
   writeFileSync(`${DOCS}/BENCHMARKS.md`, markdown)
+  if (capacity !== undefined) writeFileSync(`${DOCS}/CAPACITY.md`, capacity)
   for (const [name, svg] of Object.entries(plots)) writeFileSync(`${DOCS}/${PLOTS}/${name}`, svg)
 }
 
@@ -92,6 +115,7 @@ async function main(): Promise<void> {
       quick: { type: 'boolean', default: false },
       report: { type: 'boolean', default: false },
       shapes: { type: 'string' },
+      nodes: { type: 'string' },
     },
     allowPositionals: true,
   })
@@ -99,9 +123,10 @@ async function main(): Promise<void> {
   if (unknown !== undefined) throw new Error(`there is no part ${unknown}: ${PARTS.join(', ')}`)
   if (!values.report) {
     const parts = PARTS.filter((part) => positionals.length === 0 || positionals.includes(part))
-    if (parts.some((part) => part !== 'codecs')) ensurePeers()
+    if (parts.some((part) => !OWN.has(part))) ensurePeers()
+    const nodes = values.nodes?.split(',').map(Number)
     const shapes = values.quick ? [QUICK_SIZE] : parseShapes(values.shapes)
-    for (const part of parts) await measure(part, { quick: values.quick, shapes })
+    for (const part of parts) await measure(part, { quick: values.quick, shapes, nodes })
   }
   if (!values.quick) writeReport()
 }

@@ -40,18 +40,23 @@ export class Coordinator {
     if (code !== 0) throw await child.failure()
   }
 
-  /** Serves it on a free port of this machine. */
-  static async serve(directory: string): Promise<Coordinator> {
+  /** Serves it on a free port of this machine. @param env what its processes find in their environment besides. */
+  static async serve(directory: string, env: Readonly<Record<string, string>> = {}): Promise<Coordinator> {
     let child: Child | undefined
     const line = await new Promise<string>((resolve, reject) => {
       const args = ['coordinator', 'serve', '--host', '127.0.0.1', '--port', '0', '--json']
-      spawnTapestry(directory, 'serve', args, resolve).then((started) => {
+      spawnTapestry(directory, 'serve', args, { onLine: resolve, env }).then((started) => {
         child = started
         started.exited.then(async () => reject(await started.failure()))
       }, reject)
     })
     if (child === undefined) throw new Error('the coordinator was not started')
     return new Coordinator(directory, SERVING.parse(JSON.parse(line)).address, child)
+  }
+
+  /** The process that serves. */
+  get pid(): number {
+    return this.#child.pid
   }
 
   /** The processes to measure: the server with its workers, and the database, which is in nobody's process tree. */
@@ -77,14 +82,14 @@ export class Coordinator {
   }
 
   /** Creates the run whose rounds all of `nodes` take part in. */
-  createRun(spec: PlanSpec, nodes: number): Promise<unknown> {
+  createRun(spec: PlanSpec, nodes: number, { evaluateWindowMs = EVALUATE_MS } = {}): Promise<unknown> {
     const policy = {
       target: nodes,
       quorum: nodes,
       rounds: 1000,
       joinWindowMs: HOUR_MS,
       collectWindowMs: HOUR_MS,
-      evaluateWindowMs: EVALUATE_MS,
+      evaluateWindowMs,
       continuous: false,
       maxNorm: 0,
       demands: { withoutRecords: true },
@@ -126,14 +131,14 @@ async function spawnTapestry(
   directory: string,
   name: string,
   args: readonly string[],
-  onLine?: (line: string) => void,
+  { env = {}, ...options }: { readonly env?: Readonly<Record<string, string>>; onLine?(line: string): void } = {},
 ) {
   await mkdir(join(directory, '..'), { recursive: true })
   return new Child({
     name,
     args: [...args, '--dir', directory],
     log: join(directory, '..', `${name}.log`),
-    env: ownEnvironment(),
-    ...(onLine === undefined ? {} : { onLine }),
+    env: { ...ownEnvironment(), ...env },
+    ...options,
   })
 }

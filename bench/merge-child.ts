@@ -13,7 +13,13 @@ const [base = ''] = paths
 const weight = 1 / contributions
 const deltas = Array.from({ length: contributions }, (_, i) => ({ path: paths[i % paths.length] ?? base, weight }))
 const seconds = await secondsOf(() =>
-  mergeRound({ base, deltas, out: join(directory, 'merged'), strategy: parseStrategyText(strategy), compare: true }),
+  mergeRound({
+    base: [base],
+    deltas,
+    out: join(directory, 'merged'),
+    strategy: parseStrategyText(strategy),
+    compare: true,
+  }),
 )
 // The system counts in KiB (getrusage(2), Linux).
 process.stdout.write(JSON.stringify({ peakBytes: process.resourceUsage().maxRSS * 1024, seconds }))

@@ -1,3 +1,4 @@
+import { capacityPage } from './capacity.ts'
 import { codecSection } from './codec-section.ts'
 import type { FlowerFigure } from './flower.ts'
 import type { Limits } from './limits.ts'
@@ -5,13 +6,19 @@ import type { Machine } from './machine.ts'
 import { type BarPlot, barPlot, shortNumber } from './plot.ts'
 import { kernelSection, mergeMemorySection } from './report-kernels.ts'
 import { isLoud, machineLine, type Plotter, type Target, targets } from './report-parts.ts'
+import { largeSection, scaleSection } from './report-scale.ts'
 import type { Result, Results } from './results.ts'
 import type { RoundFigure } from './round.ts'
 import { mb, percent, ratio, spread, table } from './table.ts'
 import type { TransferRow } from './transfer.ts'
 
 /** The document and its plots, by file name beside it. */
-export type Report = { readonly markdown: string; readonly plots: Readonly<Record<string, string>> }
+export type Report = {
+  readonly markdown: string
+  /** The page about more nodes than were measured; undefined until some were. */
+  readonly capacity: string | undefined
+  readonly plots: Readonly<Record<string, string>>
+}
 
 /** The folder of the plots, beside the document. */
 export const PLOTS = 'benchmarks'
@@ -36,11 +43,17 @@ export function makeReport(results: Results): Report {
     results.round && roundSection(results.round, plot),
     results.flower && flowerSection(results.flower, plot),
     results.transfer && transferSection(results.transfer, plot),
+    results.large && largeSection(results.large),
+    results.scale && scaleSection(results.scale, plot),
     results.codecs && codecSection(machineLine(results.codecs.machine), results.codecs.figures),
     results.memory && mergeMemorySection(results.memory),
     results.kernels && kernelSection(results.kernels, plot),
   ].filter((section) => section !== undefined)
-  return { markdown: `${[INTRODUCTION, ...sections].join('\n')}`, plots }
+  return {
+    markdown: `${[INTRODUCTION, ...sections].join('\n')}`,
+    capacity: results.scale && capacityPage(results.scale),
+    plots,
+  }
 }
 
 function roundSection({ machine, figures }: Result<'round'>, plot: Plotter): string {

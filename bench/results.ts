@@ -4,9 +4,11 @@ import { fileURLToPath } from 'node:url'
 import type { CodecFigure } from './codecs.ts'
 import type { FlowerFigure } from './flower.ts'
 import type { KernelFigure } from './kernels.ts'
+import type { LargeFigure } from './large.ts'
 import type { Machine } from './machine.ts'
 import type { MergeMemoryFigure } from './merge-memory.ts'
 import type { RoundFigure } from './round.ts'
+import type { ScaleFigure } from './scale.ts'
 import type { TransferFigure } from './transfer.ts'
 
 /** What is measured, by the name of its part. */
@@ -17,11 +19,22 @@ export type Figures = {
   readonly transfer: TransferFigure
   readonly flower: readonly FlowerFigure[]
   readonly codecs: readonly CodecFigure[]
+  readonly large: LargeFigure
+  readonly scale: readonly ScaleFigure[]
 }
 
 export type Part = keyof Figures
 
-export const PARTS = ['kernels', 'memory', 'round', 'transfer', 'codecs', 'flower'] as const satisfies readonly Part[]
+export const PARTS = [
+  'kernels',
+  'memory',
+  'round',
+  'transfer',
+  'codecs',
+  'large',
+  'scale',
+  'flower',
+] as const satisfies readonly Part[]
 
 /** A measurement with where and when it was made. */
 export type Result<P extends Part> = { readonly machine: Machine; readonly figures: Figures[P] }
@@ -43,6 +56,8 @@ export function loadResults(directory = RESULTS): Results {
     ...load('round', directory),
     ...load('transfer', directory),
     ...load('codecs', directory),
+    ...load('large', directory),
+    ...load('scale', directory),
     ...load('flower', directory),
   }
 }

@@ -1,19 +1,15 @@
 // The nodes of a measured round, in a process of their own: enrolled by invitation, each with its own certificate,
 // connection and delta. Started by round.ts over IPC.
-import { randomBytes } from 'node:crypto'
 import { mkdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { connectOperator } from '../src/cli/operator-client.ts'
 import { systemClock } from '../src/core/clock.ts'
 import { ensureDigest } from '../src/core/digest.ts'
-import { ensureLanguageTag } from '../src/core/language-tag.ts'
-import { DOMAINS, privateKeyFromPem, signMessage } from '../src/core/signature.ts'
 import { ContributionService } from '../src/gen/proto/tapestry/v1/contribution_pb.ts'
 import { ModelService } from '../src/gen/proto/tapestry/v1/model_pb.ts'
 import { OperatorService } from '../src/gen/proto/tapestry/v1/operator_pb.ts'
 import { RoundPhase, RoundService } from '../src/gen/proto/tapestry/v1/round_pb.ts'
-import { contributionManifestBytes } from '../src/model/contribution-manifest.ts'
 import { parseManifest } from '../src/model/manifest.ts'
 import type { Channel } from '../src/participant/channel.ts'
 import { type NodeClient, openNodeClient } from '../src/participant/client.ts'
@@ -22,10 +18,10 @@ import { joinFederation } from '../src/participant/enrolment.ts'
 import { createNodeDirectory, requireKey } from '../src/participant/node-directory.ts'
 import { parseRoundView, type RoundView } from '../src/participant/round-view.ts'
 import { uploadArtifact } from '../src/participant/upload.ts'
-import { signatureMessage } from '../src/participant/wire.ts'
 import { parsePlanSpec } from '../src/plan/spec.ts'
 import { RUN } from './coordinator.ts'
 import { putPlain } from './plain-put.ts'
+import { contributionRequest } from './submission.ts'
 import { type DeltaFile, writeDelta } from './workload.ts'
 
 const taskSchema = z.object({
@@ -115,23 +111,8 @@ async function fetchBase(node: Node, base: { digest: string; size: number }): Pr
 }
 
 async function submit({ client, key }: Node, view: RoundView, delta: DeltaFile): Promise<void> {
-  const score = { mean: 5.5, standardError: 0.01, tokens: 100 }
-  const { federation, node } = client.membership
-  const manifest = contributionManifestBytes({
-    federation,
-    run: view.key.run,
-    round: view.key.number,
-    node,
-    baseDigest: view.base,
-    payloadDigest: delta.digest,
-    payloadBytes: delta.size,
-    nonce: randomBytes(16).toString('hex'),
-    languages: [
-      { language: ensureLanguageTag('en'), community: '', tokens: 100, documents: 1, before: score, after: score },
-    ],
-  })
-  const signature = signatureMessage(signMessage(privateKeyFromPem(key), DOMAINS.contribution, manifest))
-  const answer = await client.call(ContributionService.method.submitContribution, { manifest, signature })
+  const request = contributionRequest({ membership: client.membership, key }, view, delta)
+  const answer = await client.call(ContributionService.method.submitContribution, request)
   if (answer.rejection !== undefined) throw new Error(`refused: ${answer.rejection.detail}`)
 }
 

@@ -17,6 +17,7 @@ export const MOST_MODEL_BYTES = MAX_PARAMETERS * FLOAT_BYTES
 
 /** Width and depth by size in bytes; the width of the feed-forward layers then meets the size. */
 const SHAPES = [
+  { from: 2e9, hiddenSize: 2048, layers: 28 },
   { from: 300e6, hiddenSize: 1024, layers: 12 },
   { from: 30e6, hiddenSize: 512, layers: 8 },
   { from: 0, hiddenSize: 64, layers: 4 },

@@ -27,7 +27,7 @@ import { joinFederation } from '../src/participant/enrolment.ts'
 import { createNodeDirectory, type NodeDirectory } from '../src/participant/node-directory.ts'
 import { parameterSpecs } from '../src/plan/parameters.ts'
 import { PLAN_FORMAT, type PlanSpec } from '../src/plan/spec.ts'
-import type { RunPolicy } from '../src/round/policy.ts'
+import { DEFAULT_RUN_POLICY, type RunPolicy } from '../src/round/policy.ts'
 import { demandsMessage } from '../src/rpc/run-policy.ts'
 import type { Store } from '../src/store/store.ts'
 import { datasetTerms } from './dataset-records.ts'
@@ -311,13 +311,21 @@ const ENDED: ReadonlySet<RoundPhase> = new Set([RoundPhase.PUBLISHED, RoundPhase
 /** The test texts are a few lines. */
 const SMALL_GATE: ReleaseGate = { evidence: 'paired', minTokens: 1 }
 
-export function policyMessage({ joinWindowMs, collectWindowMs, evaluateWindowMs, demands, ...rest }: RunPolicy) {
+export function policyMessage({
+  joinWindowMs,
+  collectWindowMs,
+  evaluateWindowMs,
+  demands,
+  shardBytes,
+  ...rest
+}: RunPolicy) {
   return {
     ...rest,
     joinWindowMs: BigInt(joinWindowMs),
     collectWindowMs: BigInt(collectWindowMs),
     evaluateWindowMs: BigInt(evaluateWindowMs),
     demands: demandsMessage(demands),
+    shardBytes: BigInt(shardBytes),
   }
 }
 
@@ -337,6 +345,7 @@ export function usualPolicy(participants: number): RunPolicy {
     gate: SMALL_GATE,
     demands: DEFAULT_DEMANDS,
     codec: F32,
+    shardBytes: DEFAULT_RUN_POLICY.shardBytes,
   }
 }
 

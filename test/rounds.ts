@@ -25,7 +25,7 @@ import { encodeHeader, inNameOrder } from '../src/model/safetensors.ts'
 import { parameterSpecs } from '../src/plan/parameters.ts'
 import { makePlan, type Plan } from '../src/plan/plan.ts'
 import { PRESETS } from '../src/plan/presets.ts'
-import type { RunPolicy } from '../src/round/policy.ts'
+import { DEFAULT_RUN_POLICY, type RunPolicy } from '../src/round/policy.ts'
 import { advanceRound, openNextRound } from '../src/store/advance.ts'
 import { openBlobs } from '../src/store/blobs.ts'
 import { migrate } from '../src/store/migrate.ts'
@@ -103,6 +103,7 @@ export const TEST_POLICY: RunPolicy = {
   gate: { evidence: 'paired', minTokens: 50 },
   demands: null,
   codec: F32,
+  shardBytes: DEFAULT_RUN_POLICY.shardBytes,
 }
 
 /** The n-th node's id. */

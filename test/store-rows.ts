@@ -11,9 +11,10 @@ import {
 import { ensureLanguageTag } from '../src/core/language-tag.ts'
 import { DEFAULT_RUN_POLICY } from '../src/round/policy.ts'
 import { openRound } from '../src/round/round.ts'
+import type { CheckpointRow } from '../src/store/checkpoint-row.ts'
 import { migrate } from '../src/store/migrate.ts'
 import { openStore } from '../src/store/prisma-store.ts'
-import type { CheckpointRow, ContributionRow, LanguageReportRow, RunRow } from '../src/store/records.ts'
+import type { ContributionRow, LanguageReportRow, RunRow } from '../src/store/records.ts'
 import type { Store } from '../src/store/store.ts'
 import { testDatabase } from './postgres.ts'
 

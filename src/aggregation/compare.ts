@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os'
 import { TapestryError } from '../core/error.ts'
 import { TILE } from './block-layout.ts'
 import { dotCount } from './compare-spans.ts'
-import type { Layout } from './merge-layout.ts'
+import { type Layout, nameOf } from './merge-layout.ts'
 import { addSpans, type CompareTask, sharedWork } from './merge-task.ts'
 import { runWorkers, type Watch } from './merge-workers.ts'
 
@@ -66,7 +66,7 @@ async function passOver(layouts: readonly Layout[], elements: number, pairs: Com
 
 function ensureFinite(layouts: readonly Layout[], squareOf: (i: number) => number): void {
   const bad = layouts.find((_, i) => !Number.isFinite(squareOf(i)))
-  if (bad !== undefined) throw new TapestryError('DATA_INVALID', `${bad.path} holds a value that is not finite`)
+  if (bad !== undefined) throw new TapestryError('DATA_INVALID', `${nameOf(bad)} holds a value that is not finite`)
 }
 
 function sampledElements(elements: number, every: number): number {

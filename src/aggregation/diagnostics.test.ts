@@ -17,7 +17,7 @@ const result = (vectors: readonly (readonly [number, number])[]): RoundResult =>
   norms: vectors.map(([x, y]) => Math.hypot(x, y)),
   cosines: vectors.map(() => 0.5),
   retained: vectors.map(() => 0.2),
-  bytes: 100,
+  files: [],
   coefficients: vectors.map(() => 1 / vectors.length),
   elements: 2,
   dots: {

@@ -1,4 +1,5 @@
 import type { Codec } from '../core/codec.ts'
+import type { WeightFiles } from '../model/weight-index.ts'
 import { compareDeltas, measureNorms, sampling } from './compare.ts'
 import { cosineMatrix } from './diagnostics.ts'
 import { openSources } from './merge-sources.ts'
@@ -16,7 +17,7 @@ export type Examination = { readonly norms: readonly number[]; readonly cosines:
  * @throws TapestryError as `mergeRound`
  */
 export async function examineDeltas(
-  base: string,
+  base: WeightFiles,
   paths: readonly string[],
   codec: Codec,
   signal: AbortSignal | undefined,

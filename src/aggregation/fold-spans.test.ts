@@ -26,9 +26,9 @@ async function fold(layouts: Layout[], model: readonly Floats[], weights: readon
   await file.close()
   const sums = new SharedArrayBuffer(spansOf(elements, sumCount(weights.length)).length * sumCount(weights.length) * 8)
   const nextSpan = new SharedArrayBuffer(4)
-  const dataBegin = header.byteLength
   const rule = { kind: 'weighted', coefficients: weights } as const
-  const place = { path, dataBegin, elements, nextSpan, sums }
+  const out = [{ path, first: 0, position: header.byteLength }]
+  const place = { out, elements, nextSpan, sums }
   const task: MergeTask = { kind: 'merge', layouts, rule, optimizer: undefined, shape, ...place }
   let done = 0
   foldSpans(task, (count) => {
@@ -75,7 +75,7 @@ test('bytes and sums do not depend on blocks, on groups or on where a file keeps
 test('a canonical file is one run, and spans cover a model without overlap', async () => {
   const path = await files.save(tensors({ b: [3], a: [2, 2], none: [0], c: [] }, generator(1)))
   const header = await readFloatHeader(path)
-  expect(layoutOf(path, header).runs).toEqual([{ first: 0, count: 8, position: header.dataBegin }])
+  expect(layoutOf(path, header).runs).toEqual([{ file: 0, first: 0, count: 8, position: header.dataBegin }])
   for (const elements of [0, 1, TILE, TILE + 1, 63 * TILE, 65 * TILE, 7_000_000_001]) {
     const spans = spansOf(elements, 2)
     expect(spans.length).toBeLessThanOrEqual(64)

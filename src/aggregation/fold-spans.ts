@@ -16,10 +16,10 @@ export function foldSpans(task: MergeTask, onBlock: (elements: number) => void):
     return resource
   }
   try {
-    const { layouts, rule, shape, path, dataBegin, elements } = task
+    const { layouts, rule, shape, out, elements } = task
     const inputs = layouts.length - 1
     const reader = keep(new TensorReader([...layouts, ...(task.optimizer?.before ?? [])]))
-    const target = keep(new Target(path, dataBegin))
+    const target = keep(new Target(out))
     const optimizer = task.optimizer && keep(new OptimizerStep(task.optimizer, elements, reader, layouts.length))
     const folder = new BlockFolder({ reader, inputs, rule, optimizer, shape, target })
     takeSpans(task, sumCount(inputs), ({ first, end }) => folder.fold(first, end, onBlock))

@@ -51,7 +51,11 @@ async function merge(base: string, paths: readonly string[], codec: Codec, strat
   const state = files.fresh('state')
   const optimizer = keepsState(strategy) ? { before: undefined, out: state } : undefined
   const deltas = paths.map((path) => ({ path, weight: 1 / paths.length }))
-  const { bytes: _, dots, ...rest } = await mergeRound({ base, deltas, out, strategy, codec, optimizer, ...how })
+  const {
+    files: _,
+    dots,
+    ...rest
+  } = await mergeRound({ base: [base], deltas, out, strategy, codec, optimizer, ...how })
   const cosine = dots?.of(0, 1)
   return { rest, cosine, files: await Promise.all([out, ...(optimizer ? [state] : [])].map((path) => readFile(path))) }
 }

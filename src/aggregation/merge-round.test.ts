@@ -65,7 +65,7 @@ async function merge(
   const stateOut = stateVectorsOf(strategy).length > 0 ? files.fresh('state') : undefined
   const paths = await Promise.all(deltas.map(save))
   const result = await mergeRound({
-    base: await files.save(base),
+    base: [await files.save(base)],
     deltas: paths.map((path, i) => ({ path, weight: options.weights?.[i] ?? 1 / deltas.length })),
     out,
     strategy,
@@ -204,7 +204,7 @@ describe.each(STRATEGIES)('%s', (text, combine) => {
     const base = tensors(shapes, next)
     const deltas = [1, 2, 3, 4, 5, 6].map(() => tensors(shapes, next))
     const first = await merge(base, deltas, strategy, { threads: 1 })
-    const essence = ({ out: _, state: __, dots, ...rest }: Merged) => ({ ...rest, dots: dots?.of(0, 1) })
+    const essence = ({ out: _, state: __, files: ___, dots, ...rest }: Merged) => ({ ...rest, dots: dots?.of(0, 1) })
     const variants: Options[] = [
       { threads: 3, foreign: true },
       { threads: 2, shape: { elements: TILE, group: 2 } },
@@ -302,7 +302,7 @@ describe('what people are shown', () => {
 
 describe('refuses', () => {
   const request = async (text: string, count: number, change: Partial<RoundRequest> = {}): Promise<RoundRequest> => {
-    const base = await files.save(vector(0, 0))
+    const base = [await files.save(vector(0, 0))]
     const deltas = await Promise.all(
       Array.from({ length: count }, async (_, i) => ({ path: await files.save(vector(i, 1)), weight: 1 / count })),
     )

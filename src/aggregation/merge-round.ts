@@ -1,4 +1,4 @@
-import { open, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { assertNever } from '../core/assert.ts'
 import { F32 } from '../core/codec.ts'
 import { TapestryError } from '../core/error.ts'
@@ -9,7 +9,7 @@ import { ensureRequest, type MergeRequest, type MergeResult } from './merge.ts'
 import { ELEMENT_BYTES, mergeError } from './merge-layout.ts'
 import { type MergeSources, openSources } from './merge-sources.ts'
 import type { CombineRule, OptimizerTask } from './merge-task.ts'
-import { install, temporaryFor, writeMerge } from './merge-writer.ts'
+import { install, sync, temporaryFor, writeMerge } from './merge-writer.ts'
 import { createState, readStateLayouts } from './optimizer-state.ts'
 import { stateVectorsOf } from './strategies/optimiser-of.ts'
 
@@ -57,8 +57,9 @@ export async function mergeRound(request: RoundRequest): Promise<RoundResult> {
   const sources = await openSources(request.base, request.deltas, request.codec ?? F32)
   const passes = passesOf(request, sources)
   const { rule, dots } = await decide(request, sources, passes)
+  const { out, shardBytes, shape } = request
   const written = await withOptimizer(request, sources, (optimizer) =>
-    writeMerge(sources, { ...watchOf(request, passes), out: request.out, rule, optimizer, shape: request.shape }),
+    writeMerge(sources, { ...watchOf(request, passes), out, shardBytes, rule, optimizer, shape }),
   )
   const coefficients = rule.kind === 'weighted' ? rule.coefficients : undefined
   return { ...written, coefficients, dots, elements: sources.elements }
@@ -159,25 +160,20 @@ async function comparedForPeople(
 /** Runs the merge with a place for the optimizer's next state, which appears whole or not at all. */
 async function withOptimizer<T>(
   { strategy, optimizer }: RoundRequest,
-  { header }: MergeSources,
+  { model }: MergeSources,
   merge: (task: OptimizerTask | undefined) => Promise<T>,
 ): Promise<T> {
   if (optimizer === undefined) return merge(undefined)
   const path = temporaryFor(optimizer.out)
   try {
-    const before = optimizer.before === undefined ? [] : await readStateLayouts(optimizer.before, strategy, header)
-    const dataBegin = await createState(path, strategy, header)
+    const before = optimizer.before === undefined ? [] : await readStateLayouts(optimizer.before, strategy, model)
+    const dataBegin = await createState(path, strategy, model)
     const result = await merge({ strategy, before, path, dataBegin })
-    await syncFile(path)
+    await sync(path)
     await install(path, optimizer.out)
     return result
   } catch (cause) {
     await rm(path, { force: true })
     throw mergeError(optimizer.out, cause)
   }
-}
-
-async function syncFile(path: string): Promise<void> {
-  const file = await open(path, 'r+')
-  await file.sync().finally(() => file.close())
 }

@@ -2,17 +2,20 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Codec } from '../core/codec.ts'
 import type { Strategy } from '../core/strategy.ts'
-import type { MergeRequest } from './merge.ts'
+import { WEIGHTS_FILE, type WeightFiles } from '../model/weight-index.ts'
+import type { MergeRequest, WrittenFile } from './merge.ts'
 import { keepsState, mergeRound } from './merge-round.ts'
 
-/** Where a checkpoint keeps its weights, and what its optimizer remembers. */
-export const WEIGHTS_FILE = 'model.safetensors'
+/** Where a checkpoint keeps what its optimizer remembers. */
 export const STATE_FILE = 'optimizer.safetensors'
 
-/** Paths of a model between two merges. `state`: what its optimizer remembers; undefined when it keeps nothing. */
-export type ModelFiles = { readonly weights: string; readonly state: string | undefined }
+/** A model between two merges, by its paths. `state`: what its optimizer remembers; undefined when it keeps nothing. */
+export type ModelFiles = { readonly weights: WeightFiles; readonly state: string | undefined }
 
-export type StepOptions = Pick<MergeRequest, 'threads' | 'onProgress' | 'signal'> & {
+/** With what is in each of its files of weights. */
+export type SteppedModel = ModelFiles & { readonly written: readonly WrittenFile[] }
+
+export type StepOptions = Pick<MergeRequest, 'shardBytes' | 'threads' | 'onProgress' | 'signal'> & {
   readonly strategy: Strategy
   readonly codec: Codec | undefined
 }
@@ -27,11 +30,11 @@ export async function mergeStep(
   deltas: MergeRequest['deltas'],
   directory: string,
   { strategy, ...options }: StepOptions,
-): Promise<ModelFiles> {
+): Promise<SteppedModel> {
   await mkdir(directory, { recursive: true })
-  const weights = join(directory, WEIGHTS_FILE)
+  const out = join(directory, WEIGHTS_FILE)
   const state = keepsState(strategy) ? join(directory, STATE_FILE) : undefined
   const optimizer = state === undefined ? undefined : { before: base.state, out: state }
-  await mergeRound({ base: base.weights, deltas, out: weights, strategy, optimizer, ...options })
-  return { weights, state }
+  const { files } = await mergeRound({ base: base.weights, deltas, out, strategy, optimizer, ...options })
+  return { weights: files.map(({ path }) => path), state, written: files }
 }

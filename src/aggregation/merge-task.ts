@@ -1,6 +1,7 @@
 import type { Strategy } from '../core/strategy.ts'
 import { type BlockShape, TILE } from './block-layout.ts'
 import type { Layout } from './merge-layout.ts'
+import type { TargetFile } from './target.ts'
 
 /** How the elements of all deltas at one place become one. */
 export type CombineRule =
@@ -38,9 +39,8 @@ export type MergeTask = SharedWork & {
   readonly rule: CombineRule
   readonly optimizer: OptimizerTask | undefined
   readonly shape: BlockShape
-  /** The unfinished output, which exists and has its header. */
-  readonly path: string
-  readonly dataBegin: number
+  /** The unfinished output: its files exist and have their headers. */
+  readonly out: readonly TargetFile[]
 }
 
 /** Dot products of deltas: all pairs, or each with itself alone. */

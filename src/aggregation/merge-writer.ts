@@ -1,19 +1,22 @@
 import { randomUUID } from 'node:crypto'
-import { type FileHandle, open, rename, rm } from 'node:fs/promises'
+import { open, rename, rm } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { TapestryError } from '../core/error.ts'
-import { encodeHeader } from '../model/safetensors.ts'
+import { encodeHeader, type TensorEntry } from '../model/safetensors.ts'
+import { contentsOf, shardPaths, shardsOf } from '../model/weight-index.ts'
 import { type BlockShape, sumCount, sumsOf } from './block-layout.ts'
-import type { MergeResult } from './merge.ts'
-import { ELEMENT_BYTES, mergeError } from './merge-layout.ts'
+import type { MergeResult, WrittenFile } from './merge.ts'
+import { ELEMENT_BYTES, type Model, mergeError, nameOf } from './merge-layout.ts'
 import type { MergeSources } from './merge-sources.ts'
 import { addSpans, type CombineRule, type MergeTask, type OptimizerTask, sharedWork } from './merge-task.ts'
 import { runWorkers, type Watch } from './merge-workers.ts'
+import type { TargetFile } from './target.ts'
 
 /** What is to be written, once everything has been decided. */
 export type Writing = Watch & {
   readonly out: string
+  readonly shardBytes: number | undefined
   readonly rule: CombineRule
   readonly optimizer: OptimizerTask | undefined
   readonly threads: number | undefined
@@ -26,16 +29,51 @@ export type Writing = Watch & {
  */
 const BLOCK: BlockShape = { elements: 32_768, group: 32 }
 
-/** Folds and writes the merged model; it appears whole and synced, or not at all. @throws as the merges do */
+/** A file in the making: what it will be, and where it is until then. */
+type Part = { readonly file: WrittenFile; readonly header: Uint8Array; readonly target: TargetFile }
+
+/** Folds and writes the merged model; every file appears whole and synced, or none at all. @throws as the merges do */
 export async function writeMerge(sources: MergeSources, writing: Writing): Promise<MergeResult> {
-  const temporary = temporaryFor(writing.out)
+  const parts = partsOf(sources.model, writing)
   try {
-    const result = await mergeInto(temporary, sources, writing)
-    await install(temporary, writing.out)
-    return result
+    for (const part of parts) await create(part)
+    const sums = await foldInWorkers(
+      parts.map(({ target }) => target),
+      sources,
+      writing,
+    )
+    const result = statistics(sums, sources)
+    for (const { target } of parts) await sync(target.path)
+    for (const { target, file } of parts) await install(target.path, file.path)
+    return { ...result, files: parts.map(({ file }) => file) }
   } catch (cause) {
-    await rm(temporary, { force: true })
+    for (const { target } of parts) await rm(target.path, { force: true })
     throw mergeError(writing.out, cause)
+  }
+}
+
+/** The files of the merged model: canonical, each with the metadata of the base. */
+function partsOf({ tensors, metadata }: Model, { out, shardBytes }: Writing): Part[] {
+  const shards = shardsOf<TensorEntry>([...tensors.values()], shardBytes ?? Number.POSITIVE_INFINITY)
+  const paths = shardPaths(out, shards.length)
+  let first = 0
+  return shards.map((specs, index) => {
+    const path = paths[index] ?? out
+    const header = encodeHeader(specs, Object.fromEntries(metadata))
+    const contents = contentsOf(specs)
+    const target = { path: temporaryFor(path), first, position: header.byteLength }
+    first += contents.tensorBytes / ELEMENT_BYTES
+    return { file: { path, ...contents }, header, target }
+  })
+}
+
+async function create({ file, header, target }: Part): Promise<void> {
+  const created = await open(target.path, 'wx')
+  try {
+    await created.writeFile(header)
+    await created.truncate(header.byteLength + file.tensorBytes)
+  } finally {
+    await created.close()
   }
 }
 
@@ -47,53 +85,32 @@ export function temporaryFor(path: string): string {
 /** Gives an unfinished file that has been synced its name. */
 export async function install(temporary: string, path: string): Promise<void> {
   await rename(temporary, path)
-  await syncDirectory(dirname(path))
+  await sync(dirname(path))
 }
 
-/** Writes and syncs the whole output at `path`. */
-async function mergeInto(path: string, sources: MergeSources, writing: Writing): Promise<MergeResult> {
-  const { header: model, elements } = sources
-  const header = encodeHeader([...model.tensors.values()], Object.fromEntries(model.metadata))
-  const bytes = header.byteLength + elements * ELEMENT_BYTES
-  const file = await open(path, 'wx')
-  try {
-    await file.writeFile(header)
-    await file.truncate(bytes)
-    const sums = await foldInWorkers(path, header.byteLength, sources, writing)
-    await file.sync()
-    return { ...statistics(sums, sources), bytes }
-  } finally {
-    await file.close()
-  }
+/** Makes durable what a file, or a directory, holds. */
+export async function sync(path: string): Promise<void> {
+  const opened = await open(path, 'r')
+  await opened.sync().finally(() => opened.close())
 }
 
 async function foldInWorkers(
-  path: string,
-  dataBegin: number,
+  out: readonly TargetFile[],
   { base, deltas, elements }: MergeSources,
   { rule, optimizer, shape = BLOCK, threads, ...watch }: Writing,
 ): Promise<Float64Array> {
   const width = sumCount(deltas.length)
   const { spans, ...work } = sharedWork(elements, width)
-  const task: MergeTask = {
-    kind: 'merge',
-    layouts: [base, ...deltas],
-    rule,
-    optimizer,
-    shape,
-    path,
-    dataBegin,
-    ...work,
-  }
+  const task: MergeTask = { kind: 'merge', layouts: [base, ...deltas], rule, optimizer, shape, out, ...work }
   await runWorkers(task, Math.min(threads ?? Math.min(2, availableParallelism()), spans), watch)
   return addSpans(work, width)
 }
 
 /** @throws TapestryError DATA_INVALID when any of the sums shows a value that is not finite */
-function statistics(sums: Float64Array, { deltas }: MergeSources): Omit<MergeResult, 'bytes'> {
+function statistics(sums: Float64Array, { deltas }: MergeSources): Omit<MergeResult, 'files'> {
   const norms = deltas.map((_, i) => Math.sqrt(sums[sumsOf(i)]!))
   const bad = deltas.find((_, i) => !Number.isFinite(norms[i]!))
-  if (bad !== undefined) throw new TapestryError('DATA_INVALID', `${bad.path} holds a value that is not finite`)
+  if (bad !== undefined) throw new TapestryError('DATA_INVALID', `${nameOf(bad)} holds a value that is not finite`)
   const deltaNorm = Math.sqrt(sums[0]!)
   if (!Number.isFinite(deltaNorm) || !Number.isFinite(sums[1]!)) {
     throw new TapestryError('DATA_INVALID', 'a value of the base or of the merge is not finite')
@@ -106,13 +123,4 @@ function statistics(sums: Float64Array, { deltas }: MergeSources): Omit<MergeRes
 
 function cosine(dot: number, scale: number): number {
   return scale === 0 ? 0 : Math.max(-1, Math.min(1, dot / scale))
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const directory: FileHandle = await open(path, 'r')
-  try {
-    await directory.sync()
-  } finally {
-    await directory.close()
-  }
 }

@@ -41,7 +41,7 @@ describe('mergeMean', () => {
     const weights = [0.5, 0.2, 0.3]
     const out = fresh('out')
     const result = await mergeMean({
-      base: base.path,
+      base: [base.path],
       deltas: deltas.map(({ path }, i) => ({ path, weight: weights[i]! })),
       out,
     })
@@ -55,7 +55,7 @@ describe('mergeMean', () => {
         ),
       ),
     ).toBe(true)
-    expect(result.bytes).toBe(bytes.byteLength)
+    expect(result.files.map(({ path }) => path)).toEqual([out])
   })
 
   test('norms and cosines are those of the vectors', async () => {
@@ -69,13 +69,13 @@ describe('mergeMean', () => {
       { path: second, weight: 0.5 },
       { path: zero, weight: 0 },
     ]
-    const result = await mergeMean({ base, deltas, out })
+    const result = await mergeMean({ base: [base], deltas, out })
     expect(result).toEqual({
       deltaNorm: 5,
       norms: [6, 8, 0],
       cosines: [0.6, 0.8, 0],
       retained: [0.5, 0.5, 0],
-      bytes: result.bytes,
+      files: result.files,
     })
     expect((await readSafetensors(out)).get('w')?.data).toEqual(Float32Array.of(13, 24))
   })
@@ -90,7 +90,7 @@ describe('mergeMean', () => {
       { path: await save(values([1, 2, 3, 4, 5, 6])), weight: 1 / 3 },
       { path: await save(values([29, 23, 19, 17, 13, 11])), weight: 2 / 3 },
     ]
-    await mergeMean({ base, deltas, out })
+    await mergeMean({ base: [base], deltas, out })
     const merged = (await readSafetensors(out)).get('w')?.data
     expect(merged).toEqual(Float32Array.of(59 / 3, 16, 41 / 3, 38 / 3, 31 / 3, 28 / 3))
   })
@@ -105,12 +105,12 @@ describe('mergeMean', () => {
     const run = async (paths: readonly string[], threads: number) => {
       const out = fresh('out')
       const deltas = paths.map((path, i) => ({ path, weight: weights[i]! }))
-      const result = await mergeMean({ base: base.path, deltas, out, threads })
-      return { result, digest: await digest(out) }
+      const result = await mergeMean({ base: [base.path], deltas, out, threads })
+      return { ...result, files: [await digest(out)] }
     }
     const one = await run(canonical, 1)
     const data = sources.map((source) => source.data)
-    expect(one.digest).toBe(sha256(mergedBytes(base.data, data, weights)))
+    expect(one.files[0]).toBe(sha256(mergedBytes(base.data, data, weights)))
     expect(await run(foreign, 2)).toEqual(one)
     expect(await run(canonical, 3)).toEqual(one)
   })
@@ -121,7 +121,7 @@ describe('mergeMean', () => {
     const path = await save(one(1))
     const deltas = Array.from({ length: 300 }, () => ({ path, weight: 1 / 300 }))
     const out = fresh('out')
-    const { norms } = await mergeMean({ base, deltas, out, threads: 1 })
+    const { norms } = await mergeMean({ base: [base], deltas, out, threads: 1 })
     expect(norms).toEqual(new Array(300).fill(1))
     expect((await readSafetensors(out)).get('w')?.data[0]).toBeCloseTo(1, 6)
   })
@@ -132,7 +132,12 @@ describe('mergeMean', () => {
     const { path } = await model(2)
     const out = fresh('out')
     const seen: [number, number][] = []
-    await mergeMean({ base, deltas: [{ path, weight: 1 }], out, onProgress: (done, total) => seen.push([done, total]) })
+    await mergeMean({
+      base: [base],
+      deltas: [{ path, weight: 1 }],
+      out,
+      onProgress: (done, total) => seen.push([done, total]),
+    })
     const total = (2100 + TILE + 5 + 1 + 2 * TILE) * 4
     expect(seen.at(-1)).toEqual([total, total])
     expect((await readFile(out)).toString('latin1')).toContain('"__metadata__":{"format":"pt"}')
@@ -140,7 +145,7 @@ describe('mergeMean', () => {
 
   test('a model without elements', async () => {
     const { path } = await model(1, { none: [0] })
-    const result = await mergeMean({ base: path, deltas: [{ path, weight: 1 }], out: fresh('out') })
+    const result = await mergeMean({ base: [path], deltas: [{ path, weight: 1 }], out: fresh('out') })
     expect(result).toMatchObject({ deltaNorm: 0, norms: [0], cosines: [0] })
   })
 })
@@ -149,7 +154,7 @@ describe('mergeMean refuses', () => {
   const refused = async (code: string, deltas: { path: string; weight: number }[], base?: string) => {
     const from = base ?? (await model(1)).path
     const before = await readdir(dir)
-    await expect(mergeMean({ base: from, deltas, out: join(dir, 'refused') })).rejects.toMatchObject({ code })
+    await expect(mergeMean({ base: [from], deltas, out: join(dir, 'refused') })).rejects.toMatchObject({ code })
     expect(await readdir(dir)).toEqual(before)
   }
 
@@ -166,7 +171,7 @@ describe('mergeMean refuses', () => {
 
   test.each([0, -1, 1.5, 1e9, Number.NaN])('%d threads', async (threads) => {
     const { path } = await model(2)
-    const request = { base: path, deltas: [{ path, weight: 1 }], out: fresh('out'), threads }
+    const request = { base: [path], deltas: [{ path, weight: 1 }], out: fresh('out'), threads }
     await expect(mergeMean(request)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
   })
 
@@ -217,7 +222,7 @@ describe('mergeMean refuses', () => {
     const before = await readdir(dir)
     const stop = new AbortController()
     const merge = mergeMean({
-      base: path,
+      base: [path],
       deltas: [{ path, weight: 1 }],
       out: join(dir, 'refused'),
       signal: stop.signal,
@@ -233,7 +238,7 @@ describe('mergeMean refuses', () => {
     const onProgress = () => {
       throw new Error('the caller broke')
     }
-    const merge = mergeMean({ base: path, deltas: [{ path, weight: 1 }], out: fresh('out'), onProgress })
+    const merge = mergeMean({ base: [path], deltas: [{ path, weight: 1 }], out: fresh('out'), onProgress })
     await expect(merge).rejects.toThrow('the caller broke')
   })
 })

@@ -1,5 +1,6 @@
 import { type Codec, F32 } from '../core/codec.ts'
 import { TapestryError } from '../core/error.ts'
+import type { ShardContents, WeightFiles } from '../model/weight-index.ts'
 import { type BlockShape, TILE } from './block-layout.ts'
 import { openSources } from './merge-sources.ts'
 import { writeMerge } from './merge-writer.ts'
@@ -8,14 +9,16 @@ import { writeMerge } from './merge-writer.ts'
 export type WeightedDelta = { readonly path: string; readonly weight: number }
 
 export type MergeRequest = {
-  /** Path of an F32 safetensors file. */
-  readonly base: string
+  /** F32 weights. */
+  readonly base: WeightFiles
   /** In the order in which they are folded: the caller chooses one that does not depend on arrival. */
   readonly deltas: readonly WeightedDelta[]
   /** What every delta is encoded in; by default F32. */
   readonly codec?: Codec | undefined
-  /** Path of the file to write. It appears whole or not at all. */
+  /** Path of the file to write. It appears whole or not at all; its shards, beside it, one after the other once all are whole. */
   readonly out: string
+  /** Most bytes of tensors in a file: what exceeds it is written as shards. By default there is one file. */
+  readonly shardBytes?: number | undefined
   /** Worker threads; by default 2, or 1 on a machine with one processor. */
   readonly threads?: number | undefined
   /** Bytes of tensor data done, and how many there will be. */
@@ -26,6 +29,9 @@ export type MergeRequest = {
   readonly shape?: BlockShape | undefined
 }
 
+/** A file of the merged model. */
+export type WrittenFile = ShardContents & { readonly path: string }
+
 export type MergeResult = {
   /** Euclidean norm of the merged delta (each element rounded to f32). */
   readonly deltaNorm: number
@@ -35,8 +41,8 @@ export type MergeResult = {
   readonly cosines: readonly number[]
   /** How much of each delta is in the merged delta: its projection in units of the delta; 0 for a zero delta. */
   readonly retained: readonly number[]
-  /** Size of the file written. */
-  readonly bytes: number
+  /** What was written, in order. */
+  readonly files: readonly WrittenFile[]
 }
 
 /** Weights of a mean add up to 1, but for the rounding of their own computation. */
@@ -69,11 +75,11 @@ export async function mergeMean(request: MergeRequest): Promise<MergeResult> {
 
 /** {@link mergeMean} for factors that need not be those of a mean. @throws as it does, without a check of the request */
 export async function writeDeltas(request: MergeRequest): Promise<MergeResult> {
-  const { out, threads, onProgress, signal, shape } = request
+  const { out, shardBytes, threads, onProgress, signal, shape } = request
   const sources = await openSources(request.base, request.deltas, request.codec ?? F32)
   const coefficients = request.deltas.map(({ weight }) => weight)
   const rule = { kind: 'weighted', coefficients } as const
-  return writeMerge(sources, { out, rule, optimizer: undefined, threads, onProgress, signal, shape })
+  return writeMerge(sources, { out, shardBytes, rule, optimizer: undefined, threads, onProgress, signal, shape })
 }
 
 /** What every merge asks of its request. @throws TapestryError INVALID_ARGUMENT */

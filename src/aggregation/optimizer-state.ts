@@ -1,14 +1,15 @@
 import { open } from 'node:fs/promises'
 import { TapestryError } from '../core/error.ts'
 import type { Strategy } from '../core/strategy.ts'
-import { encodeHeader, type SafetensorsHeader } from '../model/safetensors.ts'
+import { encodeHeader } from '../model/safetensors.ts'
 import { checkTensors } from '../model/schema.ts'
-import { elementCount, type TensorSpec } from '../model/tensor.ts'
-import { ELEMENT_BYTES, type Layout, layoutOf, readFloatHeader } from './merge-layout.ts'
+import type { TensorSpec } from '../model/tensor.ts'
+import { ELEMENT_BYTES, type Layout, layoutOf, type Model, readFloatHeader } from './merge-layout.ts'
+import { elementsOf } from './merge-sources.ts'
 import { stateVectorsOf } from './strategies/optimiser-of.ts'
 
 /** Tensors of a state file: for each vector of the optimizer, those of the model, as `momentum.<name>`. All F32. */
-function stateSpecs(strategy: Strategy, model: SafetensorsHeader): TensorSpec[] {
+function stateSpecs(strategy: Strategy, model: Model): TensorSpec[] {
   return stateVectorsOf(strategy).flatMap((vector) =>
     [...model.tensors.values()].map(({ name, shape }): TensorSpec => {
       return { name: `${vector}.${name}`, dtype: 'F32', shape }
@@ -17,7 +18,7 @@ function stateSpecs(strategy: Strategy, model: SafetensorsHeader): TensorSpec[] 
 }
 
 /** Bytes of the state's header. Its canonical order keeps each vector in one piece, in the order of the model. */
-export function stateHeader(strategy: Strategy, model: SafetensorsHeader): Uint8Array {
+export function stateHeader(strategy: Strategy, model: Model): Uint8Array {
   return encodeHeader(stateSpecs(strategy, model), {})
 }
 
@@ -25,13 +26,12 @@ export function stateHeader(strategy: Strategy, model: SafetensorsHeader): Uint8
  * Makes a state file with a header and room for every vector.
  * @returns position of its first element
  */
-export async function createState(path: string, strategy: Strategy, model: SafetensorsHeader): Promise<number> {
+export async function createState(path: string, strategy: Strategy, model: Model): Promise<number> {
   const header = stateHeader(strategy, model)
-  const elements = [...model.tensors.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0)
   const file = await open(path, 'wx')
   try {
     await file.writeFile(header)
-    await file.truncate(header.byteLength + stateVectorsOf(strategy).length * elements * ELEMENT_BYTES)
+    await file.truncate(header.byteLength + stateVectorsOf(strategy).length * elementsOf(model) * ELEMENT_BYTES)
     return header.byteLength
   } finally {
     await file.close()
@@ -42,7 +42,7 @@ export async function createState(path: string, strategy: Strategy, model: Safet
  * Where a state file keeps each vector.
  * @throws TapestryError NOT_FOUND; DATA_INVALID when malformed or not the state of this strategy and model
  */
-export async function readStateLayouts(path: string, strategy: Strategy, model: SafetensorsHeader): Promise<Layout[]> {
+export async function readStateLayouts(path: string, strategy: Strategy, model: Model): Promise<Layout[]> {
   const header = await readFloatHeader(path)
   const verdict = checkTensors(header, stateSpecs(strategy, model))
   if (!verdict.ok) throw new TapestryError('DATA_INVALID', `${path}: ${verdict.rejection.detail}`)

@@ -23,7 +23,10 @@ export class OptimizerStep {
     if (optimise === undefined) throw new TapestryError('INTERNAL', `${task.strategy.name} has no optimizer`)
     this.#optimise = optimise
     this.#vectors = stateVectorsOf(task.strategy)
-    this.#targets = this.#vectors.map((_, i) => new Target(task.path, task.dataBegin + i * elements * ELEMENT_BYTES))
+    const { path, dataBegin } = task
+    this.#targets = this.#vectors.map(
+      (_, i) => new Target([{ path, first: 0, position: dataBegin + i * elements * ELEMENT_BYTES }]),
+    )
     this.#reader = reader
     this.#firstFile = task.before.length === 0 ? undefined : firstFile
   }

@@ -1,9 +1,11 @@
-import { join } from 'node:path'
-import type { Digest } from '../core/digest.ts'
+import { basename, join } from 'node:path'
+import { type Digest, digestOf as digestOfBytes } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { type Manifest, mergesOf } from '../model/manifest.ts'
+import { indexBytes, indexOf, WEIGHTS_INDEX, weightFilesAmong } from '../model/weight-index.ts'
+import type { WrittenFile } from './merge.ts'
 import { keepsState } from './merge-round.ts'
-import { type ModelFiles, mergeStep, STATE_FILE, WEIGHTS_FILE } from './merge-step.ts'
+import { mergeStep, STATE_FILE, type SteppedModel } from './merge-step.ts'
 
 /** A file that a replay needs. */
 export type ReplayInput = { readonly digest: Digest; readonly size: number }
@@ -39,7 +41,7 @@ export function replayInputs(manifest: Manifest, base: Manifest): ReplayInput[] 
   const deltas = stepsOf(manifest).flatMap((step) =>
     step.map(({ payload, bytes }) => ({ digest: payload, size: bytes })),
   )
-  return [requireFile(base, WEIGHTS_FILE), ...(state === undefined ? [] : [state]), ...deltas]
+  return [...weightFilesAmong(base.files), ...(state === undefined ? [] : [state]), ...deltas]
 }
 
 /**
@@ -51,28 +53,34 @@ export function replayInputs(manifest: Manifest, base: Manifest): ReplayInput[] 
 export async function replayMerge(request: ReplayRequest): Promise<Replayed[]> {
   const { manifest, base, pathOf, digestOf, scratch, threads, onProgress, signal } = request
   replayInputs(manifest, base)
-  const { strategy, codec } = manifest
+  const { strategy, codec, shardBytes } = manifest
   const state = keepsState(strategy) ? fileOf(base, STATE_FILE) : undefined
-  let model: ModelFiles = {
-    weights: await pathOf(requireFile(base, WEIGHTS_FILE).digest),
+  const start = {
+    weights: await Promise.all(weightFilesAmong(base.files).map(({ digest }) => pathOf(digest))),
     state: state && (await pathOf(state.digest)),
   }
+  let made: SteppedModel = { ...start, written: [] }
   const steps = stepsOf(manifest)
   for (const [index, step] of steps.entries()) {
     const deltas = await Promise.all(step.map(async ({ payload, weight }) => ({ path: await pathOf(payload), weight })))
     const report =
       onProgress && ((done: number, total: number) => onProgress(index * total + done, steps.length * total))
-    const options = { strategy, codec, threads, onProgress: report, signal }
-    model = await mergeStep(model, deltas, join(scratch, String(index)), options)
+    const options = { strategy, codec, shardBytes, threads, onProgress: report, signal }
+    made = await mergeStep(made, deltas, join(scratch, String(index)), options)
   }
-  const made = [[WEIGHTS_FILE, model.weights] as const, ...(model.state ? [[STATE_FILE, model.state] as const] : [])]
-  return Promise.all(
-    made.map(async ([path, file]) => ({
-      path,
-      released: requireFile(manifest, path).digest,
-      found: await digestOf(file),
-    })),
-  )
+  const compare = async (path: string, file: string): Promise<Replayed> => {
+    return { path, released: requireFile(manifest, path).digest, found: await digestOf(file) }
+  }
+  const weights = await Promise.all(made.weights.map((file) => compare(basename(file), file)))
+  const states = made.state === undefined ? [] : [await compare(STATE_FILE, made.state)]
+  return [...weights, ...(weights.length > 1 ? [replayIndex(manifest, made.written, weights)] : []), ...states]
+}
+
+/** The index follows from the shards: made anew from what was found, not read. */
+function replayIndex(manifest: Manifest, written: readonly WrittenFile[], shards: readonly Replayed[]): Replayed {
+  const files = shards.map(({ path, found }) => ({ digest: found, size: requireFile(manifest, path).size }))
+  const found = digestOfBytes(indexBytes(indexOf(written, files)))
+  return { path: WEIGHTS_INDEX, released: requireFile(manifest, WEIGHTS_INDEX).digest, found }
 }
 
 /** A contribution of weight 0 took no part. */

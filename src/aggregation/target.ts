@@ -1,37 +1,51 @@
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { ELEMENT_BYTES, mergeError } from './merge-layout.ts'
 
-/** A vector in an unfinished file, of which several threads write different stretches. Blocking. */
-export class Target {
-  readonly #path: string
-  readonly #file: number
-  readonly #begin: number
+/** An unfinished file of a vector: its elements from number `first` on, which begin at `position`, up to the next file's. */
+export type TargetFile = { readonly path: string; readonly first: number; readonly position: number }
 
-  /** @param begin position in the file of element 0 @throws TapestryError NOT_FOUND */
-  constructor(path: string, begin: number) {
-    try {
-      this.#file = openSync(path, 'r+')
-    } catch (cause) {
-      throw mergeError(path, cause)
+/** A vector in unfinished files, of which several threads write different stretches. Blocking. */
+export class Target {
+  readonly #files: readonly TargetFile[]
+  readonly #open: number[] = []
+
+  /** @param files in the order of their elements @throws TapestryError NOT_FOUND */
+  constructor(files: readonly TargetFile[]) {
+    this.#files = files
+    for (const { path } of files) {
+      try {
+        this.#open.push(openSync(path, 'r+'))
+      } catch (cause) {
+        this.close()
+        throw mergeError(path, cause)
+      }
     }
-    this.#path = path
-    this.#begin = begin
   }
 
   /** Writes elements from number `first` on. @throws TapestryError DISK_FULL */
   write(first: number, bytes: Uint8Array): void {
-    const position = this.#begin + first * ELEMENT_BYTES
+    const end = first + bytes.byteLength / ELEMENT_BYTES
+    for (const [index, file] of this.#files.entries()) {
+      const from = Math.max(first, file.first)
+      const to = Math.min(end, this.#files[index + 1]?.first ?? end)
+      if (from >= to) continue
+      const part = bytes.subarray((from - first) * ELEMENT_BYTES, (to - first) * ELEMENT_BYTES)
+      this.#writeTo(index, file.position + (from - file.first) * ELEMENT_BYTES, part)
+    }
+  }
+
+  #writeTo(index: number, position: number, bytes: Uint8Array): void {
     let written = 0
     try {
       while (written < bytes.byteLength) {
-        written += writeSync(this.#file, bytes, written, bytes.byteLength - written, position + written)
+        written += writeSync(this.#open[index]!, bytes, written, bytes.byteLength - written, position + written)
       }
     } catch (cause) {
-      throw mergeError(this.#path, cause)
+      throw mergeError(this.#files[index]!.path, cause)
     }
   }
 
   close(): void {
-    closeSync(this.#file)
+    for (const file of this.#open.splice(0)) closeSync(file)
   }
 }

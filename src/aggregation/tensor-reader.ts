@@ -9,7 +9,8 @@ const KEPT_OPEN = 256
 /** Reads stretches of elements as f32 from several files at once, decoding on the way, blocking: for worker threads only. */
 export class TensorReader {
   readonly #layouts: readonly Layout[]
-  readonly #open: SourceFile[] = []
+  /** By path. */
+  readonly #open = new Map<string, SourceFile>()
   readonly #sparse = new SparseReader()
   #dense: DenseDecoder | undefined
 
@@ -17,7 +18,8 @@ export class TensorReader {
   constructor(layouts: readonly Layout[]) {
     this.#layouts = layouts
     try {
-      for (const { path } of layouts.slice(0, KEPT_OPEN)) this.#open.push(new SourceFile(path))
+      const paths = new Set(layouts.flatMap(({ files }) => files))
+      for (const path of [...paths].slice(0, KEPT_OPEN)) this.#open.set(path, new SourceFile(path))
     } catch (cause) {
       this.close()
       throw cause
@@ -25,23 +27,29 @@ export class TensorReader {
   }
 
   /**
-   * Fills `target`, which begins on a boundary of 4 bytes, with the elements from number `first` of file `index`.
+   * Fills `target`, which begins on a boundary of 4 bytes, with the elements from number `first` of layout `index`.
    * @throws TapestryError DATA_INVALID when the file ends before them or its indices do not ascend; NOT_FOUND
    */
   read(index: number, first: number, target: Uint8Array): void {
     const layout = this.#layouts[index]
-    if (layout === undefined) throw new RangeError(`no file ${index}`)
-    const kept = this.#open[index]
-    const source = kept ?? new SourceFile(layout.path)
+    if (layout === undefined) throw new RangeError(`no layout ${index}`)
+    for (let at = runAt(layout.runs, first), filled = 0; filled < target.byteLength; at += 1) {
+      const run = layout.runs[at]
+      if (run === undefined) throw new RangeError('elements beyond the end of the model')
+      const from = first - run.first + filled / ELEMENT_BYTES
+      const length = Math.min((run.count - from) * ELEMENT_BYTES, target.byteLength - filled)
+      this.#readFrom(layout.files[run.file]!, (source) =>
+        this.#readRun(index, source, at, from, target.subarray(filled, filled + length)),
+      )
+      filled += length
+    }
+  }
+
+  #readFrom(path: string, read: (source: SourceFile) => void): void {
+    const kept = this.#open.get(path)
+    const source = kept ?? new SourceFile(path)
     try {
-      for (let at = runAt(layout.runs, first), filled = 0; filled < target.byteLength; at += 1) {
-        const run = layout.runs[at]
-        if (run === undefined) throw new RangeError('elements beyond the end of the model')
-        const from = first - run.first + filled / ELEMENT_BYTES
-        const length = Math.min((run.count - from) * ELEMENT_BYTES, target.byteLength - filled)
-        this.#readRun(index, source, at, from, target.subarray(filled, filled + length))
-        filled += length
-      }
+      read(source)
     } finally {
       if (kept === undefined) source.close()
     }
@@ -63,7 +71,8 @@ export class TensorReader {
   }
 
   close(): void {
-    for (const file of this.#open.splice(0)) file.close()
+    for (const file of this.#open.values()) file.close()
+    this.#open.clear()
   }
 }
 

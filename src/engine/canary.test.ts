@@ -65,7 +65,7 @@ async function train(name: string, lines: readonly string[], exclusions?: TrainT
   const task = {
     kind: 'train',
     plan: makePlan(spec),
-    baseWeights,
+    baseWeights: [baseWeights],
     sources,
     exclusions,
     seed: 'canary',
@@ -86,8 +86,8 @@ function sequenceOf(text: string): Sequence {
 async function lossesUnder(delta: string): Promise<number[]> {
   const specs = parameterSpecs(spec)
   const [base, change] = await Promise.all([
-    readWeights(join(root, 'base.safetensors'), specs),
-    readWeights(delta, specs),
+    readWeights([join(root, 'base.safetensors')], specs),
+    readWeights([delta], specs),
   ])
   const weights = Object.fromEntries(
     specs.map(({ name, shape }) => {

@@ -12,7 +12,7 @@ export async function ownWeights(
   specs: readonly TensorSpec[],
 ): Promise<Tensors | undefined> {
   if (files?.start === undefined) return undefined
-  return readWeights(files.start, specs).catch(() => undefined)
+  return readWeights([files.start], specs).catch(() => undefined)
 }
 
 /**

@@ -65,7 +65,7 @@ function trainTask(change: Partial<TrainTask> = {}): TrainTask {
   return {
     kind: 'train',
     plan: makePlan(spec),
-    baseWeights: base,
+    baseWeights: [base],
     sources,
     seed: 'node-1 round 1',
     outDelta,
@@ -109,8 +109,8 @@ describe('a train task', () => {
     })
     await writeSafetensors(trained, tensors)
     const weights = [
-      { name: 'base', path: base },
-      { name: '__proto__', path: trained },
+      { name: 'base', files: [base] },
+      { name: '__proto__', files: [trained] },
     ]
     const scored = await runEngine({ kind: 'score', plan: task.plan, weights, sources }, { limits })
     expect(scored.weights.map(({ name }) => name)).toEqual(['base', '__proto__'])
@@ -127,8 +127,8 @@ describe('a train task', () => {
       () => trainTask({ plan: { ...makePlan(spec), graphs: makePlan(tiny).graphs } }),
     ],
     ['other weights', 'VERIFICATION_FAILED', () => trainTask({ plan: makePlan(tiny) })],
-    ['weights that are missing', 'VERIFICATION_FAILED', () => trainTask({ baseWeights: join(root, 'missing') })],
-    ['weights that are not safetensors', 'VERIFICATION_FAILED', () => trainTask({ baseWeights: sources[0]!.path })],
+    ['weights that are missing', 'VERIFICATION_FAILED', () => trainTask({ baseWeights: [join(root, 'missing')] })],
+    ['weights that are not safetensors', 'VERIFICATION_FAILED', () => trainTask({ baseWeights: [sources[0]!.path] })],
     ['text that is missing', 'DATA_INVALID', () => trainTask({ sources: [{ ...sources[0]!, path: '/nowhere.txt' }] })],
     ['no text', 'DATA_INVALID', () => trainTask({ sources: [] })],
     [
@@ -144,11 +144,11 @@ describe('a train task', () => {
   test('fails when the weights are not finite, or the loss stops being a number', async () => {
     const path = join(root, 'broken.safetensors')
     await writeWeights(path, spec, Number.NaN)
-    await expect(runEngine(trainTask({ baseWeights: path }), { limits })).rejects.toEqual(
+    await expect(runEngine(trainTask({ baseWeights: [path] }), { limits })).rejects.toEqual(
       withCode('VERIFICATION_FAILED'),
     )
     await writeWeights(path, spec, 3e38)
-    await expect(runEngine(trainTask({ baseWeights: path }), { limits })).rejects.toEqual(withCode('ENGINE_FAILED'))
+    await expect(runEngine(trainTask({ baseWeights: [path] }), { limits })).rejects.toEqual(withCode('ENGINE_FAILED'))
   })
 })
 

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { isErrorCode } from '../core/error.ts'
 import { ensureLanguageTag, type LanguageTag } from '../core/language-tag.ts'
 import { branded } from '../model/parsing.ts'
+import type { WeightFiles } from '../model/weight-index.ts'
 import { ensurePlan, type Plan } from '../plan/plan.ts'
 import type { Exclusions } from './exclusions.ts'
 import type { DataSource } from './sources.ts'
@@ -15,8 +16,8 @@ export type ElasticFiles = { readonly start?: string | undefined; readonly out: 
 export type TrainTask = {
   readonly kind: 'train'
   readonly plan: Plan
-  /** The weights to start from: a safetensors file. */
-  readonly baseWeights: string
+  /** The weights to start from: a safetensors file, or several that each hold a part of the tensors. */
+  readonly baseWeights: WeightFiles
   readonly sources: readonly DataSource[]
   readonly exclusions?: Exclusions | undefined
   /** Decides the order of the data; specific to node and round. */
@@ -30,7 +31,7 @@ export type TrainTask = {
 export type ScoreTask = {
   readonly kind: 'score'
   readonly plan: Plan
-  readonly weights: readonly { readonly name: string; readonly path: string }[]
+  readonly weights: readonly { readonly name: string; readonly files: WeightFiles }[]
   readonly sources: readonly DataSource[]
   readonly exclusions?: Exclusions | undefined
 }
@@ -96,13 +97,14 @@ const plan = z.unknown().transform((json) => ensurePlan(json))
 const sources = z
   .array(z.strictObject({ path: z.string(), language, community: z.string(), record: z.string().optional() }))
   .readonly()
+const files = z.array(z.string()).min(1)
 const exclusions = z.strictObject({ paths: z.array(z.string()), terms: z.array(z.string()) }).optional()
 
 const taskSchema: z.ZodType<EngineTask> = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('train'),
     plan,
-    baseWeights: z.string(),
+    baseWeights: files,
     sources,
     exclusions,
     seed: z.union([z.number(), z.string()]),
@@ -112,7 +114,7 @@ const taskSchema: z.ZodType<EngineTask> = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('score'),
     plan,
-    weights: z.array(z.strictObject({ name: z.string(), path: z.string() })),
+    weights: z.array(z.strictObject({ name: z.string(), files })),
     sources,
     exclusions,
   }),

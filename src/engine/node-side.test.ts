@@ -47,7 +47,7 @@ async function flat(path: string): Promise<Float64Array> {
 async function deltaOf(name: string, change: Partial<PlanSpec['training']>, elastic?: TrainTask['elastic']) {
   const plan = makePlan({ ...spec, training: { ...spec.training, ...change } })
   const outDelta = join(root, `${name}.delta`)
-  await runTrain({ kind: 'train', plan, baseWeights: base, sources, seed: 'one', outDelta, elastic }, () => undefined)
+  await runTrain({ kind: 'train', plan, baseWeights: [base], sources, seed: 'one', outDelta, elastic }, () => undefined)
   return flat(outDelta)
 }
 

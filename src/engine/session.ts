@@ -1,7 +1,8 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import { TapestryError } from '../core/error.ts'
-import { readSafetensors } from '../model/safetensors.ts'
+import { type FloatTensor, readSafetensors } from '../model/safetensors.ts'
 import type { TensorSpec } from '../model/tensor.ts'
+import type { WeightFiles } from '../model/weight-index.ts'
 import { isCounted, type Sequence } from './sequences.ts'
 
 export type Tensors = Record<string, Tensor>
@@ -49,14 +50,13 @@ export function batchTensors(sequences: readonly Sequence[]): Tensors {
 }
 
 /**
- * Reads the weights of a plan from a safetensors file.
+ * Reads the weights of a plan.
  * @throws TapestryError VERIFICATION_FAILED when names, shapes or values are not the plan's: weights
  *   come from a checkpoint, so the node's own data are not to blame.
  */
-export async function readWeights(path: string, specs: readonly TensorSpec[]): Promise<Tensors> {
-  const found = await readSafetensors(path).catch((cause: unknown) => {
-    throw unfit(path, cause instanceof TapestryError ? cause.message : 'cannot be read', cause)
-  })
+export async function readWeights(files: WeightFiles, specs: readonly TensorSpec[]): Promise<Tensors> {
+  const [path = ''] = files
+  const found = await readAll(files)
   if (found.size !== specs.length) throw unfit(path, `${found.size} tensors, the plan has ${specs.length}`)
   const weights: Tensors = {}
   for (const { name, shape } of specs) {
@@ -66,6 +66,20 @@ export async function readWeights(path: string, specs: readonly TensorSpec[]): P
     weights[name] = floatTensor(tensor.data, shape)
   }
   return weights
+}
+
+async function readAll(files: WeightFiles): Promise<Map<string, FloatTensor>> {
+  const all = new Map<string, FloatTensor>()
+  for (const path of files) {
+    const found = await readSafetensors(path).catch((cause: unknown) => {
+      throw unfit(path, cause instanceof TapestryError ? cause.message : 'cannot be read', cause)
+    })
+    for (const [name, tensor] of found) {
+      if (all.has(name)) throw unfit(path, `${name} is in another file too`)
+      all.set(name, tensor)
+    }
+  }
+  return all
 }
 
 /** @throws TapestryError ENGINE_FAILED naming the tensor. */

@@ -64,8 +64,8 @@ export async function runScore(task: ScoreTask): Promise<ScoreResult> {
   const corpora = await loadDataset(task.sources, splitOf(spec), new Guard(task.exclusions))
   const scorer = await openScorer(spec, graphs.score)
   const weights: ScoreResult['weights'][number][] = []
-  for (const { name, path } of task.weights) {
-    const scores = await scoreAll(scorer, await readWeights(path, parameterSpecs(spec)), corpora)
+  for (const { name, files } of task.weights) {
+    const scores = await scoreAll(scorer, await readWeights(files, parameterSpecs(spec)), corpora)
     const languages = corpora.map((corpus) => ({
       language: corpus.language,
       community: corpus.community,

@@ -8,8 +8,10 @@ import { type Plan, parsePlan } from '../plan/plan.ts'
 import { byNode } from '../policy/influence.ts'
 import type { AggregatingRound } from '../round/round.ts'
 import { advanceRound, requireRound } from '../store/advance.ts'
-import type { ContributionRow, LeasedJob } from '../store/records.ts'
+import type { LeasedJob } from '../store/job-row.ts'
+import type { ContributionRow } from '../store/records.ts'
 import type { Tx } from '../store/store.ts'
+import { adoptWeights, type StoredWeights } from '../store/weights.ts'
 import { excusedFrom } from './excused.ts'
 import { type Weighed, weightEvents } from './ledger-events.ts'
 import { judgeQuality } from './quality.ts'
@@ -34,8 +36,7 @@ export async function aggregate(task: Task): Promise<void> {
   if (round.revisionOf !== undefined) return remerge(task, plan, round)
   const { policy } = round
   const rows = await contributionsOf(task, round)
-  const { blobs, store } = task.context
-  const base = await blobs.localPath(await weightsOf(store.reader, round.base))
+  const base = await weightsOf(task.context, round.base)
   const quality = await judgeQuality(task, plan, { base, policy }, rows)
   const tooFew = shortfall(policy, rows, quality)
   if (tooFew !== undefined) return giveUpMerge(task, tooFew)
@@ -68,25 +69,39 @@ async function contributionsOf({ context, job }: Task, round: AggregatingRound):
   throw new TapestryError('INTERNAL', detail)
 }
 
-type Candidate = { readonly weights: Digest; readonly optimizerState: Digest | null; readonly merged: RoundResult }
+type Candidate = {
+  readonly weights: StoredWeights
+  readonly optimizerState: Digest | null
+  readonly merged: RoundResult
+}
 
 async function merge(task: Task, round: AggregatingRound, weighed: readonly Weighed[]): Promise<Candidate> {
   const { context, job, signal } = task
-  const { blobs, store, log } = context
-  const base = await blobs.localPath(await weightsOf(store.reader, round.base))
+  const { blobs, log } = context
+  const base = await weightsOf(context, round.base)
   const deltas = await Promise.all(
     weighed.map(async ({ row, weight }) => ({ path: await blobs.localPath(row.payload), weight: weight.value })),
   )
   const scratch = await blobs.scratch()
   try {
-    const { strategy, codec } = round.policy
+    const { strategy, codec, shardBytes } = round.policy
     const out = join(scratch, 'candidate.safetensors')
     const optimizer = await optimizerFiles(task, round, scratch)
-    const merged = await mergeRound({ base, deltas, out, strategy, codec, optimizer, compare: true, signal })
-    const weights = await blobs.adopt(out)
+    const merged = await mergeRound({
+      base,
+      deltas,
+      out,
+      shardBytes,
+      strategy,
+      codec,
+      optimizer,
+      compare: true,
+      signal,
+    })
+    const weights = await adoptWeights(blobs, merged.files)
     const state = optimizer && (await blobs.adopt(optimizer.out))
     log.info({ job: job.id, candidate: weights.digest, norm: merged.deltaNorm, deltas: deltas.length }, 'merged')
-    return { weights: weights.digest, optimizerState: state?.digest ?? null, merged }
+    return { weights, optimizerState: state?.digest ?? null, merged }
   } finally {
     await rm(scratch, { recursive: true, force: true })
   }
@@ -103,6 +118,8 @@ async function optimizerFiles({ context }: Task, round: AggregatingRound, scratc
 async function record({ context, job }: Task, weighed: readonly Weighed[], candidate: Candidate): Promise<void> {
   const now = context.clock.now()
   const { weights, optimizerState, merged } = candidate
+  const { digest, shards } = weights
+  const named = { candidate: digest, ...(shards.length > 0 && { shards }), optimizerState }
   const diagnostics = diagnose(
     weighed.filter(isMerged).map(({ row }) => row.node),
     merged,
@@ -111,10 +128,10 @@ async function record({ context, job }: Task, weighed: readonly Weighed[], candi
     await finish(tx, job, now)
     if (!(await isStillAsked(tx, job, weighed))) return
     for (const { row, weight } of weighed) await tx.setWeight(row.id, weight)
-    for (const event of weightEvents(job.key, weights, weighed)) await tx.appendToLedger(event, now)
+    for (const event of weightEvents(job.key, digest, weighed)) await tx.appendToLedger(event, now)
     await tx.putDiagnostics(job.key, diagnostics, now)
     const excused = await excusedFrom(tx, job.key)
-    await advanceRound(tx, job.key, { type: 'candidate-written', candidate: weights, optimizerState, excused }, now)
+    await advanceRound(tx, job.key, { type: 'candidate-written', ...named, excused }, now)
   })
 }
 

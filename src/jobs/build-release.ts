@@ -1,6 +1,3 @@
-import type { Context } from '../context.ts'
-import type { Digest } from '../core/digest.ts'
-import { TapestryError } from '../core/error.ts'
 import { weightingText } from '../core/influence-choice.ts'
 import type { LanguageScores } from '../model/manifest.ts'
 import type { Override } from '../model/override.ts'
@@ -8,13 +5,13 @@ import { parsePlan } from '../plan/plan.ts'
 import { gateResultOf } from '../policy/gate-result.ts'
 import type { GateRecord, Verdict } from '../policy/release.ts'
 import type { EvaluatingRound, RejectedRound } from '../round/round.ts'
-import type { Blob } from '../store/blob-store.ts'
 import {
   type BuiltCheckpoint,
   buildCheckpoint,
   type CheckpointFacts,
   codecMember,
   releaseLicence,
+  shardMember,
 } from '../store/publish.ts'
 import type { RunRow } from '../store/records.ts'
 import { declaredDatasets } from './declared-datasets.ts'
@@ -36,9 +33,7 @@ export async function buildRelease(
 ): Promise<BuiltCheckpoint> {
   const { context, signer, job } = task
   const { reader } = context.store
-  const { candidate, optimizerState: state } = round
-  const weights = await requireBlob(context, candidate)
-  const optimizerState = state === null ? undefined : await requireBlob(context, state)
+  const { candidate, shards = [], optimizerState } = round
   const [newest] = await reader.checkpoints({ run: run.id, limit: 1 })
   const facts: CheckpointFacts = {
     run: run.id,
@@ -49,6 +44,7 @@ export async function buildRelease(
     base: round.base,
     strategy: round.policy.strategy,
     ...codecMember(round.policy.codec),
+    ...shardMember(round.policy, { shards }),
     ...(await mergedMembers(task, round)),
     scores: Object.fromEntries(record.languages.flatMap(scoresEntry)),
     gate: gateResultOf(record),
@@ -61,14 +57,9 @@ export async function buildRelease(
   }
   const licence = releaseLicence(round.policy)
   const plan = parsePlan(Buffer.from(run.plan, 'utf8'))
-  const parts = { facts, origin, plan, licence, tensors: { weights, optimizerState } }
+  const tensors = { weights: candidate, optimizerState: optimizerState ?? undefined }
+  const parts = { facts, origin, plan, licence, tensors }
   return buildCheckpoint(context, signer, parts, context.clock.now())
-}
-
-async function requireBlob({ blobs }: Context, digest: Digest): Promise<Blob> {
-  const blob = await blobs.renew(digest)
-  if (blob === undefined) throw new TapestryError('NOT_FOUND', `${digest}, a part of the candidate, is not stored`)
-  return blob
 }
 
 /** Nothing for a language that was not measured. */

@@ -1,7 +1,7 @@
 import type { Clock } from '../core/clock.ts'
 import { unheldBlobs } from '../policy/blob-holder.ts'
 import type { Blob, BlobStore } from '../store/blob-store.ts'
-import type { Reader } from '../store/store.ts'
+import type { Reader } from '../store/reader.ts'
 
 /** What nothing refers to, and what was deleted of it: nothing in a dry run. */
 export type Garbage = { readonly found: Total; readonly deleted: Total }

@@ -76,8 +76,7 @@ async function roundOf(key: RoundKey) {
 
 /** What a node makes of the run's head with these texts, stored. */
 async function trained(key: RoundKey, tags: readonly string[]) {
-  const { blobs, store } = coordinator.context
-  const baseWeights = await blobs.localPath(await weightsOf(store.reader, (await roundOf(key)).base))
+  const baseWeights = await weightsOf(coordinator.context, (await roundOf(key)).base)
   const sources = tags.map((tag) => ({
     path: join(root, `${tag}.txt`),
     language: ensureLanguageTag(tag),

@@ -1,6 +1,6 @@
 import type { Context } from '../context.ts'
 import { TapestryError } from '../core/error.ts'
-import type { LeasedJob } from '../store/records.ts'
+import type { LeasedJob } from '../store/job-row.ts'
 
 /** A lease that is kept while its holder works. */
 export type HeldLease = {

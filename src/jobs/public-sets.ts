@@ -4,9 +4,11 @@ import { runEngine } from '../engine/engine.ts'
 import type { ScoredLanguage } from '../engine/messages.ts'
 import { type DataSource, discoverSources } from '../engine/sources.ts'
 import { pairedEvidence } from '../model/paired-evidence.ts'
+import type { WeightFiles } from '../model/weight-index.ts'
 import { type Plan, parsePlan } from '../plan/plan.ts'
 import type { EvaluatingRound } from '../round/round.ts'
 import type { EvaluationRow, RunRow } from '../store/records.ts'
+import { localWeights } from '../store/weights.ts'
 import type { Task } from './task.ts'
 import { weightsOf } from './weights.ts'
 
@@ -26,11 +28,9 @@ export async function measurePublicSets(task: Task, run: RunRow, round: Evaluati
   if (stored.some(({ measuredBy }) => measuredBy === 'coordinator')) return
   const sources = await publicSets(context.config)
   if (sources === undefined) return
-  const { blobs, store } = context
-  const base = await blobs.localPath(await weightsOf(store.reader, round.base))
-  const paths = [base, await blobs.localPath(round.candidate)]
+  const weights = [await weightsOf(context, round.base), await localWeights(context.blobs, round.candidate)]
   const plan = parsePlan(Buffer.from(run.plan, 'utf8'))
-  const [before, after] = await scorePublicSets(task, plan, paths, sources)
+  const [before, after] = await scorePublicSets(task, plan, weights, sources)
   const at = context.clock.now()
   const rows = publicEvidence(before ?? [], after ?? []).map(
     (evidence): EvaluationRow => ({ key: job.key, measuredBy: 'coordinator', ...evidence, report: null, at }),
@@ -43,17 +43,20 @@ export async function publicSets({ evaluationData }: ServerConfig): Promise<read
   return evaluationData === undefined ? undefined : discoverSources(evaluationData)
 }
 
-/** Scores each set of weights, given by its path. @throws TapestryError ENGINE_FAILED; DATA_INVALID */
+/** Scores each set of weights. @throws TapestryError ENGINE_FAILED; DATA_INVALID */
 export async function scorePublicSets(
   task: Task,
   plan: Plan,
-  paths: readonly string[],
+  weights: readonly WeightFiles[],
   sources: readonly DataSource[],
 ): Promise<readonly (readonly ScoredLanguage[])[]> {
-  const weights = paths.map((path, index) => ({ name: `${index}`, path }))
-  const result = await runEngine({ kind: 'score', plan, weights, sources }, { signal: task.signal, limits: LIMITS })
+  const named = weights.map((files, index) => ({ name: `${index}`, files }))
+  const result = await runEngine(
+    { kind: 'score', plan, weights: named, sources },
+    { signal: task.signal, limits: LIMITS },
+  )
   const scored = result.weights.map(({ languages }) => languages)
-  if (scored.length < paths.length) throw new TapestryError('ENGINE_FAILED', 'the engine scored too little')
+  if (scored.length < weights.length) throw new TapestryError('ENGINE_FAILED', 'the engine scored too little')
   return scored
 }
 

@@ -7,6 +7,7 @@ import type { Codec } from '../core/codec.ts'
 import { TapestryError } from '../core/error.ts'
 import { MEAN } from '../core/strategy.ts'
 import type { ScoredLanguage } from '../engine/messages.ts'
+import type { WeightFiles } from '../model/weight-index.ts'
 import type { Plan } from '../plan/plan.ts'
 import { randomFrom } from '../plan/random.ts'
 import { judgePeers } from '../policy/peer-floor.ts'
@@ -19,7 +20,7 @@ import type { Task } from './task.ts'
 const PASSED: QualityVerdict = { quality: null, below: null }
 
 /** What contributions are merged into: the path of its weights, and by which rules. */
-export type MergeBase = { readonly base: string; readonly policy: RunPolicy }
+export type MergeBase = { readonly base: WeightFiles; readonly policy: RunPolicy }
 
 /**
  * Holds the contributions of a round to the run's quality floor, in the order of `rows`. The public
@@ -55,7 +56,7 @@ export async function judgeQuality(
 }
 
 type Pending = {
-  readonly base: string
+  readonly base: WeightFiles
   readonly paths: readonly string[]
   readonly codec: Codec
   readonly rows: readonly ContributionRow[]
@@ -110,7 +111,7 @@ async function scoreAlone(
   try {
     const out = join(scratch, 'alone.safetensors')
     await mergeRound({ base, deltas: [{ path, weight: 1 }], out, strategy: MEAN, codec, signal: task.signal })
-    const [after] = await scorePublicSets(task, plan, [out], sources)
+    const [after] = await scorePublicSets(task, plan, [[out]], sources)
     return after ?? []
   } finally {
     await rm(scratch, { recursive: true, force: true })

@@ -1,12 +1,12 @@
 import { rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { keepsState } from '../aggregation/merge-round.ts'
-import { type ModelFiles, mergeStep } from '../aggregation/merge-step.ts'
-import type { Digest } from '../core/digest.ts'
+import { type ModelFiles, mergeStep, type SteppedModel } from '../aggregation/merge-step.ts'
 import type { Plan } from '../plan/plan.ts'
-import type { AggregatingRound } from '../round/round.ts'
+import type { AggregatingRound, EvaluatingRound } from '../round/round.ts'
 import { advanceRound } from '../store/advance.ts'
 import type { ContributionRow } from '../store/records.ts'
+import { adoptWeights } from '../store/weights.ts'
 import { excusedFrom } from './excused.ts'
 import { type Weighed, weightEvents } from './ledger-events.ts'
 import { judgeQuality } from './quality.ts'
@@ -26,14 +26,15 @@ export async function remerge(task: Task, plan: Plan, round: AggregatingRound): 
   const steps = byRound(await context.store.reader.remerged(job.key))
   const scratch = await context.blobs.scratch()
   try {
-    let model = await baseFiles(task, round)
+    let model: SteppedModel = { ...(await baseFiles(task, round)), written: [] }
     const merged: Weighed[][] = []
     for (const [index, rows] of steps.entries()) {
       const step = await decideStep(task, plan, round, model, rows)
       if (step === undefined) continue
       merged.push(step)
       const next = await mergeOne(task, round, model, step, join(scratch, String(index)))
-      if (model.weights.startsWith(scratch)) await rm(dirname(model.weights), { recursive: true, force: true })
+      const [made] = model.written
+      if (made !== undefined) await rm(dirname(made.path), { recursive: true, force: true })
       model = next
     }
     if (merged.length === 0) return await giveUpMerge(task, 'the quality floor left nothing to merge again')
@@ -53,7 +54,7 @@ async function baseFiles({ context }: Task, { base, policy }: AggregatingRound):
   const { blobs, store } = context
   const state = keepsState(policy.strategy) ? await optimizerStateOf(store.reader, base) : undefined
   return {
-    weights: await blobs.localPath(await weightsOf(store.reader, base)),
+    weights: await weightsOf(context, base),
     state: state && (await blobs.localPath(state)),
   }
 }
@@ -72,22 +73,23 @@ async function decideStep(
 
 async function mergeOne(
   { context, signal }: Task,
-  { policy: { strategy, codec } }: AggregatingRound,
+  { policy: { strategy, codec, shardBytes } }: AggregatingRound,
   model: ModelFiles,
   step: readonly Weighed[],
   directory: string,
-): Promise<ModelFiles> {
+): Promise<SteppedModel> {
   const deltas = step.filter(isMerged).map(async ({ row, weight }) => {
     return { path: await context.blobs.localPath(row.payload), weight: weight.value }
   })
-  return mergeStep(model, await Promise.all(deltas), directory, { strategy, codec, signal })
+  return mergeStep(model, await Promise.all(deltas), directory, { strategy, codec, shardBytes, signal })
 }
 
-type Candidate = { readonly candidate: Digest; readonly optimizerState: Digest | null }
+type Candidate = Pick<EvaluatingRound, 'candidate' | 'shards' | 'optimizerState'>
 
-async function adopt({ context: { blobs } }: Task, { weights, state }: ModelFiles): Promise<Candidate> {
-  const { digest } = await blobs.adopt(weights)
-  return { candidate: digest, optimizerState: state === undefined ? null : (await blobs.adopt(state)).digest }
+async function adopt({ context: { blobs } }: Task, { written, state }: SteppedModel): Promise<Candidate> {
+  const { digest, shards } = await adoptWeights(blobs, written)
+  const optimizerState = state === undefined ? null : (await blobs.adopt(state)).digest
+  return { candidate: digest, ...(shards.length > 0 && { shards }), optimizerState }
 }
 
 async function record({ context, job }: Task, steps: readonly Weighed[][], made: Candidate): Promise<void> {

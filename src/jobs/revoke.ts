@@ -6,9 +6,10 @@ import type { LedgerEvent } from '../ledger/entry.ts'
 import { type SignedSupersession, signSupersession } from '../model/supersession.ts'
 import { unheldBlobs } from '../policy/blob-holder.ts'
 import { outcomeOf, type RevocationEvent, stepRevocation } from '../round/revocation.ts'
-import type { RevocationRow } from '../store/records.ts'
+import type { RevocationRow } from '../store/checkpoint-row.ts'
+import type { Reader } from '../store/reader.ts'
 import { tensorFiles } from '../store/revocation-plan.ts'
-import type { Reader, Tx } from '../store/store.ts'
+import type { Tx } from '../store/store.ts'
 import { finish, type Task } from './task.ts'
 
 /** What more refused candidates leave is for the collection of what nothing refers to. */

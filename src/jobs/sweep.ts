@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Context } from '../context.ts'
 import { advanceRound } from '../store/advance.ts'
-import type { JobRow, RoundRow } from '../store/records.ts'
+import type { JobRow } from '../store/job-row.ts'
+import type { RoundRow } from '../store/records.ts'
 import { collectGarbage } from './collect-garbage.ts'
 import { abandonRevocation } from './revoke.ts'
 

@@ -1,8 +1,10 @@
 import type { Context, ReleaseSigner } from '../context.ts'
 import type { Millis } from '../core/clock.ts'
 import { TapestryError } from '../core/error.ts'
-import type { LeasedJob, RoundRow, RunRow } from '../store/records.ts'
-import type { Reader, Tx } from '../store/store.ts'
+import type { LeasedJob } from '../store/job-row.ts'
+import type { Reader } from '../store/reader.ts'
+import type { RoundRow, RunRow } from '../store/records.ts'
+import type { Tx } from '../store/store.ts'
 
 /**
  * A leased job in the hands of a worker. The signal aborts when the lease is lost or the worker

@@ -1,8 +1,11 @@
+import type { Context } from '../context.ts'
 import type { Digest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
-import { OPTIMIZER_FILE, WEIGHTS_FILE } from '../store/publish.ts'
-import type { CheckpointRow } from '../store/records.ts'
-import type { Reader } from '../store/store.ts'
+import { type WeightFiles, weightsAmong } from '../model/weight-index.ts'
+import type { CheckpointRow } from '../store/checkpoint-row.ts'
+import { OPTIMIZER_FILE } from '../store/publish.ts'
+import type { Reader } from '../store/reader.ts'
+import { localWeights } from '../store/weights.ts'
 
 /** A checkpoint that a round relies on. @throws TapestryError NOT_FOUND */
 export async function requireCheckpoint(reader: Reader, digest: Digest): Promise<CheckpointRow> {
@@ -11,12 +14,12 @@ export async function requireCheckpoint(reader: Reader, digest: Digest): Promise
   return checkpoint
 }
 
-/** Digest of a checkpoint's weights file. @throws TapestryError NOT_FOUND */
-export async function weightsOf(reader: Reader, checkpoint: Digest): Promise<Digest> {
-  const { files } = await requireCheckpoint(reader, checkpoint)
-  const file = files.find(({ path }) => path === WEIGHTS_FILE)
-  if (file === undefined) throw new TapestryError('NOT_FOUND', `checkpoint ${checkpoint} has no ${WEIGHTS_FILE}`)
-  return file.digest
+/** Local files of a checkpoint's weights. @throws TapestryError NOT_FOUND */
+export async function weightsOf({ store, blobs }: Context, checkpoint: Digest): Promise<WeightFiles> {
+  const { files } = await requireCheckpoint(store.reader, checkpoint)
+  const named = weightsAmong(files)
+  if (named === undefined) throw new TapestryError('NOT_FOUND', `checkpoint ${checkpoint} has no weights`)
+  return localWeights(blobs, named.digest)
 }
 
 /** Digest of what a checkpoint's optimizer remembers; undefined when it keeps nothing, as before the first merge. @throws TapestryError NOT_FOUND */

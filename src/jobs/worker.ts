@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Context, ReleaseSigner } from '../context.ts'
 import { toTapestryError } from '../core/error.ts'
-import { JOB_KINDS, type JobKind, type LeasedJob } from '../store/records.ts'
+import { JOB_KINDS, type JobKind, type LeasedJob } from '../store/job-row.ts'
 import { SILENT_TRACER, type Tracer } from '../telemetry/tracer.ts'
 import { aggregate } from './aggregate.ts'
 import { decide } from './decide.ts'

@@ -104,6 +104,8 @@ export type Manifest = {
   readonly strategy: Strategy
   /** What the payloads are encoded in; left out for F32. */
   readonly codec?: Codec | undefined
+  /** Most bytes of tensors in a file of the weights, where they are in shards; left out where one file holds them. */
+  readonly shardBytes?: number | undefined
   /** In order of node: the order in which they were merged. Each node once. None for a revision. */
   readonly contributions: readonly MergedContribution[]
   /** Only where a revocation made it. */
@@ -184,6 +186,7 @@ const manifestSchema = z
     base: digestSchema.nullable(),
     strategy: strategySchema,
     codec: codecSchema.refine(({ name }) => name !== 'f32', 'F32 is left out').optional(),
+    shardBytes: count.min(1).optional(),
     contributions: z.array(contributionSchema),
     revision: revisionSchema.optional(),
     scores: z.record(

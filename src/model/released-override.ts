@@ -3,9 +3,7 @@ import { TapestryError } from '../core/error.ts'
 import type { FederationRecord } from './federation-record.ts'
 import { gateBytes, type Manifest } from './manifest.ts'
 import { type OverrideSigner, verifyOverride } from './override.ts'
-
-/** What an override is about: the file that the candidate became. */
-const WEIGHTS_FILE = 'model.safetensors'
+import { weightsAmong } from './weight-index.ts'
 
 /**
  * Proves that a checkpoint which the gate had blocked shows whose word released it. The release key alone cannot say so.
@@ -19,7 +17,7 @@ export function verifyReleasedOverride(manifest: Manifest, federation: Federatio
     if (!blocked) return []
     throw failed('a language got worse, and no override is shown')
   }
-  const weights = files.find(({ path }) => path === WEIGHTS_FILE)
+  const weights = weightsAmong(files)
   if (gate === undefined || weights === undefined) throw failed('the override is about nothing')
   const subject = { ...manifest, candidate: weights.digest, gate: digestOf(gateBytes(gate)) }
   return verifyOverride(override, subject, federation)

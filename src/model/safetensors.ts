@@ -17,6 +17,7 @@ import { elementCount, type TensorSpec } from './tensor.ts'
 import { fileError, writeWhole } from './whole-file.ts'
 
 export {
+  byteLength,
   encodeHeader,
   inNameOrder,
   parseHeader,

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { constants, type Dirent } from 'node:fs'
 import { open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { canonicalBytes } from '../core/canonical-json.ts'
 import { type Digest, digestOf, fromHex } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
@@ -13,6 +14,7 @@ import { ATTESTATIONS, type AttestationPath, directoriesOf, SIDECARS, SUPERSEDED
 import { verifyReleasedOverride } from './released-override.ts'
 import { readAttestations, readSidecars, readSuperseded } from './sidecars.ts'
 import { type Supersession, supersededError, verifySupersession } from './supersession.ts'
+import { checkShards, readIndex, type Shard, WEIGHTS_INDEX, weightFilesAmong } from './weight-index.ts'
 
 /** What the caller trusts: a federation by its id, or one release key by its PEM. */
 export type TrustRoot = { readonly federation: string } | { readonly releaseKeyPem: string }
@@ -70,6 +72,7 @@ export async function verifyCheckpoint(
     throw supersededError(supersession, 'or allow superseded checkpoints')
   }
   await verifyFiles(directory, manifest.files, options)
+  await verifyShards(directory, manifest.files)
   return { manifest, digest, federation, attestations, supersession }
 }
 
@@ -173,6 +176,21 @@ async function verifyFiles(directory: string, files: readonly ReleasedFile[], op
       options.onProgress?.(done, total)
     })
   }
+}
+
+/** What the index of sharded weights says is what its shards are: other tools believe it. */
+async function verifyShards(directory: string, files: readonly ReleasedFile[]): Promise<void> {
+  if (!files.some(({ path }) => path === WEIGHTS_INDEX)) return
+  const index = await readIndex(join(directory, WEIGHTS_INDEX))
+  if (index === undefined) throw failed(WEIGHTS_INDEX, 'is not an index')
+  const released = weightFilesAmong(files)
+  const named = index.shards.every((shard, place) => isDeepStrictEqual({ ...released[place] }, fileOf(shard)))
+  if (!named || released.length !== index.shards.length) throw failed(WEIGHTS_INDEX, 'names other shards')
+  await checkShards(index, ({ path }) => join(directory, path))
+}
+
+function fileOf({ path, digest, size }: Shard): ReleasedFile {
+  return { path, digest, size }
 }
 
 async function verifyFile(path: string, expected: ReleasedFile, onBytes: (bytes: number) => void): Promise<void> {

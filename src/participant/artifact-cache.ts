@@ -1,6 +1,8 @@
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Digest, hexOf } from '../core/digest.ts'
+import { TapestryError } from '../core/error.ts'
+import { readIndex, type WeightFiles } from '../model/weight-index.ts'
 import type { TransferOptions } from './artifact.ts'
 import type { Channel } from './channel.ts'
 import { downloadArtifact, type Wanted } from './download.ts'
@@ -11,6 +13,8 @@ import { downloadArtifact, type Wanted } from './download.ts'
 export class ArtifactCache {
   readonly #directory: string
   readonly #running = new Map<Digest, Promise<unknown>>()
+  /** Indices whose shards are being fetched. */
+  readonly #gathering = new Set<Digest>()
 
   constructor(directory: string) {
     this.#directory = directory
@@ -31,12 +35,55 @@ export class ArtifactCache {
     return path
   }
 
-  /** Deletes everything but these and what is being fetched. */
+  /**
+   * Fetches weights: an artifact, or every shard of the index that the artifact is.
+   * @param mostBytes what the shards may have together
+   * @throws as {@link downloadArtifact}; VERIFICATION_FAILED for an index that is not valid, or names more.
+   */
+  async fetchWeights(
+    channel: Channel,
+    wanted: Wanted,
+    mostBytes: number,
+    options: TransferOptions,
+  ): Promise<WeightFiles> {
+    const path = await this.fetch(channel, wanted, options)
+    const index = await readIndex(path)
+    if (index === undefined) return [path]
+    const total = index.shards.reduce((sum, { size }) => sum + size, 0)
+    if (total > mostBytes) {
+      throw new TapestryError('VERIFICATION_FAILED', `the shards of ${wanted.digest} have ${total} bytes, too many`)
+    }
+    const paths: string[] = []
+    let before = 0
+    const onProgress = (done: number) => options.onProgress?.(before + done, total)
+    this.#gathering.add(wanted.digest)
+    try {
+      for (const { digest, size } of index.shards) {
+        paths.push(await this.fetch(channel, { digest, size }, { ...options, onProgress }))
+        before += size
+      }
+    } finally {
+      this.#gathering.delete(wanted.digest)
+    }
+    return paths
+  }
+
+  /** Deletes everything but these, their shards, and what is being fetched. */
   async prune(keep: ReadonlySet<Digest>): Promise<void> {
-    const kept = new Set([...keep, ...this.#running.keys()].map(hexOf))
+    const named = [...keep, ...this.#gathering, ...this.#running.keys()]
+    const kept = new Set([...named, ...(await this.#shardsOf(named))].map(hexOf))
     for (const name of await readdir(this.#directory).catch(() => [])) {
       const hex = /^([0-9a-f]{64})(?:\.part)?$/.exec(name)?.[1]
       if (hex !== undefined && !kept.has(hex)) await rm(join(this.#directory, name), { force: true })
     }
+  }
+
+  async #shardsOf(weights: readonly Digest[]): Promise<Digest[]> {
+    const shards: Digest[] = []
+    for (const digest of weights) {
+      const index = await readIndex(join(this.#directory, hexOf(digest))).catch(() => undefined)
+      shards.push(...(index?.shards ?? []).map((shard) => shard.digest))
+    }
+    return shards
   }
 }

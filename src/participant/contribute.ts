@@ -104,7 +104,7 @@ async function train(
   const trained = await node.trainer.train(
     {
       plan,
-      baseWeights: base.path,
+      baseWeights: base.files,
       sources: admission.sources,
       exclusions: node.policy.exclusions,
       seed: trainingSeed(node, view, plan),

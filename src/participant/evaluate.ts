@@ -72,12 +72,12 @@ async function score(
   const { sources } = await admissionTo(node, view.key.run, signal)
   const run = (weights: ScoreTask['weights']) =>
     node.trainer.score({ plan, weights, sources, exclusions: node.policy.exclusions }, signal)
-  const [scored] = await run([{ name: 'candidate', path: candidate.path }])
+  const [scored] = await run([{ name: 'candidate', files: candidate.files }])
   const report = await folder.readReport()
   const known = report?.base === view.base ? comparedLanguages(beforeOf(report), languagesOf(scored)) : undefined
   if (known !== undefined) return known
   const base = await fetchBase(node, view, plan, options)
-  const [scoredBase] = await run([{ name: 'base', path: base.path }])
+  const [scoredBase] = await run([{ name: 'base', files: base.files }])
   const compared = comparedLanguages(languagesOf(scoredBase), languagesOf(scored))
   if (compared !== undefined) return compared
   throw new TapestryError('ENGINE_FAILED', 'base and candidate were not scored on the same text')

@@ -9,6 +9,7 @@ import { MEAN } from '../core/strategy.ts'
 import { ContributionService, type Review } from '../gen/proto/tapestry/v1/contribution_pb.ts'
 import type { LanguageEvaluation } from '../model/evaluation-report.ts'
 import { reviewReportBytes } from '../model/review-report.ts'
+import type { WeightFiles } from '../model/weight-index.ts'
 import type { Plan } from '../plan/plan.ts'
 import { admissionTo } from './admission.ts'
 import type { NodeContext, WorkSignals } from './node-context.ts'
@@ -34,7 +35,11 @@ type Work = {
 }
 
 /** Files to score: the base, and the base with one contribution each. */
-type Alone = { readonly contribution: Digest; readonly languages: ReadonlySet<string>; readonly path: string }
+type Alone = {
+  readonly contribution: Digest
+  readonly languages: ReadonlySet<string>
+  readonly files: WeightFiles
+}
 
 /**
  * Scores the contributions of other members' nodes that this node is asked about on its own held-out text, and
@@ -80,14 +85,14 @@ async function aloneWith({ node, view, plan, base, folder, signal }: Work, asked
   const delta = await node.cache.fetch(node.client, wanted, { signal, backoff: node.backoff })
   try {
     const deltas = [{ path: delta, weight: 1 }]
-    await mergeRound({ base: base.path, deltas, out: path, strategy: MEAN, codec: view.codec, signal })
+    await mergeRound({ base: base.files, deltas, out: path, strategy: MEAN, codec: view.codec, signal })
   } catch (error) {
     unlessUnusable(error, signal)
   } finally {
     await rm(delta, { force: true })
   }
   const languages = new Set(asked.languages.map((tag) => received(ensureLanguageTag, tag).toLowerCase()))
-  return { contribution, languages, path }
+  return { contribution, languages, files: [path] }
 }
 
 /** All at once, so that the base is scored once; one by one when one of them breaks the scoring. */
@@ -96,7 +101,7 @@ async function scores(work: Work, alone: readonly Alone[]): Promise<LanguageEval
   const { sources } = await admissionTo(node, view.key.run, signal)
   const own = sources.filter(({ language }) => alone.some(({ languages }) => languages.has(language.toLowerCase())))
   if (own.length === 0) return []
-  const weights = [base, ...alone].map(({ path }, i) => ({ name: `${i}`, path }))
+  const weights = [base, ...alone].map(({ files }, i) => ({ name: `${i}`, files }))
   try {
     const task = { plan, weights, sources: own, exclusions: node.policy.exclusions }
     const [before, ...after] = await node.trainer.score(task, signal)

@@ -3,16 +3,16 @@ import { TapestryError } from '../core/error.ts'
 import { ModelService } from '../gen/proto/tapestry/v1/model_pb.ts'
 import { encodeHeader } from '../model/safetensors.ts'
 import { elementCount, type TensorSpec } from '../model/tensor.ts'
+import { type WeightFiles, weightsAmong } from '../model/weight-index.ts'
 import { parameterSpecs } from '../plan/parameters.ts'
 import { type Plan, parsePlan, verifyPlan } from '../plan/plan.ts'
 import type { TransferOptions } from './artifact.ts'
+import type { Wanted } from './download.ts'
 import type { NodeContext } from './node-context.ts'
 import { fetchRelease, type OfferedRelease } from './release.ts'
 import type { RoundView } from './round-view.ts'
 import { received } from './wire.ts'
 
-/** Where a checkpoint keeps its weights. */
-export const WEIGHTS_PATH = 'model.safetensors'
 const FLOAT_BYTES = 4
 /** Room for a header: names, shapes and padding of every tensor, and the file's own metadata. */
 const HEADER_BYTES_PER_TENSOR = 1024
@@ -47,8 +47,8 @@ function dataBytes(tensors: readonly TensorSpec[]): number {
   return tensors.reduce((sum, { shape }) => sum + elementCount(shape) * FLOAT_BYTES, 0)
 }
 
-/** Weights on disk. */
-export type Weights = { readonly path: string; readonly digest: Digest }
+/** Weights on disk, and the digest that names them. */
+export type Weights = { readonly files: WeightFiles; readonly digest: Digest }
 
 /**
  * The weights that a round starts from: named by a manifest that a release key signed.
@@ -63,12 +63,12 @@ export async function fetchBase(
   const { manifest, superseded } = await releaseOf(node, view.base, options.signal)
   // The round is about to end, if the coordinator is honest; nobody trains from what was taken back either way.
   if (superseded) throw new TapestryError('FAILED_PRECONDITION', `the base ${view.base} was taken back by a revocation`)
-  const file = manifest.files.find(({ path }) => path === WEIGHTS_PATH)
-  if (file === undefined || file.size > mostWeightBytes(plan)) {
-    throw new TapestryError('VERIFICATION_FAILED', `the base ${view.base} has no ${WEIGHTS_PATH} that fits the plan`)
+  const named = weightsAmong(manifest.files)
+  if (named === undefined || named.size > mostWeightBytes(plan)) {
+    throw new TapestryError('VERIFICATION_FAILED', `the base ${view.base} has no weights that fit the plan`)
   }
-  const { digest, size } = file
-  return { digest, path: await node.cache.fetch(node.client, { digest, size }, options) }
+  const { digest, size } = named
+  return fetchWeights(node, { digest, size }, plan, options)
 }
 
 /** A release by a key that this node has not seen may be by a new one: the authority's record tells. */
@@ -88,6 +88,15 @@ export async function fetchCandidate(
   plan: Plan,
   options: TransferOptions,
 ): Promise<Weights> {
-  const path = await node.cache.fetch(node.client, { digest, maxBytes: mostWeightBytes(plan) }, options)
-  return { digest, path }
+  return fetchWeights(node, { digest, maxBytes: mostWeightBytes(plan) }, plan, options)
+}
+
+async function fetchWeights(
+  { cache, client }: NodeContext,
+  wanted: Wanted,
+  plan: Plan,
+  options: TransferOptions,
+): Promise<Weights> {
+  const files = await cache.fetchWeights(client, wanted, mostWeightBytes(plan), options)
+  return { digest: wanted.digest, files }
 }

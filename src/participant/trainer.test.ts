@@ -46,7 +46,7 @@ describe('the built-in trainer', () => {
     const trainer = engineTrainer()
     const { signal } = new AbortController()
     const steps: number[] = []
-    const task = { plan, baseWeights, sources, seed: 'seed', outDelta }
+    const task = { plan, baseWeights: [baseWeights], sources, seed: 'seed', outDelta }
     const trained = await trainer.train(task, signal, ({ step }) => steps.push(step))
     expect(trained.steps).toBe(2)
     const bytes = contributionManifestBytes({
@@ -63,7 +63,7 @@ describe('the built-in trainer', () => {
     })
     expect(parseContributionManifest(bytes).ok).toBe(true)
     expect((await inspectDelta(outDelta, parameterSpecs(spec), { maxNorm: 0 })).ok).toBe(true)
-    const [scored] = await trainer.score({ plan, weights: [{ name: 'base', path: baseWeights }], sources }, signal)
+    const [scored] = await trainer.score({ plan, weights: [{ name: 'base', files: [baseWeights] }], sources }, signal)
     const { language, community, sequences, ...score } = scored?.languages[0] ?? {}
     expect({ language, community }).toEqual({ language: 'sw', community: 'Lamu' })
     expect(score).toEqual(trained.languages[0]?.before)
@@ -71,7 +71,7 @@ describe('the built-in trainer', () => {
   })
 
   it('stops when told', async () => {
-    const task = { plan: makePlan(spec), baseWeights: '', sources: [], seed: '', outDelta: '' }
+    const task = { plan: makePlan(spec), baseWeights: [], sources: [], seed: '', outDelta: '' }
     await expect(engineTrainer().train(task, AbortSignal.abort(), () => undefined)).rejects.toThrow()
   })
 })

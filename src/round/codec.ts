@@ -6,7 +6,7 @@ import { TapestryError } from '../core/error.ts'
 import { DEFAULT_INFLUENCE, influenceSchema } from '../core/influence-choice.ts'
 import { DEFAULT_GATE, gateSchema } from '../core/release-gate.ts'
 import { MEAN, strategySchema } from '../core/strategy.ts'
-import { ensureRunPolicy, type RunPolicy } from './policy.ts'
+import { DEFAULT_RUN_POLICY, ensureRunPolicy, type RunPolicy } from './policy.ts'
 import type { Round } from './round.ts'
 
 const digest = z.string().transform((text): Digest => ensureDigest(text))
@@ -30,6 +30,7 @@ const POLICY = z.strictObject({
   demands: demandsSchema.nullable().default(null),
   // And take updates as they are.
   codec: codecSchema.default(F32),
+  shardBytes: z.int().default(DEFAULT_RUN_POLICY.shardBytes),
 })
 
 const always = {
@@ -56,6 +57,7 @@ const ROUND = z.discriminatedUnion('phase', [
     // Rounds that are older than optimizers have none.
     optimizerState: digest.nullable().default(null),
     excused: count.default(0),
+    shards: z.array(digest).optional(),
     deciding: z.boolean(),
     deadline: millis,
   }),
@@ -65,6 +67,7 @@ const ROUND = z.discriminatedUnion('phase', [
     phase: z.literal('rejected'),
     // Rounds that are older than overrides kept neither.
     optimizerState: digest.nullable().default(null),
+    shards: z.array(digest).optional(),
     reason: z.string(),
     overridden: z.boolean().default(false),
   }),

@@ -33,6 +33,8 @@ export type RunPolicy = {
   readonly demands: Demands | null
   /** How contributions travel. */
   readonly codec: Codec
+  /** Most bytes of tensors in one file of a checkpoint's weights: what exceeds it is published in shards. */
+  readonly shardBytes: number
 }
 
 /** A roster is one row a node; beyond this many a region of its own is the answer. */
@@ -40,6 +42,8 @@ const MAX_TARGET = 100_000
 /** Slow members get days, not months: a forgotten round must end by itself. */
 const MAX_WINDOW_MS = 31 * 24 * 3600 * 1000
 const MAX_ROUNDS = 1_000_000
+/** With its header, a file of so many bytes stays under the 5 GiB that an object store takes in one request, and a hub serves. */
+const MAX_SHARD_BYTES = 5_000_000_000
 
 export const DEFAULT_RUN_POLICY: RunPolicy = {
   target: 7,
@@ -55,6 +59,7 @@ export const DEFAULT_RUN_POLICY: RunPolicy = {
   gate: DEFAULT_GATE,
   demands: DEFAULT_DEMANDS,
   codec: F32,
+  shardBytes: MAX_SHARD_BYTES,
 }
 
 /** Checks a policy. @throws TapestryError INVALID_ARGUMENT naming the first field that is out of range. */
@@ -65,6 +70,7 @@ export function ensureRunPolicy(policy: RunPolicy): RunPolicy {
   whole('collectWindowMs', policy.collectWindowMs, 1, MAX_WINDOW_MS)
   whole('evaluateWindowMs', policy.evaluateWindowMs, 1, MAX_WINDOW_MS)
   whole('rounds', policy.rounds, 1, MAX_ROUNDS)
+  whole('shardBytes', policy.shardBytes, 1, MAX_SHARD_BYTES)
   if (!(policy.maxNorm >= 0) || !Number.isFinite(policy.maxNorm)) {
     throw new TapestryError('INVALID_ARGUMENT', `maxNorm must be a finite number from 0, not ${policy.maxNorm}`)
   }

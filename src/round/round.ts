@@ -71,8 +71,10 @@ export type AggregatingRound = Counted & { readonly phase: 'aggregating' }
 /** The candidate exists; those who contributed score it on their own text. */
 export type EvaluatingRound = Counted & {
   readonly phase: 'evaluating'
-  /** Digest of the candidate's weights file. */
+  /** Digest of the candidate's weights file, or of the index of its shards. */
   readonly candidate: Digest
+  /** Digests of the shards; absent when one file holds the weights. */
+  readonly shards?: readonly Digest[] | undefined
   /** Digest of the optimizer's state that goes with it; null for strategies that keep none. */
   readonly optimizerState: Digest | null
   readonly evaluated: number
@@ -96,7 +98,8 @@ export type PublishedRound = Counted & {
 export type RejectedRound = Counted & {
   readonly phase: 'rejected'
   readonly candidate: Digest
-  /** As in {@link EvaluatingRound}: an override publishes it with the candidate. */
+  /** As in {@link EvaluatingRound}: an override publishes them with the candidate. */
+  readonly shards?: readonly Digest[] | undefined
   readonly optimizerState: Digest | null
   readonly evaluated: number
   readonly reason: string

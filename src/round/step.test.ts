@@ -30,6 +30,7 @@ const policy: fc.Arbitrary<RunPolicy> = fc
     gate: fc.constant(DEFAULT_RUN_POLICY.gate),
     demands: fc.constant(null),
     codec: fc.constant(F32),
+    shardBytes: fc.constant(DEFAULT_RUN_POLICY.shardBytes),
   })
   .map((fields) => ({ ...fields, quorum: Math.min(fields.quorum, fields.target) }))
 

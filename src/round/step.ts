@@ -44,12 +44,10 @@ export type RoundEvent =
   | { readonly type: 'reviews-recounted'; readonly reviews: number; readonly reviewed: number }
   | { readonly type: 'aggregation-started' }
   /** `excused`: contributors that had declined by then. */
-  | {
-      readonly type: 'candidate-written'
-      readonly candidate: Digest
-      readonly optimizerState: Digest | null
-      readonly excused: number
-    }
+  | ({ readonly type: 'candidate-written' } & Pick<
+      EvaluatingRound,
+      'candidate' | 'shards' | 'optimizerState' | 'excused'
+    >)
   /** A contributor's first evaluation report was stored. */
   | { readonly type: 'evaluation-stored' }
   | { readonly type: 'checkpoint-published'; readonly checkpoint: Digest }
@@ -186,12 +184,10 @@ function stepReviewing(round: ReviewingRound, event: RoundEvent, now: Millis): S
 function stepAggregating(round: AggregatingRound, event: RoundEvent, now: Millis): Step {
   if (event.type === 'contribution-dropped') return withoutOne(round, event.reason)
   if (event.type !== 'candidate-written') return unchanged(round)
-  const { candidate, optimizerState, excused } = event
+  const { candidate, shards, optimizerState, excused } = event
+  const parts = { candidate, ...(shards && { shards }), optimizerState }
   const deadline = now + round.policy.evaluateWindowMs
-  return heard(
-    { ...round, phase: 'evaluating', candidate, optimizerState, evaluated: 0, excused, deciding: false, deadline },
-    now,
-  )
+  return heard({ ...round, phase: 'evaluating', ...parts, evaluated: 0, excused, deciding: false, deadline }, now)
 }
 
 function stepEvaluating(round: EvaluatingRound, event: RoundEvent, now: Millis): Step {
@@ -201,8 +197,9 @@ function stepEvaluating(round: EvaluatingRound, event: RoundEvent, now: Millis):
     return moved({ ...ended, phase: 'published', checkpoint: event.checkpoint })
   }
   if (event.type === 'release-refused') {
-    const { optimizerState } = round
-    return moved({ ...ended, phase: 'rejected', optimizerState, reason: event.reason, overridden: false })
+    const { shards, optimizerState } = round
+    const parts = { ...(shards && { shards }), optimizerState }
+    return moved({ ...ended, phase: 'rejected', ...parts, reason: event.reason, overridden: false })
   }
   // The candidate holds what must not count.
   if (event.type === 'contribution-dropped') return giveUp(round, event.reason)

@@ -122,9 +122,9 @@ export function clientStream<M extends ClientStreamMethod>(
   const handle: grpc.handleClientStreamingCall<Buffer, Buffer> = (call, callback) => {
     respond(ctx, method, call, callback, async (watched) => {
       const signal = signalOf(call)
-      const principal = await authorize(ctx, method, certificateOf(call))
-      const leave = ctx.streams.enter(streamOwner(principal, call))
+      const leave = ctx.streams.enter(streamOwner(ctx, call))
       try {
+        const principal = await authorize(ctx, method, certificateOf(call))
         return encode(method, await handler(decodeAll(method, call, watched), principal, signal))
       } finally {
         leave()
@@ -166,10 +166,10 @@ async function pump<M extends ServerStreamMethod>(
 ): Promise<void> {
   const signal = signalOf(call, ctx.closing)
   const certificate = certificateOf(call)
-  const principal = await authorize(ctx, method, certificate)
   watched.received(call.request.length)
-  const leave = ctx.streams.enter(streamOwner(principal, call))
+  const leave = ctx.streams.enter(streamOwner(ctx, call))
   try {
+    const principal = await authorize(ctx, method, certificate)
     let authorizedAt = ctx.clock.now()
     for await (const response of handler(decode(method, call.request), principal, signal)) {
       if (ctx.clock.now() - authorizedAt >= REAUTHORIZE_MS) {

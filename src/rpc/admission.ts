@@ -4,8 +4,8 @@ import type { ContributionManifest } from '../model/contribution-manifest.ts'
 import { admitTogether, type Withdrawn } from '../policy/admission.ts'
 import { type DatasetRecord, parseDatasetRecord } from '../policy/dataset-record.ts'
 import { deadlineOf, type Round } from '../round/round.ts'
+import type { Reader } from '../store/reader.ts'
 import type { DatasetRecordRow, NodeRow } from '../store/records.ts'
-import type { Reader } from '../store/store.ts'
 
 /**
  * Whether the records that a contribution names allow it, now and until its round must be merged.

@@ -1,8 +1,8 @@
 import { type LanguageEffects, languageEffects } from '../aggregation/language-effects.ts'
 import { assertNever } from '../core/assert.ts'
 import type { RoundKey } from '../core/ids.ts'
+import type { Reader } from '../store/reader.ts'
 import type { ContributionRow, LanguageReportRow, SummaryBy } from '../store/records.ts'
-import type { Reader } from '../store/store.ts'
 
 /** Accounts go back this far in time; a run of minutes a round fills it in days, and its last rounds tell the most. */
 const MOST_ROUNDS = 1_000

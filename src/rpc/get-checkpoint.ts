@@ -4,8 +4,8 @@ import { TapestryError } from '../core/error.ts'
 import { ensureChannelName, ensureRunId } from '../core/ids.ts'
 import type { GetCheckpointRequest } from '../gen/proto/tapestry/v1/model_pb.ts'
 import type { SignedSupersession } from '../model/supersession.ts'
-import type { CheckpointRow } from '../store/records.ts'
-import type { Reader } from '../store/store.ts'
+import type { CheckpointRow } from '../store/checkpoint-row.ts'
+import type { Reader } from '../store/reader.ts'
 import { signatureMessage } from './message.ts'
 
 /** One checkpoint's signed manifest and what else there is to fetch, by digest, by channel, or as run@version. */

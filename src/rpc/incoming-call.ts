@@ -1,5 +1,7 @@
 import type * as grpc from '@grpc/grpc-js'
 import { TapestryError } from '../core/error.ts'
+import { certificateIdentity } from '../identity/certificate-identity.ts'
+import type { AuthContext } from './auth.ts'
 
 type Cancellable = { readonly cancelled: boolean; once(event: 'cancelled', listener: () => void): unknown }
 
@@ -31,12 +33,15 @@ export function certificateOf(call: AnyCall): Uint8Array | undefined {
   }
 }
 
-/** Whose streams are counted together: a node's or operator's over all connections, a stranger's by address. */
-export function streamOwner(
-  principal: { readonly kind: string; readonly name?: string; readonly node?: { readonly id: string } },
-  call: AnyCall,
-): string {
-  return principal.node?.id ?? principal.name ?? call.getPeer().replace(/:\d+$/, '')
+/**
+ * Whose streams are counted together: a node's or operator's over all connections, a stranger's by address. Told by
+ * the certificate alone: who opens thousands must not have the database asked about each of them.
+ */
+export function streamOwner({ federation, clock }: Pick<AuthContext, 'federation' | 'clock'>, call: AnyCall): string {
+  const certificate = certificateOf(call)
+  const identity = certificate && certificateIdentity(certificate, federation, clock.now())
+  if (identity === undefined) return call.getPeer().replace(/:\d+$/, '')
+  return identity.kind === 'node' ? identity.node : identity.name
 }
 
 /** What a caller is told whose stream ends because the server, or the call, is over. */

@@ -1,7 +1,7 @@
 import type { Context } from '../context.ts'
 import { TapestryError } from '../core/error.ts'
 import type { ListJobsRequest } from '../gen/proto/tapestry/v1/operator_pb.ts'
-import { JOB_STATES, type JobRow, type JobState } from '../store/records.ts'
+import { JOB_STATES, type JobRow, type JobState } from '../store/job-row.ts'
 
 const DEFAULT_LIMIT = 100
 const MOST = 1000

@@ -1,5 +1,5 @@
 import type { Context } from '../context.ts'
-import type { RevocationRow } from '../store/records.ts'
+import type { RevocationRow } from '../store/checkpoint-row.ts'
 import { policyMessage } from './run-policy.ts'
 
 /** Every run with its policy. */

@@ -3,8 +3,8 @@ import type { Millis } from '../core/clock.ts'
 import { TapestryError } from '../core/error.ts'
 import { type OperatorRecord, parseOperatorRecord } from '../model/operator-record.ts'
 import { countedEndorsements } from '../policy/endorsement.ts'
+import type { Reader } from '../store/reader.ts'
 import type { EndorsementRow, OperatorRecordRow } from '../store/records.ts'
-import type { Reader } from '../store/store.ts'
 
 /** Who may decide together at present. */
 export type Council = { readonly row: OperatorRecordRow; readonly record: OperatorRecord }

@@ -18,8 +18,9 @@ import {
 import { gateResultOf } from '../policy/gate-result.ts'
 import type { RejectedRound } from '../round/round.ts'
 import { advanceRound } from '../store/advance.ts'
+import type { Reader } from '../store/reader.ts'
 import type { EndorsementRow } from '../store/records.ts'
-import type { Reader, Tx } from '../store/store.ts'
+import type { Tx } from '../store/store.ts'
 import { signatureOf } from './message.ts'
 import { type Council, councilOf, requireCouncil, requireOwnFederation, signaturesOn } from './operator-keys.ts'
 

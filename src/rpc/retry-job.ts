@@ -2,7 +2,7 @@ import type { Context } from '../context.ts'
 import { assertNever } from '../core/assert.ts'
 import { TapestryError } from '../core/error.ts'
 import type { RetryJobRequest } from '../gen/proto/tapestry/v1/operator_pb.ts'
-import type { JobRow } from '../store/records.ts'
+import type { JobRow } from '../store/job-row.ts'
 import type { Tx } from '../store/store.ts'
 import { jobMessage } from './list-jobs.ts'
 

@@ -7,7 +7,7 @@ import {
 } from '../gen/proto/tapestry/v1/revocation_pb.ts'
 import type { RevocationPlan } from '../policy/revocation.ts'
 import { outcomeOf, type RevocationOutcome, type RevocationState, revisionOf } from '../round/revocation.ts'
-import type { RevocationRow } from '../store/records.ts'
+import type { RevocationRow } from '../store/checkpoint-row.ts'
 
 const MODES = { rewind: Mode.REWIND, remerge: Mode.REMERGE } as const
 

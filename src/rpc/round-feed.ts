@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
-import type { RoundKey } from '../core/ids.ts'
+import type { NodeId, RoundKey } from '../core/ids.ts'
 import { hasEnded } from '../round/round.ts'
-import type { RoundRow } from '../store/records.ts'
+import type { RosterRow, RoundRow } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 
 /** Notices may be lost; the poll finds what they missed. */
@@ -10,11 +10,14 @@ const POLL_MS = 5000
 const WINDOW = 100
 
 type Subscriber = (row: RoundRow) => void
+type Rosters = { readonly version: number; readonly standings: Promise<ReadonlyMap<NodeId, RosterRow>> }
 
 /** One view of the rounds for all watchers of this process: one listener and one poll, however many nodes watch. */
 export type RoundFeed = {
   /** The newest round of every run, and every live one. */
   current(): readonly RoundRow[]
+  /** Where every member of a round's roster stands, as of this version of the round or later: read once for all watchers. */
+  standings(row: RoundRow): Promise<ReadonlyMap<NodeId, RosterRow>>
   subscribe(subscriber: Subscriber): () => void
   stop(): Promise<void>
 }
@@ -22,6 +25,7 @@ export type RoundFeed = {
 export async function startRoundFeed(store: Store, log: Logger): Promise<RoundFeed> {
   const rows = new Map<string, RoundRow>()
   const subscribers = new Set<Subscriber>()
+  const rosters = new Map<string, Rosters>()
 
   function take(row: RoundRow): void {
     const id = idOf(row.key)
@@ -30,6 +34,18 @@ export async function startRoundFeed(store: Store, log: Logger): Promise<RoundFe
     rows.set(id, row)
     for (const subscriber of subscribers) subscriber(row)
     forgetOlder(rows, row)
+    for (const other of rosters.keys()) if (!rows.has(other)) rosters.delete(other)
+  }
+
+  function standings({ key, version }: RoundRow): Rosters['standings'] {
+    const id = idOf(key)
+    const known = rosters.get(id)
+    if (known !== undefined && known.version >= version) return known.standings
+    const standings = store.reader.roster(key).then((roster) => new Map(roster.map((entry) => [entry.node, entry])))
+    // What could not be read is asked for again.
+    standings.catch(() => rosters.delete(id))
+    rosters.set(id, { version, standings })
+    return standings
   }
 
   async function refresh(): Promise<void> {
@@ -46,6 +62,7 @@ export async function startRoundFeed(store: Store, log: Logger): Promise<RoundFe
 
   return {
     current: () => [...rows.values()],
+    standings,
     subscribe(subscriber) {
       subscribers.add(subscriber)
       return () => subscribers.delete(subscriber)

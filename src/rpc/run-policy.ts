@@ -40,6 +40,7 @@ export function policyOf(message: RunPolicyMessage | undefined): RunPolicy {
     gate: gateOf(message.gate),
     demands: demandsOf(message.demands),
     codec: message.codec === undefined ? F32 : ensureCodec(message.codec.name, message.codec.parameters),
+    shardBytes: or(message.shardBytes, DEFAULT_RUN_POLICY.shardBytes),
   })
 }
 
@@ -113,5 +114,6 @@ export function policyMessage(policy: RunPolicy): MessageInitShape<typeof RunPol
     influence: { weighting: choiceOf(weighting), caps, qualityFloor: floor },
     demands: demandsMessage(policy.demands),
     codec: codecMessage(policy.codec),
+    shardBytes: BigInt(policy.shardBytes),
   }
 }

@@ -12,8 +12,9 @@ import { advanceRound } from '../store/advance.ts'
 import { summaryOf } from '../store/inspections.ts'
 import { requireNode } from '../store/membership.ts'
 import type { PublicLog } from '../store/public-log.ts'
+import type { Reader } from '../store/reader.ts'
 import type { ContributionRow, NodeRow, RoundRow } from '../store/records.ts'
-import type { Reader, Tx } from '../store/store.ts'
+import type { Tx } from '../store/store.ts'
 import { admitContribution } from './admission.ts'
 import type { NodePrincipal } from './auth.ts'
 import { receiptMessage } from './get-receipt.ts'
@@ -100,7 +101,7 @@ async function placeOf(reader: Reader, { id, manifest }: Signed, node: NodeRow):
   const key = keyOf(manifest)
   const row = await reader.round(key)
   if (row === undefined) return reject('WRONG_ROUND', `there is no round ${key.number} in run ${key.run}`)
-  const stored = (await reader.contributions(key)).find((contribution) => contribution.node === node.id)
+  const stored = await reader.contributionOf(key, node.id)
   if (stored?.id === id) return accept('stored')
   if (stored !== undefined) return reject('DUPLICATE', 'this round already has a contribution from this node')
   if (row.round.phase !== 'collecting') return reject('ROUND_CLOSED', `round ${key.number} is ${row.round.phase}`)

@@ -1,7 +1,6 @@
 import type { Context } from '../context.ts'
-import type { NodeId } from '../core/ids.ts'
 import type { WatchRoundsRequest } from '../gen/proto/tapestry/v1/round_pb.ts'
-import type { RoundRow } from '../store/records.ts'
+import type { RosterRow, RoundRow } from '../store/records.ts'
 import type { NodePrincipal, OperatorPrincipal } from './auth.ts'
 import { roundMessage } from './message.ts'
 import type { RoundFeed } from './round-feed.ts'
@@ -19,11 +18,18 @@ export async function* watchRounds(
 ) {
   const node = principal.kind === 'node' ? principal.node.id : undefined
   const wanted = (row: RoundRow) => request.run === '' || row.key.run === request.run
-  for await (const row of changes(feed, wanted, node !== undefined, signal)) {
-    const standing = node === undefined ? '' : await standingOf(context, row, node)
-    yield { round: roundMessage(row), standing }
+  for await (const { row, told } of changes(feed, wanted, node !== undefined, signal)) {
+    if (node === undefined) yield { round: roundMessage(row), standing: '' }
+    else {
+      // A change is told to all who watch at once; who connects asks for itself alone.
+      const entry = told ? (await feed.standings(row)).get(node) : await context.store.reader.rosterEntry(row.key, node)
+      yield { round: roundMessage(row), standing: standingOf(entry) }
+    }
   }
 }
+
+/** A round, and whether the watcher is told of a change, or of what there was when it connected. */
+type Change = { readonly row: RoundRow; readonly told: boolean }
 
 /** Keeps only the newest state of each round for a slow reader: memory is bounded by the number of rounds. */
 async function* changes(
@@ -31,26 +37,27 @@ async function* changes(
   wanted: (row: RoundRow) => boolean,
   phasesOnly: boolean,
   signal: AbortSignal,
-): AsyncGenerator<RoundRow> {
-  const pending = new Map<string, RoundRow>()
+): AsyncGenerator<Change> {
+  const pending = new Map<string, Change>()
   const sent = new Map<string, string>()
   let wake = () => {}
-  const offer = (row: RoundRow) => {
+  const offer = (row: RoundRow, told: boolean) => {
     if (!wanted(row)) return
-    pending.set(`${row.key.run}/${row.key.number}`, row)
+    pending.set(`${row.key.run}/${row.key.number}`, { row, told })
     wake()
   }
-  const unsubscribe = feed.subscribe(offer)
+  const unsubscribe = feed.subscribe((row) => offer(row, true))
   signal.addEventListener('abort', () => wake(), { once: true })
-  feed.current().forEach(offer)
+  for (const row of feed.current()) offer(row, false)
   try {
     while (!signal.aborted) {
-      for (const [id, row] of pending) {
+      for (const [id, change] of pending) {
+        const { row } = change
         pending.delete(id)
         const mark = phasesOnly ? row.round.phase : String(row.version)
         if (sent.get(id) === mark) continue
         sent.set(id, mark)
-        yield row
+        yield change
       }
       if (pending.size === 0 && !signal.aborted) {
         await new Promise<void>((resolve) => {
@@ -63,8 +70,7 @@ async function* changes(
   }
 }
 
-async function standingOf(context: Context, row: RoundRow, node: NodeId): Promise<string> {
-  const entry = await context.store.reader.rosterEntry(row.key, node)
+function standingOf(entry: RosterRow | undefined): string {
   if (entry === undefined) return 'none'
   if (entry.declined) return 'declined'
   return entry.evaluated ? 'evaluated' : entry.standing

@@ -8,7 +8,8 @@ import type { TrainingShare } from '../model/training-content.ts'
 import { parseStored, toCount } from './column.ts'
 import type { Database } from './database.ts'
 import { datasetRecordReads } from './dataset-records.ts'
-import type { Reader, Tx } from './store.ts'
+import type { Reader } from './reader.ts'
+import type { Tx } from './store.ts'
 
 const Shares = z.array(
   z.object({

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { blobHolderSchema } from '../policy/blob-holder.ts'
 import { parseStored } from './column.ts'
 import type { Database } from './database.ts'
-import type { Reader } from './store.ts'
+import type { Reader } from './reader.ts'
 
 /**
  * Who refers to blobs, or did until it was taken back. A round's state is searched for whatever digests it holds (candidate, shards, optimizer's state):

@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import type { Millis } from '../core/clock.ts'
 import type { Database } from './database.ts'
+import type { Reader } from './reader.ts'
 import type { Census } from './records.ts'
-import type { Reader } from './store.ts'
 
 /** The next sweep, a second later, moves a round past its deadline: longer than this, and nobody sweeps. */
 const OVERDUE_MS = 60_000

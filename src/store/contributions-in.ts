@@ -1,7 +1,7 @@
 import type { RoundKey } from '../core/ids.ts'
 import type { Round } from '../round/round.ts'
+import type { Reader } from './reader.ts'
 import type { ContributionRow } from './records.ts'
-import type { Reader } from './store.ts'
 
 /** What a round merges: what was handed in for it, or, for a revision, what it merges again, with the weights of that. */
 export function contributionsIn(

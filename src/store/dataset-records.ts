@@ -3,8 +3,9 @@ import { ensureMemberId, ensureNodeId, ensureRecordId } from '../core/ids.ts'
 import { compareText } from '../core/order.ts'
 import type { DatasetRecord, Node } from '../gen/prisma/client.ts'
 import type { Database } from './database.ts'
+import type { Reader } from './reader.ts'
 import type { DatasetRecordFilter, DatasetRecordRow } from './records.ts'
-import type { Reader, Tx } from './store.ts'
+import type { Tx } from './store.ts'
 
 type Reads = Pick<Reader, 'datasetRecords' | 'findDatasetRecords' | 'countDatasetRecords' | 'withdrawnRecords'>
 type Writes = Pick<Tx, 'createDatasetRecord' | 'withdrawDatasetRecords'>

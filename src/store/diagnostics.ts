@@ -2,8 +2,9 @@ import { diagnosticsSchema } from '../aggregation/diagnostics.ts'
 import { gateRecordSchema } from '../policy/release.ts'
 import { parseStored } from './column.ts'
 import type { Database } from './database.ts'
+import type { Reader } from './reader.ts'
 import { roundOf } from './rounds.ts'
-import type { Reader, Tx } from './store.ts'
+import type { Tx } from './store.ts'
 
 /** What merges say about their contributions, and the gate about their candidates: questions. */
 export function diagnosticsReads(database: Database): Pick<Reader, 'diagnostics' | 'gateRecord'> {

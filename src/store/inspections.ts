@@ -3,7 +3,8 @@ import type { Digest } from '../core/digest.ts'
 import { parseSummary, type Summary, summaryText } from '../model/summary.ts'
 import type { BlobStore } from './blob-store.ts'
 import type { Database } from './database.ts'
-import type { Reader, Store, Tx } from './store.ts'
+import type { Reader } from './reader.ts'
+import type { Store, Tx } from './store.ts'
 
 /** What is known about the bytes of artifacts: questions. */
 export function inspectionReads(database: Database): Pick<Reader, 'inspection'> {

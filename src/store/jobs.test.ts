@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { NOW, RUN, seed, testStore } from '../../test/store-rows.ts'
 import type { Work } from '../round/step.ts'
-import type { JobKind, LeasedJob } from './records.ts'
+import type { JobKind, LeasedJob } from './job-row.ts'
 import type { Store } from './store.ts'
 
 const LEASE_MS = 1000

@@ -5,8 +5,9 @@ import { ensureRunId, type RoundKey } from '../core/ids.ts'
 import type { Job } from '../gen/prisma/client.ts'
 import { parseStored, toText } from './column.ts'
 import type { Database } from './database.ts'
-import { JOB_KINDS, JOB_STATES, type JobKind, type JobRow, type LeasedJob } from './records.ts'
-import type { Notice, Reader, Tx } from './store.ts'
+import { JOB_KINDS, JOB_STATES, type JobKind, type JobRow, type LeasedJob } from './job-row.ts'
+import type { Reader } from './reader.ts'
+import type { Notice, Tx } from './store.ts'
 
 type Reads = Pick<Reader, 'job' | 'jobs' | 'jobsToGiveUp'>
 type Writes = Pick<

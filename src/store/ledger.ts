@@ -3,7 +3,8 @@ import { entryBytes, subjectOf } from '../ledger/entry.ts'
 import { GrowingTree } from '../ledger/merkle.ts'
 import { MAX_ENTRY_BYTES, TILE_WIDTH } from '../ledger/tile.ts'
 import type { Database } from './database.ts'
-import type { Reader, Tx } from './store.ts'
+import type { Reader } from './reader.ts'
+import type { Tx } from './store.ts'
 
 type Reads = Pick<Reader, 'ledgerHead' | 'ledgerHashes' | 'ledgerEntries' | 'ledgerEntryAbout'>
 

@@ -7,8 +7,9 @@ import { signatureSchema } from '../model/parsing.ts'
 import { NODE_STATUSES } from '../policy/membership.ts'
 import { parseStored } from './column.ts'
 import type { Database } from './database.ts'
+import type { Reader } from './reader.ts'
 import type { FederationRow, InvitationRow, MemberRow, NodeRow } from './records.ts'
-import type { Reader, Tx } from './store.ts'
+import type { Tx } from './store.ts'
 
 type Reads = Pick<Reader, 'federation' | 'node' | 'nodes' | 'member' | 'members' | 'keyChanges'>
 type Writes = Pick<

@@ -3,8 +3,9 @@ import { compareText } from '../core/order.ts'
 import { overrideSchema } from '../model/override.ts'
 import { parseStored } from './column.ts'
 import type { Database } from './database.ts'
+import type { Reader } from './reader.ts'
 import { roundOf } from './rounds.ts'
-import type { Reader, Tx } from './store.ts'
+import type { Tx } from './store.ts'
 
 type Reads = Pick<Reader, 'operatorRecord' | 'endorsements' | 'releaseOverride'>
 type Writes = Pick<Tx, 'createOperatorRecord' | 'putEndorsement' | 'putReleaseOverride'>

@@ -1,8 +1,8 @@
 import type { Millis } from '../core/clock.ts'
 import type { FederationId } from '../core/ids.ts'
 import { certificateIdentity } from '../identity/certificate-identity.ts'
+import type { Reader } from './reader.ts'
 import type { NodeRow } from './records.ts'
-import type { Reader } from './store.ts'
 
 export type AnyonePrincipal = { readonly kind: 'anyone' }
 export type NodePrincipal = { readonly kind: 'node'; readonly node: NodeRow }

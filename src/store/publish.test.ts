@@ -3,9 +3,10 @@ import { TEST_PLAN, TEST_POLICY, type TestCoordinator, testCoordinator, testRun 
 import { canonicalBytes } from '../core/canonical-json.ts'
 import { type Digest, digestOf } from '../core/digest.ts'
 import { ensureRunId, type RunId } from '../core/ids.ts'
+import { WEIGHTS_FILE } from '../model/weight-index.ts'
 import { advanceRound, openNextRound } from './advance.ts'
-import { publishInitialCheckpoint, WEIGHTS_FILE } from './publish.ts'
-import type { CheckpointRow } from './records.ts'
+import type { CheckpointRow } from './checkpoint-row.ts'
+import { publishInitialCheckpoint } from './publish.ts'
 import type { Store } from './store.ts'
 
 let coordinator: TestCoordinator

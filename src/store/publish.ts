@@ -15,7 +15,8 @@ import { llamaConfigJson } from '../model/llama-config.ts'
 import { type Manifest, manifestBytes, parseManifest } from '../model/manifest.ts'
 import type { ModelFile } from '../model/model-file.ts'
 import type { RoundRules } from '../model/provenance.ts'
-import { encodeHeader, inNameOrder } from '../model/safetensors.ts'
+import { encodeHeader } from '../model/safetensors.ts'
+import type { TensorSpec } from '../model/tensor.ts'
 import { tokenizerFiles } from '../model/tokenizer.ts'
 import {
   type DeclaredDataset,
@@ -24,15 +25,15 @@ import {
   type TrainingShare,
   trainingContent,
 } from '../model/training-content.ts'
+import { contentsOf, shardsOf } from '../model/weight-index.ts'
 import { initialValues, parameterSpecs } from '../plan/parameters.ts'
 import { type Plan, planBytes, planDigest } from '../plan/plan.ts'
 import { ensureRunPolicy, type RunPolicy } from '../round/policy.ts'
-import type { Blob } from './blob-store.ts'
-import type { AttestationRow, CheckpointFileRow, CheckpointRow, RunRow } from './records.ts'
+import type { Blob, BlobStore } from './blob-store.ts'
+import type { AttestationRow, CheckpointRow } from './checkpoint-row.ts'
+import type { RunRow } from './records.ts'
 import type { Tx } from './store.ts'
-
-/** Where every checkpoint keeps its weights: what rounds train from and merge. */
-export const WEIGHTS_FILE = 'model.safetensors'
+import { nameWeights, releasedWeights, requireBlob, type StoredWeights } from './weights.ts'
 
 /** Where a checkpoint keeps what its strategy's optimizer remembers; absent for strategies that keep nothing. */
 export const OPTIMIZER_FILE = 'optimizer.safetensors'
@@ -68,8 +69,8 @@ export type BuiltCheckpoint = { readonly row: CheckpointRow; readonly attestatio
 /** A run as its operator asks for it. */
 export type NewRun = { readonly id: RunId; readonly policy: RunPolicy; readonly channel: ChannelName }
 
-/** The large files of a checkpoint. */
-export type CheckpointTensors = { readonly weights: Blob; readonly optimizerState: Blob | undefined }
+/** The large parts of a checkpoint. `weights`: the digest that names them. */
+export type CheckpointTensors = { readonly weights: Digest; readonly optimizerState: Digest | undefined }
 
 type Publisher = Pick<Context, 'blobs' | 'store' | 'federation'>
 
@@ -78,7 +79,7 @@ type Publisher = Pick<Context, 'blobs' | 'store' | 'federation'>
  * manifest and what attests it. Nothing refers to it until {@link recordCheckpoint}; repeating it
  * gives the same digest and leaves nothing twice: signatures, which differ, are stored with the row alone.
  * @param now says when the row was made, and the day of the training summary: no byte of the checkpoint depends on it.
- * @throws TapestryError DISK_FULL; INVALID_ARGUMENT for facts that make no valid manifest.
+ * @throws TapestryError NOT_FOUND for tensors that are not stored; DISK_FULL; INVALID_ARGUMENT for facts that make no valid manifest.
  */
 export async function buildCheckpoint(
   { blobs, store, federation }: Publisher,
@@ -89,7 +90,7 @@ export async function buildCheckpoint(
   const provider = (await store.reader.federation())?.name ?? NOT_DECLARED
   const source = { ...facts, format: 'tapestry-manifest/1', federation, plan: planDigest(plan) } as const
   const training = trainingContent({ ...facts, ...origin, federation, provider })
-  const files = tensorFiles(tensors)
+  const files = await tensorFiles(blobs, tensors)
   for (const { path, bytes } of smallFiles(source, training, { plan, licence }))
     files.push({ path, ...(await blobs.put(bytes)) })
   const bytes = manifestBytes({ ...source, files })
@@ -112,9 +113,9 @@ export async function buildCheckpoint(
   return { row, attestations: documents.map(attestationRow) }
 }
 
-function tensorFiles({ weights, optimizerState }: CheckpointTensors): CheckpointFileRow[] {
-  const files: CheckpointFileRow[] = [{ path: WEIGHTS_FILE, ...weights }]
-  if (optimizerState !== undefined) files.push({ path: OPTIMIZER_FILE, ...optimizerState })
+async function tensorFiles(blobs: BlobStore, { weights, optimizerState }: CheckpointTensors) {
+  const files = await releasedWeights(blobs, weights)
+  if (optimizerState !== undefined) files.push({ path: OPTIMIZER_FILE, ...(await requireBlob(blobs, optimizerState)) })
   return files
 }
 
@@ -155,14 +156,14 @@ export async function publishInitialCheckpoint(
 ): Promise<RunRow> {
   const policy = ensureRunPolicy(run.policy)
   refuseExisting(run, await context.store.reader.run(run.id))
-  const weights = await context.blobs.put(initialWeights(plan))
-  const facts = initialFacts(run.id, policy.strategy)
+  const weights = await storeInitialWeights(context.blobs, plan, policy.shardBytes)
+  const facts = { ...initialFacts(run.id, policy.strategy), ...shardMember(policy, weights) }
   const parts = {
     facts,
     origin: UNTRAINED,
     plan,
     licence: releaseLicence(policy),
-    tensors: { weights, optimizerState: undefined },
+    tensors: { weights: weights.digest, optimizerState: undefined },
   }
   const checkpoint = await buildCheckpoint(context, signer, parts, now)
   const row: RunRow = {
@@ -211,6 +212,14 @@ export function codecMember(codec: Codec): Pick<Manifest, 'codec'> {
   return codec.name === 'f32' ? {} : { codec }
 }
 
+/** A manifest says how large shards may be only where there are any. */
+export function shardMember(
+  { shardBytes }: RunPolicy,
+  { shards }: Pick<StoredWeights, 'shards'>,
+): Pick<Manifest, 'shardBytes'> {
+  return shards.length === 0 ? {} : { shardBytes }
+}
+
 /** No round and no data made version 0. */
 const UNTRAINED: CheckpointOrigin = { rules: null, shares: [], datasets: [] }
 
@@ -236,13 +245,20 @@ function smallFiles(
   ]
 }
 
-/** The safetensors file of the plan's initial parameters, piece by piece. */
-async function* initialWeights({ spec }: Plan): AsyncGenerator<Uint8Array> {
-  const specs = inNameOrder(parameterSpecs(spec))
+/** Stores the plan's initial parameters, in one file or in shards. */
+async function storeInitialWeights(blobs: BlobStore, { spec }: Plan, shardBytes: number): Promise<StoredWeights> {
+  const shards = shardsOf(parameterSpecs(spec), shardBytes)
+  const files: Blob[] = []
+  for (const specs of shards) files.push(await blobs.put(initialWeights(specs, spec.seed)))
+  return nameWeights(blobs, shards.map(contentsOf), files)
+}
+
+/** A safetensors file of initial parameters, which are in order of name, piece by piece. */
+async function* initialWeights(specs: readonly TensorSpec[], seed: number): AsyncGenerator<Uint8Array> {
   // transformers refuses a file that does not name the framework of its layouts.
   yield encodeHeader(specs, { format: 'pt' })
   for (const parameter of specs) {
-    for (const values of initialValues(parameter, spec.seed)) {
+    for (const values of initialValues(parameter, seed)) {
       yield new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
     }
   }

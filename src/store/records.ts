@@ -9,9 +9,7 @@ import type { LanguageEvaluation } from '../model/evaluation-report.ts'
 import type { PairedEvidence } from '../model/paired-evidence.ts'
 import type { WeightRecord } from '../policy/influence.ts'
 import type { NodeStatus } from '../policy/membership.ts'
-import type { RevocationMode, RevocationPlan } from '../policy/revocation.ts'
 import type { RunPolicy } from '../round/policy.ts'
-import type { RevocationState } from '../round/revocation.ts'
 import type { Phase, Round } from '../round/round.ts'
 import type { Standing } from '../round/step.ts'
 
@@ -242,78 +240,6 @@ export type EndorsementRow = {
   readonly signature: Signature
   readonly at: Millis
 }
-
-export type CheckpointFileRow = { readonly path: string; readonly digest: Digest; readonly size: number }
-
-/** A document about a checkpoint; `content` is JSON. */
-export type AttestationRow = CheckpointFileRow & { readonly content: string }
-
-export type CheckpointRow = {
-  readonly digest: Digest
-  readonly run: RunId
-  readonly version: number
-  /** 0 for the initial checkpoint. */
-  readonly round: number
-  readonly parent: Digest | null
-  /** Canonical JSON. */
-  readonly manifest: string
-  readonly signature: Signature
-  readonly files: readonly CheckpointFileRow[]
-  readonly createdAt: Millis
-  /** The revocation that superseded it; absent while it stands. */
-  readonly revocation?: number
-}
-
-/** A checkpoint on a line of descent. */
-export type LineRow = Pick<CheckpointRow, 'digest' | 'version' | 'round' | 'parent'>
-
-/** A revocation is addressed by its run and its number there, counted from 1. */
-export type RevocationRow = {
-  readonly key: RoundKey
-  readonly mode: RevocationMode
-  readonly requestedBy: NodeId | 'operator'
-  readonly reason: string
-  readonly plan: RevocationPlan
-  readonly state: RevocationState
-  /** Null before it is signed, and when nothing is superseded. */
-  readonly notice: { readonly text: string; readonly signature: Signature } | null
-  readonly createdAt: Millis
-  readonly updatedAt: Millis
-}
-
-export type ChannelRow = {
-  readonly name: ChannelName
-  readonly checkpoint: Digest
-  readonly run: RunId
-  readonly version: number
-  readonly updatedAt: Millis
-}
-
-export const JOB_KINDS = ['aggregate', 'decide', 'override', 'revoke'] as const
-export type JobKind = (typeof JOB_KINDS)[number]
-
-export const JOB_STATES = ['ready', 'leased', 'done', 'abandoned'] as const
-export type JobState = (typeof JOB_STATES)[number]
-
-export type JobRow = {
-  /** `<kind>/<run>/<round>`. */
-  readonly id: string
-  readonly kind: JobKind
-  /** A round; for `revoke` a revocation. */
-  readonly key: RoundKey
-  readonly state: JobState
-  readonly attempts: number
-  readonly lastError: string | null
-  /** `<host>/<process id>` that took the last lease; null before the first. */
-  readonly leaseHolder: string | null
-  /** When the lease ends; of an abandoned job, until when its round waits for an operator; null when neither. */
-  readonly leaseUntil: Millis | null
-  readonly createdAt: Millis
-  readonly updatedAt: Millis
-}
-
-/** A job in somebody's hands: only the holder of the token may finish it, and only before the lease ends. */
-export type LeasedJob = JobRow & { readonly token: string; readonly leaseUntil: Millis }
 
 export type UploadRow = {
   readonly digest: Digest

@@ -4,10 +4,12 @@ import { ensureChannelName, ensureNodeId, ensureRunId } from '../core/ids.ts'
 import { compareText } from '../core/order.ts'
 import type { Channel, Checkpoint, CheckpointFile, Upload } from '../gen/prisma/client.ts'
 import { digestSchema } from '../model/parsing.ts'
+import type { ChannelRow, CheckpointRow } from './checkpoint-row.ts'
 import { parseStored, toCount } from './column.ts'
 import type { Database } from './database.ts'
-import type { ChannelRow, CheckpointRow, UploadRow } from './records.ts'
-import type { Reader, Tx } from './store.ts'
+import type { Reader } from './reader.ts'
+import type { UploadRow } from './records.ts'
+import type { Tx } from './store.ts'
 
 type Reads = Pick<
   Reader,

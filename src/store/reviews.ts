@@ -6,9 +6,10 @@ import type { Review } from '../gen/prisma/client.ts'
 import { reviewedLanguagesSchema } from '../model/review-report.ts'
 import { parseStored } from './column.ts'
 import type { Database } from './database.ts'
+import type { Reader } from './reader.ts'
 import type { ReviewRow } from './records.ts'
 import { roundOf } from './rounds.ts'
-import type { Reader, Tx } from './store.ts'
+import type { Tx } from './store.ts'
 
 /** Contributions in the hands of other members' nodes: questions. */
 export function reviewReads(database: Database): Pick<Reader, 'reviews' | 'reviewsAsked' | 'isReviewer'> {

@@ -1,5 +1,6 @@
 import type { Digest } from '../core/digest.ts'
 import type { RunId } from '../core/ids.ts'
+import { isWeights } from '../model/weight-index.ts'
 import { unheldBlobs } from '../policy/blob-holder.ts'
 import {
   type Link,
@@ -13,9 +14,10 @@ import {
 import { neededOf } from '../round/quorum.ts'
 import { turnOf } from '../round/round.ts'
 import { LIVE_PHASES } from './advance.ts'
-import { OPTIMIZER_FILE, WEIGHTS_FILE } from './publish.ts'
-import type { ContributionRow, LineRow, RoundRow, RunRow } from './records.ts'
-import type { Reader } from './store.ts'
+import type { LineRow } from './checkpoint-row.ts'
+import { OPTIMIZER_FILE } from './publish.ts'
+import type { Reader } from './reader.ts'
+import type { ContributionRow, RoundRow, RunRow } from './records.ts'
 
 /** A plan for one run. `live`: the round that the revocation ends, if there is one. */
 export type PlannedFor = { readonly run: RunRow; readonly plan: RevocationPlan; readonly live: RoundRow | undefined }
@@ -104,7 +106,7 @@ export async function tensorFiles(reader: Reader, checkpoints: readonly Digest[]
   const rows = await Promise.all(checkpoints.map((digest) => reader.checkpoint(digest)))
   const files = rows.flatMap((row) => row?.files ?? [])
   return files
-    .filter(({ path }) => path === WEIGHTS_FILE || path === OPTIMIZER_FILE)
+    .filter(({ path }) => isWeights(path) || path === OPTIMIZER_FILE)
     .map(({ digest, size }) => [digest, size])
 }
 

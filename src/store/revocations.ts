@@ -3,10 +3,11 @@ import { ensureNodeId, ensureRunId, type RoundKey } from '../core/ids.ts'
 import type { Revocation } from '../gen/prisma/client.ts'
 import { REVOCATION_MODES, revocationPlanSchema } from '../policy/revocation.ts'
 import { revocationStateSchema } from '../round/revocation.ts'
+import type { RevocationRow } from './checkpoint-row.ts'
 import { parseStored, toText } from './column.ts'
 import type { Database } from './database.ts'
-import type { RevocationRow } from './records.ts'
-import type { Reader, Tx } from './store.ts'
+import type { Reader } from './reader.ts'
+import type { Tx } from './store.ts'
 
 type Reads = Pick<Reader, 'revocation' | 'revocations'>
 type Writes = Pick<Tx, 'createRevocation' | 'saveRevocation' | 'takeBack' | 'createRemerge'>

@@ -8,9 +8,11 @@ import { openRevocation, type RevocationOutcome } from '../round/revocation.ts'
 import { openRevision } from '../round/round.ts'
 import { step } from '../round/step.ts'
 import { endRevision, goOn, nextNumber } from './advance.ts'
-import type { ContributionRow, RevocationRow, RunRow } from './records.ts'
+import type { RevocationRow } from './checkpoint-row.ts'
+import type { Reader } from './reader.ts'
+import type { ContributionRow, RunRow } from './records.ts'
 import { type PlannedFor, planFor } from './revocation-plan.ts'
-import type { Reader, Tx } from './store.ts'
+import type { Tx } from './store.ts'
 
 /** Whose contributions: one, those trained on a dataset of a node, or all of a node's. */
 export type RevocationSubject =

@@ -11,8 +11,9 @@ import { parseStored } from './column.ts'
 import type { Database } from './database.ts'
 import { VersionConflict } from './fault.ts'
 import { jobId } from './jobs.ts'
+import type { Reader } from './reader.ts'
 import type { RosterRow, RoundRow, RunRow } from './records.ts'
-import type { Notice, Reader, Tx } from './store.ts'
+import type { Notice, Tx } from './store.ts'
 
 type Reads = Pick<
   Reader,
@@ -63,9 +64,12 @@ export function roundReads(database: Database): Reads {
       const row = await database.round.findUnique({ where: { runId_number: { runId: key.run, number: key.number } } })
       return row === null ? undefined : roundRow(row)
     },
-    isCandidate: async (weights) => {
-      const where = { phase: 'evaluating', state: { path: ['candidate'], equals: weights } }
-      return (await database.round.findFirst({ where })) !== null
+    isCandidate: async (file) => {
+      const named = [
+        { state: { path: ['candidate'], equals: file } },
+        { state: { path: ['shards'], array_contains: [file] } },
+      ]
+      return (await database.round.findFirst({ where: { phase: 'evaluating', OR: named } })) !== null
     },
     rounds: async ({ run, phases, limit }) => {
       const where = {

@@ -2,7 +2,7 @@ import { resolve } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { type Digest, digestOf } from '../core/digest.ts'
 import { ensureChannelName, ensureRunId } from '../core/ids.ts'
-import type { CheckpointRow } from './records.ts'
+import type { CheckpointRow } from './checkpoint-row.ts'
 import { ensureStorageOf, storageDirectory } from './storage.ts'
 
 const FILES = ['config.json', 'model.safetensors'].map((path) => ({ path, digest: digestOf(path), size: path.length }))

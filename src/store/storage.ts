@@ -2,7 +2,7 @@ import { resolve } from 'node:path'
 import { TapestryError } from '../core/error.ts'
 import type { BlobStore } from './blob-store.ts'
 import { openBlobs } from './blobs.ts'
-import type { Reader } from './store.ts'
+import type { Reader } from './reader.ts'
 import { freeBytesOf } from './uploads.ts'
 
 /** The directory that a setting names, `file:<directory>`; the usual one without a setting. */

@@ -4,31 +4,20 @@ import { ensureNodeId, ensureRunId, type RoundKey } from '../core/ids.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
 import { compareText } from '../core/order.ts'
 import { REJECTION_REASONS } from '../core/rejection.ts'
-import type {
-  Contribution,
-  ContributionLanguage,
-  ContributionRecord,
-  Evaluation,
-  Rejection,
-} from '../gen/prisma/client.ts'
-import { pairedEvidenceSchema } from '../model/paired-evidence.ts'
+import type { Contribution, ContributionLanguage, ContributionRecord, Rejection } from '../gen/prisma/client.ts'
 import { weightDecisionSchema } from '../policy/influence.ts'
 import { parseStored, toCount, toMeasure, toText } from './column.ts'
 import type { Database } from './database.ts'
-import type {
-  ContributionRow,
-  EvaluationRow,
-  LanguageReportRow,
-  RecordTokensRow,
-  RejectionRow,
-  WeightRow,
-} from './records.ts'
+import { byMeasurer, evaluationColumns, evaluationKey, evaluationRow } from './evaluation-column.ts'
+import type { Reader } from './reader.ts'
+import type { ContributionRow, LanguageReportRow, RecordTokensRow, RejectionRow, WeightRow } from './records.ts'
 import { roundOf } from './rounds.ts'
-import type { Reader, Tx } from './store.ts'
+import type { Tx } from './store.ts'
 
 type Reads = Pick<
   Reader,
   | 'contributions'
+  | 'contributionOf'
   | 'contribution'
   | 'contributionsOf'
   | 'remerged'
@@ -75,6 +64,11 @@ export function submissionReads(database: Database): Reads {
         include: { contribution: WITH_PARTS },
       })
       return rows.map((row) => ({ ...contributionRow(row.contribution), weight: weightRow(row) })).sort(byPlace)
+    },
+    contributionOf: async (key, node) => {
+      const where = { runId_round_nodeId: { ...roundOf(key), nodeId: node } }
+      const row = await database.contribution.findUnique({ where, ...WITH_PARTS })
+      return row === null ? undefined : contributionRow(row)
     },
     payloadOwners: async (payload) => {
       const rows = await database.contribution.findMany({
@@ -243,44 +237,6 @@ function rejectionRow(row: Rejection): RejectionRow {
   }
 }
 
-function evaluationKey(row: EvaluationRow) {
-  const { measuredBy, language, community } = row
-  return { ...roundOf(row.key), measuredBy, language, community }
-}
-
-function evaluationColumns(row: EvaluationRow) {
-  return {
-    ...evaluationKey(row),
-    tokens: toCount(row.base.tokens),
-    baseMean: toMeasure(row.base.mean),
-    baseSe: toMeasure(row.base.standardError),
-    candidateMean: toMeasure(row.candidate.mean),
-    candidateSe: toMeasure(row.candidate.standardError),
-    ...(row.paired && { paired: { unit: row.paired.unit, steps: [...row.paired.steps] } }),
-    report: row.report?.text ?? null,
-    signature: row.report?.signature.value ?? null,
-    keyId: row.report?.signature.keyId ?? null,
-    at: new Date(row.at),
-  }
-}
-
-function evaluationRow(row: Evaluation): EvaluationRow {
-  const { report, signature, keyId } = row
-  const signed = report !== null && signature !== null && keyId !== null
-  const tokens = Number(row.tokens)
-  return {
-    key: keyOf(row.runId, row.round),
-    measuredBy: row.measuredBy === 'coordinator' ? 'coordinator' : ensureNodeId(row.measuredBy),
-    language: ensureLanguageTag(row.language),
-    community: row.community,
-    base: { mean: row.baseMean, standardError: row.baseSe, tokens },
-    candidate: { mean: row.candidateMean, standardError: row.candidateSe, tokens },
-    paired: row.paired === null ? null : parseStored(pairedEvidenceSchema, row.paired, 'evidence'),
-    report: signed ? { text: report, signature: { keyId, value: signature } } : null,
-    at: row.at.getTime(),
-  }
-}
-
 function keyOf(run: string, number: number): RoundKey {
   return { run: ensureRunId(run), number }
 }
@@ -295,12 +251,4 @@ function byLanguage(a: LanguageReportRow, b: LanguageReportRow): number {
 
 function byRecord(a: RecordTokensRow, b: RecordTokensRow): number {
   return compareText(a.record, b.record) || compareText(a.language, b.language)
-}
-
-function byMeasurer(a: EvaluationRow, b: EvaluationRow): number {
-  return (
-    compareText(a.measuredBy, b.measuredBy) ||
-    compareText(a.language, b.language) ||
-    compareText(a.community, b.community)
-  )
 }

@@ -2,8 +2,8 @@ import { z } from 'zod'
 import type { NodeId, RunId } from '../core/ids.ts'
 import { Prisma } from '../gen/prisma/client.ts'
 import type { Database } from './database.ts'
+import type { Reader } from './reader.ts'
 import type { SummaryBy, SummaryRow } from './records.ts'
-import type { Reader } from './store.ts'
 
 type Reads = Pick<Reader, 'summary' | 'rejectionCounts'>
 type Filter = { readonly run?: RunId; readonly node?: NodeId }

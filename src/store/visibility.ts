@@ -1,6 +1,6 @@
 import type { Digest } from '../core/digest.ts'
 import type { Principal } from './principal.ts'
-import type { Reader } from './store.ts'
+import type { Reader } from './reader.ts'
 
 /**
  * Who may read an artifact. Released files are anyone's. A candidate is for the nodes that are to score it. A delta

@@ -4,7 +4,7 @@ import { TapestryError, toTapestryError } from '../core/error.ts'
 import { HASH_BYTES } from '../ledger/merkle.ts'
 import { encodeBundle, parseTilePath, TILE_WIDTH, type Tile } from '../ledger/tile.ts'
 import type { PublicLog } from '../store/public-log.ts'
-import type { Reader } from '../store/store.ts'
+import type { Reader } from '../store/reader.ts'
 import { problemOf, sendProblem } from './problem.ts'
 
 /** What the static files of the log need. */

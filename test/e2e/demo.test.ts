@@ -94,7 +94,7 @@ test.skipIf(missingReference !== undefined)(
     const text = 'Watu wote wamezaliwa huru, hadhi na haki zao ni sawa.'
     const theirs = await transformersLoss(model, text)
     expect(theirs).toMatchObject({ equalBytes: true, dtype: 'torch.float32', missing: [], unexpected: [] })
-    const ours = await engineLoss(spec, join(model, 'model.safetensors'), text)
+    const ours = await engineLoss(spec, [join(model, 'model.safetensors')], text)
     expect(Math.abs(ours - theirs.loss)).toBeLessThan(TOLERANCE)
     // The text is like what it was trained on: a model that has learnt nothing needs ln 259 = 5.56 nats.
     expect(theirs.loss).toBeLessThan(5)

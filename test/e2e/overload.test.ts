@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { digestOf } from '../../src/core/digest.ts'
 import { RoundService } from '../../src/gen/proto/tapestry/v1/round_pb.ts'
@@ -23,6 +24,7 @@ afterAll(() => network?.close())
 
 test('a node that opens a thousand streams is held off, and the others go on', async () => {
   const stop = new AbortController()
+  setMaxListeners(0, stop.signal)
   const clients = await Promise.all(
     Array.from({ length: CLIENTS }, () => openNodeClient(greedy.directory, network.clock)),
   )

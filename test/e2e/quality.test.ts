@@ -15,6 +15,7 @@ import { readSafetensors, writeSafetensors } from '../../src/model/safetensors.t
 import { parameterSpecs } from '../../src/plan/parameters.ts'
 import { makePlan } from '../../src/plan/plan.ts'
 import { randomFrom, shuffled } from '../../src/plan/random.ts'
+import { judgePeers, type PeerReview } from '../../src/policy/peer-floor.ts'
 import { judgeNorms, judgePublic } from '../../src/policy/quality-floor.ts'
 import { initialParameters } from '../initial-parameters.ts'
 import { MICRO_SPEC } from '../network.ts'
@@ -25,7 +26,7 @@ const STEPS = { base: 60, node: 20 }
 const plan = (localSteps: number) => makePlan({ ...MICRO_SPEC, training: { ...MICRO_SPEC.training, localSteps } })
 const PARAMETERS = parameterSpecs(MICRO_SPEC)
 const LIMITS = { wallClockMs: 300_000, memoryMb: 4096 }
-const HONEST = ['sw', 'fr', 'vi', 'en', 'sw']
+const HONEST = ['sw', 'fr', 'vi', 'en', 'sw', 'sw']
 const HINDI = ['सभी', 'मनुष्य', 'जन्म', 'से', 'स्वतंत्र', 'और', 'समान', 'हैं', 'गरिमा', 'अधिकार']
 
 let root: string
@@ -50,7 +51,7 @@ async function train(
   steps: number,
 ): Promise<string> {
   const outDelta = join(root, `${name}.safetensors`)
-  const task = { kind: 'train', plan: plan(steps), baseWeights, sources, seed: name, outDelta } as const
+  const task = { kind: 'train', plan: plan(steps), baseWeights: [baseWeights], sources, seed: name, outDelta } as const
   await runEngine(task, { limits: LIMITS })
   return outDelta
 }
@@ -63,7 +64,7 @@ async function makeBase(): Promise<string> {
   const sources = await Promise.all([...new Set(HONEST)].map((tag) => sourceOf('base', tag, textOf('base', tag))))
   const delta = await train('begin', first, sources, STEPS.base)
   const base = join(root, 'base.safetensors')
-  await mergeMean({ base: first, deltas: [{ path: delta, weight: 1 }], out: base })
+  await mergeMean({ base: [first], deltas: [{ path: delta, weight: 1 }], out: base })
   return base
 }
 
@@ -151,17 +152,54 @@ async function makeCases(base: string): Promise<Case[]> {
   ]
 }
 
-async function publicScores(base: string, cases: readonly Case[]): Promise<(readonly ScoredLanguage[])[]> {
-  const sources = await Promise.all([...new Set(HONEST)].map((tag) => sourceOf('public', tag, textOf('public', tag))))
+/** Base, and base with each contribution alone: files to score. */
+async function aloneWith(base: string, cases: readonly Case[]): Promise<readonly { name: string; files: string[] }[]> {
   const merged = cases.map(async ({ path }, i) => {
     const out = join(root, `alone-${i}.safetensors`)
-    await mergeMean({ base, deltas: [{ path, weight: 1 }], out })
-    return { name: `${i}`, path: out }
+    await mergeMean({ base: [base], deltas: [{ path, weight: 1 }], out })
+    return { name: `${i}`, files: [out] }
   })
-  const weights = [{ name: 'base', path: base }, ...(await Promise.all(merged))]
-  const spec = { ...MICRO_SPEC, evaluation: { heldOutFraction: 0.5, maxSequences: 64 } }
+  return [{ name: 'base', files: [base] }, ...(await Promise.all(merged))]
+}
+
+type Weights = Awaited<ReturnType<typeof aloneWith>>
+
+async function scores(weights: Weights, sources: readonly DataSource[], heldOutFraction: number) {
+  const spec = { ...MICRO_SPEC, evaluation: { heldOutFraction, maxSequences: 64 } }
   const task = { kind: 'score', plan: makePlan(spec), weights, sources } as const
   return (await runEngine(task, { limits: LIMITS })).weights.map(({ languages }) => languages)
+}
+
+async function publicScores(weights: Weights): Promise<(readonly ScoredLanguage[])[]> {
+  const sources = await Promise.all([...new Set(HONEST)].map((tag) => sourceOf('public', tag, textOf('public', tag))))
+  return scores(weights, sources, 0.5)
+}
+
+/** What the Swahili nodes find on text that they did not train on: for each contribution, a review by each of them. */
+async function swahiliReviews(weights: Weights, cases: readonly Case[]): Promise<PeerReview[][]> {
+  const nodes = HONEST.flatMap((tag, i) => (tag === 'sw' ? [`honest-${i}`] : []))
+  const sources = await Promise.all(
+    nodes.map(async (node) => ({ ...(await sourceOf(node, 'sw', textOf(node, 'sw'))), community: node })),
+  )
+  const [before = [], ...after] = await scores(weights, sources, MICRO_SPEC.evaluation.heldOutFraction)
+  return cases.map(({ language }, i) => {
+    const found = publicEvidence(before, after[i] ?? []).filter((one) => one.language === language)
+    return found.map((one) => ({ voice: one.community, languages: [one] }))
+  })
+}
+
+/** A review turned into its opposite, and more. */
+function lie({ voice, languages }: PeerReview): PeerReview {
+  const turned = languages.map(({ candidate, ...one }) => {
+    const mean = Math.max(0, one.base.mean - 3 * (candidate.mean - one.base.mean))
+    return { ...one, candidate: { ...candidate, mean } }
+  })
+  return { voice, languages: turned }
+}
+
+function peersOf(one: Case, reviews: readonly PeerReview[], liars = 0): string | null {
+  const told = reviews.map((review, i) => (i < liars ? lie(review) : review))
+  return judgePeers(told, randomFrom(one.name)).below
 }
 
 it('catches at each floor what docs/QUALITY.md says, and nobody who is honest', async () => {
@@ -173,10 +211,12 @@ it('catches at each floor what docs/QUALITY.md says, and nobody who is honest', 
     )
   }
   const cases = await makeCases(base)
-  const [before = [], ...after] = await publicScores(base, cases)
+  const weights = await aloneWith(base, cases)
+  const [before = [], ...after] = await publicScores(weights)
+  const reviews = await swahiliReviews(weights, cases)
   const rows: string[] = []
   for (const [i, one] of cases.entries()) {
-    const { norms, cosines } = await examineDeltas(base, [...honest, one.path], F32, undefined)
+    const { norms, cosines } = await examineDeltas([base], [...honest, one.path], F32, undefined)
     const judged = norms.map((norm, k) => ({ node: `node-${k}`, norm, acceptedAt: k }))
     const byNorms = judgeNorms(judged, cosines)
     // Whatever the attack, none of the others pays for it.
@@ -184,10 +224,18 @@ it('catches at each floor what docs/QUALITY.md says, and nobody who is honest', 
     const own = publicEvidence(before, after[i] ?? []).filter(({ language }) => language === one.language)
     const { below } = judgePublic(own, randomFrom(one.name))
     const first = byNorms.at(-1) ?? null
-    rows.push(`| ${one.name} | ${wordFor(first)} | ${wordFor(first ?? below)} |`)
+    const peers = peersOf(one, reviews[i] ?? [])
+    rows.push(`| ${one.name} | ${wordFor(first)} | ${wordFor(first ?? below)} | ${wordFor(first ?? peers)} |`)
   }
-  expect(rows.slice(0, 2).every((row) => row.endsWith('| passes | passes |'))).toBe(true)
-  await expect(page(rows)).toMatchFileSnapshot('../../docs/QUALITY.md')
+  expect(rows.slice(0, 2).every((row) => row.endsWith('| passes | passes | passes |'))).toBe(true)
+  const honestCase = cases[0]!
+  const noise = cases.findIndex(({ name }) => name === 'noise of the same norm')
+  const lies = [0, 1, 2].map((liars) => {
+    const ofHonest = wordFor(peersOf(honestCase, reviews[0] ?? [], liars))
+    return `| ${liars} of 3 | ${ofHonest} | ${wordFor(peersOf(cases[noise]!, reviews[noise] ?? [], liars))} |`
+  })
+  expect(lies.slice(0, 2).every((row) => row.endsWith('| passes | caught: makes its language worse |'))).toBe(true)
+  await expect(page(rows, lies)).toMatchFileSnapshot('../../docs/QUALITY.md')
 })
 
 /** The rule without its numbers, which differ between processors. */
@@ -199,16 +247,23 @@ function wordFor(below: string | null): string {
   return below.includes('changes nothing') ? 'caught: changes nothing' : 'caught: makes its language worse'
 }
 
-function page(rows: readonly string[]): string {
+function page(rows: readonly string[], lies: readonly string[]): string {
   return `# The quality floor
 
-What a run's \`--quality-floor\` catches. Five honest nodes (Swahili twice, French, Vietnamese, English) train the smallest
-model that is still a Llama, from a base that already knows a little; a sixth contribution is added to theirs, one kind at a
+What a run's \`--quality-floor\` catches. Six honest nodes (Swahili three times, French, Vietnamese, English) train the smallest
+model that is still a Llama, from a base that already knows a little; a seventh contribution is added to theirs, one kind at a
 time. \`test/e2e/quality.test.ts\` trains them, writes this page, and fails when a verdict changes.
 
-| the sixth contribution | \`norms\` | \`public\` |
-| --- | --- | --- |
+| the seventh contribution | \`norms\` | \`public\` | \`peers\` |
+| --- | --- | --- | --- |
 ${rows.join('\n')}
+
+With \`peers\` the three Swahili nodes are the reviewers of a contribution in Swahili. Those who lie say the opposite of what they
+measured, three times over:
+
+| reviewers who lie | the honest contribution | noise of the same norm |
+| --- | --- | --- |
+${lies.join('\n')}
 
 With \`none\`, the default, everything passes that is well-formed, finite and within the run's \`--max-norm\`.
 
@@ -217,8 +272,24 @@ With \`none\`, the default, everything passes that is well-formed, finite and wi
 - \`public\` also scores base plus the contribution alone on the operator's sets (\`--evaluation-data\`), in the languages that it
   names. A contribution in no language of the sets passes by its norms. What does no measurable harm to its own language passes,
   useless or not.
-- Neither sees a contribution made to look good on the sets, nor several that were made to agree: robust strategies
+- \`peers\` scores base plus the contribution alone on the held-out text of nodes of other members, which contributed to the same round
+  in a language that it names: up to three for each language, drawn when the round seals. In each language the middle voices
+  count. Fewer than three voices about a language do not judge it, and a contribution in no language that is judged passes by its
+  norms: the weight's reason says so. Reviewers who are silent do not stop the round beyond \`--evaluate-window\`.
+- No floor sees a contribution made to look good on the sets, nor several that were made to agree: robust strategies
   (\`--strategy\`), caps (\`--cap\`) and the release gate stand behind the floor.
+
+## What \`peers\` shows to whom
+
+A delta says something about the text behind it. With every other floor it is seen by the coordinator alone; with \`peers\` **each
+reviewer downloads the deltas that it scores**: nodes of other members, three for each language, while the round is \`reviewing\` and
+until they have answered. Our node deletes what it has scored; another program could keep it. So a run has to ask for this floor, every
+round says so before a node joins, and a node whose \`policy.yaml\` says \`peers: false\` stays out of such runs.
+
+Two reviewers of three who agree to lie put an honest contribution out or let a harmful one pass, and members that hold a
+third of a language's nodes will at times be two of the three. Which contributions a node reviews is fixed by the ids of all contributions
+of the round: nobody can choose them but whoever hands in last, by trying nonces. The coordinator, which draws, could draw
+unfairly; every review is kept with its signature.
 
 A contribution below the floor gets the weight 0 and takes no part in the merge, whatever the strategy; the reason is stored,
 shown by \`tapestry round inspect\` and released with the manifest. Where fewer remain than the quorum, or than the strategy is

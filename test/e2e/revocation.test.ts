@@ -8,11 +8,11 @@ import { type Digest, digestOf, ensureDigest } from '../../src/core/digest.ts'
 import { MEAN } from '../../src/core/strategy.ts'
 import { RevocationService } from '../../src/gen/proto/tapestry/v1/revocation_pb.ts'
 import { RoundPhase } from '../../src/gen/proto/tapestry/v1/round_pb.ts'
+import { WEIGHTS_FILE } from '../../src/model/weight-index.ts'
 import { digestOfFile } from '../../src/participant/file-digest.ts'
 import { estimateRevocation, requestRevocation } from '../../src/participant/revocations.ts'
 import { engineTrainer } from '../../src/participant/trainer.ts'
 import { parsePlan } from '../../src/plan/plan.ts'
-import { WEIGHTS_FILE } from '../../src/store/publish.ts'
 import { readExport } from '../ledger-reader.ts'
 import { TestNetwork } from '../network.ts'
 import type { TestNode } from './test-node.ts'
@@ -118,8 +118,8 @@ describe('rounds of real nodes that are run again', () => {
     expect(key.number).toBe(2)
     const repeated = await trained(2, nodes.slice(0, 2))
     const path = await network.parts.context.blobs.localPath(await weightsOf(ensureDigest(base)))
-    const never = await straight(1, nodes.slice(0, 2), { weights: path, state: undefined })
-    expect(await weightsOf(repeated)).toBe((await digestOfFile(never.weights)).digest)
+    const never = await straight(1, nodes.slice(0, 2), { weights: [path], state: undefined })
+    expect(await weightsOf(repeated)).toBe((await digestOfFile(never.weights[0] ?? '')).digest)
   })
 
   test('leave a superseded checkpoint that nobody takes unawares', async () => {

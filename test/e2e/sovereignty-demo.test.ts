@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { verifyCheckpoint } from '../../src/model/verify.ts'
 import { readExport } from '../ledger-reader.ts'
 import { tapestry } from './processes.ts'
+import { PATIENCE_MS } from './waiting.ts'
 
 const contribution = z.looseObject({
   node: z.string(),
@@ -47,7 +48,7 @@ afterAll(() => rm(home, { recursive: true, force: true }))
 
 test('what no community agreed to, and what does harm, is kept out of the model, and the log proves it', async () => {
   const run = ['demo', '--scenario', 'sovereignty', '--keep', join(home, 'kept'), '--json']
-  const { code, stdout, stderr } = await tapestry(run, { home })
+  const { code, stdout, stderr } = await tapestry(run, { home }, 4 * PATIENCE_MS)
   expect(code, stderr).toBe(0)
   const { rounds, checkpoint, sovereignty } = reportSchema.parse(JSON.parse(stdout.trim().split('\n').at(-1) ?? ''))
   expect(sovereignty.stopped.map(({ what, node, round, code }) => [what, node, round, code]).sort()).toEqual([

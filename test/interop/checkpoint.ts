@@ -13,6 +13,15 @@ import { type TensorData, writeSafetensors } from '../../src/model/safetensors.t
 import { writeCheckpointSidecars } from '../../src/model/sidecars.ts'
 import { tokenizerFiles, VOCABULARY_SIZE } from '../../src/model/tokenizer.ts'
 import { type TrainingFacts, trainingContent } from '../../src/model/training-content.ts'
+import {
+  contentsOf,
+  indexBytes,
+  indexOf,
+  shardPaths,
+  shardsOf,
+  WEIGHTS_FILE,
+  WEIGHTS_INDEX,
+} from '../../src/model/weight-index.ts'
 import type { TestFederation } from './federation.ts'
 
 export const ARCHITECTURE: LlamaArchitecture = {
@@ -88,10 +97,11 @@ export async function writeCheckpoint(
   federation: TestFederation,
   weights: readonly TensorData[],
   architecture: LlamaArchitecture = ARCHITECTURE,
+  shardBytes = Number.POSITIVE_INFINITY,
 ): Promise<Manifest> {
   const source = sampleManifest(federation)
   await mkdir(directory, { recursive: true })
-  await writeSafetensors(join(directory, 'model.safetensors'), weights, { format: 'pt' })
+  await writeWeights(directory, weights, shardBytes)
   await writeFile(join(directory, 'config.json'), llamaConfigJson(architecture, { dtype: 'float32' }))
   for (const { path, bytes } of tokenizerFiles()) await writeFile(join(directory, path), bytes)
   const training = trainingContent(sampleTraining(source))
@@ -106,6 +116,25 @@ export async function writeCheckpoint(
     federation: { record, signature },
   })
   return manifest
+}
+
+/** Weights as a checkpoint has them: one file, or shards and their index. */
+export async function writeWeights(
+  directory: string,
+  weights: readonly TensorData[],
+  shardBytes: number,
+): Promise<void> {
+  const shards = shardsOf(weights, shardBytes)
+  const paths = shardPaths(join(directory, WEIGHTS_FILE), shards.length)
+  for (const [i, path] of paths.entries()) await writeSafetensors(path, shards[i] ?? [], { format: 'pt' })
+  if (shards.length === 1) return
+  const files = await Promise.all(
+    paths.map(async (path) => {
+      const bytes = await readFile(path)
+      return { digest: digestOf(bytes), size: bytes.byteLength }
+    }),
+  )
+  await writeFile(join(directory, WEIGHTS_INDEX), indexBytes(indexOf(shards.map(contentsOf), files)))
 }
 
 async function listFiles(directory: string) {

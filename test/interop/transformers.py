@@ -6,6 +6,7 @@ The name of this file would shadow the library, so its own directory is taken of
 
 import json
 import sys
+from pathlib import Path
 
 sys.path.pop(0)
 
@@ -14,17 +15,19 @@ from safetensors import safe_open  # noqa: E402
 from transformers import AutoTokenizer, LlamaForCausalLM  # noqa: E402
 
 
-def equal_bytes(model, path):
-    """True if the model holds exactly the file's tensors, bit for bit. Tied heads are stored once."""
+def equal_bytes(model, directory):
+    """True if the model holds exactly the tensors of the weights, bit for bit. Tied heads are stored once."""
     parameters = model.state_dict()
     if model.config.tie_word_embeddings:
         parameters.pop("lm_head.weight", None)
-    with safe_open(path, "pt") as file:
-        names = set(file.keys())
-        same = all(
-            parameters[name].numpy().tobytes() == file.get_tensor(name).numpy().tobytes()
-            for name in names & set(parameters)
-        )
+    names, same = set(), True
+    for path in Path(directory).glob("model*.safetensors"):
+        with safe_open(path, "pt") as file:
+            names |= set(file.keys())
+            same &= all(
+                parameters[name].numpy().tobytes() == file.get_tensor(name).numpy().tobytes()
+                for name in set(file.keys()) & set(parameters)
+            )
     return same and names == set(parameters)
 
 
@@ -45,7 +48,7 @@ def main(directory, text):
     generated = model.generate(inputs[:, :4], max_new_tokens=4, do_sample=False)
     return {
         "loss": loss.item(),
-        "equalBytes": equal_bytes(model, f"{directory}/model.safetensors"),
+        "equalBytes": equal_bytes(model, directory),
         "dtype": str(model.dtype),
         "ids": ids,
         "decoded": tokenizer.decode(ids),

@@ -14,7 +14,7 @@ export const missingReference: string | undefined = existsSync(PYTHON)
 const reportSchema = z.strictObject({
   /** Mean next-token loss of the document (begin, the bytes of the text, end) in nats per token. */
   loss: z.number(),
-  /** The loaded parameters equal model.safetensors bit for bit, and neither has more. */
+  /** The loaded parameters equal the weights' files bit for bit, and neither has more. */
   equalBytes: z.boolean(),
   dtype: z.string(),
   ids: z.array(z.number()),

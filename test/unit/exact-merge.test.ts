@@ -44,7 +44,10 @@ beforeAll(async () => {
     await writeFile(path, lines.join('\n'))
     const sources = [{ path, language: ensureLanguageTag(tag), community: '' }]
     const outDelta = join(root, `${node}.safetensors`)
-    await runTrain({ kind: 'train', plan: makePlan(spec), baseWeights: base, sources, seed: node, outDelta }, () => {})
+    await runTrain(
+      { kind: 'train', plan: makePlan(spec), baseWeights: [base], sources, seed: node, outDelta },
+      () => {},
+    )
     deltas.set(node, outDelta)
   }
 }, 180_000)
@@ -59,7 +62,7 @@ async function merged(text: string, { nodes, threads, tiles }: Arrival): Promise
   const directory = await mkdtemp(join(root, 'merge-'))
   const [out, state] = [join(directory, 'out'), join(directory, 'state')]
   await mergeRound({
-    base,
+    base: [base],
     deltas: rows.map(({ node }) => ({ path: deltas.get(node) ?? '', weight: 1 / rows.length })),
     out,
     strategy,

@@ -14,14 +14,14 @@ import {
 } from '../../model/merge-record.ts'
 import { directoriesOf } from '../../model/release-path.ts'
 import { type TrustRoot, type VerifiedCheckpoint, verifyCheckpoint } from '../../model/verify.ts'
+import { indexBytes, indexOf, WEIGHTS_FILE, WEIGHTS_INDEX, weightFilesAmong } from '../../model/weight-index.ts'
 import { fileError, writeWhole } from '../../model/whole-file.ts'
 import type { MergeResult } from '../merge.ts'
 import { mergeModels } from './merge-models.ts'
 
-const WEIGHTS = 'model.safetensors'
 const CARD = 'README.md'
 /** Files of a checkpoint that say how it was trained: a merge was not. */
-const OF_TRAINING = new Set([WEIGHTS, CARD, 'optimizer.safetensors', 'plan.json'])
+const OF_TRAINING = new Set([CARD, WEIGHTS_INDEX, 'optimizer.safetensors', 'plan.json'])
 
 export type CheckpointMerge = {
   /** Directory of the checkpoint that the others were specialised from. */
@@ -100,7 +100,8 @@ function ensureMergeable(base: Source, models: readonly Source[]): void {
 
 /** What base, models and merge have in common: the configuration and the tokenizer. */
 function sharedFiles({ manifest }: Source): ReleasedFile[] {
-  return manifest.files.filter(({ path }) => !OF_TRAINING.has(path))
+  const weights = new Set(weightFilesAmong(manifest.files).map(({ path }) => path))
+  return manifest.files.filter(({ path }) => !OF_TRAINING.has(path) && !weights.has(path))
 }
 
 async function mergeInto(
@@ -112,10 +113,11 @@ async function mergeInto(
   const { merging, threads, signal, onMerge: onProgress } = request
   const scratch = join(directory, '.scratch')
   await mkdir(scratch)
-  const weightsOf = (source: Source) => join(source.directory, WEIGHTS)
-  const out = join(directory, WEIGHTS)
-  const files = { base: weightsOf(base), models: models.map(weightsOf), out, scratch }
-  const merged = await mergeModels({ ...files, merging, threads, signal, onProgress })
+  const weightsOf = ({ directory: from, manifest }: Source) =>
+    weightFilesAmong(manifest.files).map(({ path }) => join(from, path))
+  const files = { base: weightsOf(base), models: models.map(weightsOf), out: join(directory, WEIGHTS_FILE), scratch }
+  const { shardBytes } = base.manifest
+  const merged = await mergeModels({ ...files, shardBytes, merging, threads, signal, onProgress })
   await rm(scratch, { recursive: true })
 
   const facts = { format: 'tapestry-merge/1', strategy: merging, base: named(base), models: models.map(named) } as const
@@ -125,12 +127,22 @@ async function mergeInto(
   await writeWhole(join(directory, CARD), [Buffer.from(mergeCard(facts, cards))])
   const shared = sharedFiles(base)
   for (const { path } of shared) await copyInto(directory, base.directory, path)
-  const made = await Promise.all([WEIGHTS, CARD].map((path) => digested(request, directory, path)))
-  const listed = [...shared, ...made].sort((a, b) => compareText(a.path, b.path))
+  const weights = await indexed(request, directory, merged)
+  const made = [...shared, ...weights, await digested(request, directory, CARD)]
+  const listed = made.sort((one, other) => compareText(one.path, other.path))
   const record: MergeRecord = { ...facts, files: listed }
   await writeWhole(join(directory, MERGE_RECORD_FILE), [mergeRecordBytes(record)])
   const { digest } = await digested(request, directory, MERGE_RECORD_FILE)
   return { record, digest, merged }
+}
+
+/** The files of the merged weights; those in shards get their index. */
+async function indexed(request: CheckpointMerge, directory: string, merged: MergeResult): Promise<ReleasedFile[]> {
+  const files: ReleasedFile[] = []
+  for (const { path } of merged.files) files.push(await digested(request, directory, basename(path)))
+  if (files.length === 1) return files
+  await writeWhole(join(directory, WEIGHTS_INDEX), [indexBytes(indexOf(merged.files, files))])
+  return [...files, await digested(request, directory, WEIGHTS_INDEX)]
 }
 
 function named({ digest, manifest }: Source): MergedModel {

@@ -29,11 +29,12 @@ async function merge(
   text: string,
   options: Partial<ModelMerge> & { readonly foreign?: boolean } = {},
 ): Promise<string> {
-  const save = (model: Floats[]) =>
-    options.foreign === true ? files.saveInOrder([...model].reverse()) : files.save(model)
+  const save = async (model: Floats[]) => [
+    await (options.foreign === true ? files.saveInOrder([...model].reverse()) : files.save(model)),
+  ]
   const out = files.fresh('merged')
   await mergeModels({
-    base: await files.save(base),
+    base: [await files.save(base)],
     models: await Promise.all(models.map(save)),
     merging: parseMergingText(text),
     out,
@@ -179,7 +180,7 @@ describe('refuses', () => {
   test('a file that was cut short, and a merge that is stopped', async () => {
     const cut = await files.save(base)
     await truncate(cut, (await readFile(cut)).byteLength - 4)
-    await expect(merge(base, [base], 'ties', { models: [cut] })).rejects.toMatchObject({ code: 'DATA_INVALID' })
+    await expect(merge(base, [base], 'ties', { models: [[cut]] })).rejects.toMatchObject({ code: 'DATA_INVALID' })
     const stopped = merge(base, [base], 'ties', { signal: AbortSignal.abort(new Error('stop')) })
     await expect(stopped).rejects.toThrow('stop')
   })

@@ -1,24 +1,26 @@
 import { join } from 'node:path'
 import { assertNever } from '../../core/assert.ts'
-import { F32 } from '../../core/codec.ts'
 import { TapestryError } from '../../core/error.ts'
 import { type Merging, mergingText } from '../../core/model-merging.ts'
+import { checkTensors } from '../../model/schema.ts'
+import type { WeightFiles } from '../../model/weight-index.ts'
 import { compareDeltas } from '../compare.ts'
 import { type MergeResult, type WeightedDelta, writeDeltas } from '../merge.ts'
-import type { Layout } from '../merge-layout.ts'
-import { type MergeSources, openSources } from '../merge-sources.ts'
+import { type Layout, type Model, nameOf, type OpenedWeights, openWeights } from '../merge-layout.ts'
+import { elementsOf } from '../merge-sources.ts'
 import { arcWeights, disjointMean, dropElements } from '../strategies/model-merging.ts'
 import { trimVector } from './trim.ts'
 import { createVector, fillVector, type Pass, type VectorFile } from './vector-file.ts'
 
 export type ModelMerge = {
-  /** Path of an F32 safetensors file: the model that the others were specialised from. */
-  readonly base: string
-  /** Paths of models with the tensors of the base, in an order that the result may depend on: the caller fixes it. */
-  readonly models: readonly string[]
+  /** F32 weights: the model that the others were specialised from. */
+  readonly base: WeightFiles
+  /** Models with the tensors of the base, in an order that the result may depend on: the caller fixes it. */
+  readonly models: readonly WeightFiles[]
   readonly merging: Merging
-  /** Path of the file to write. It appears whole or not at all. */
+  /** Path of the file to write, and the most bytes of tensors in it: as for every merge. */
   readonly out: string
+  readonly shardBytes?: number | undefined
   /** An empty directory on the same disk: takes a vector of the model's size for each model, and one more. */
   readonly scratch: string
   readonly threads?: number | undefined
@@ -40,20 +42,16 @@ export type ModelMerge = {
  */
 export async function mergeModels(request: ModelMerge): Promise<MergeResult> {
   ensureCount(request)
-  const sources = await openSources(
-    request.base,
-    request.models.map((path) => ({ path })),
-    F32,
-  )
-  const passes = new Passes(request, sources.elements)
+  const { base, out, shardBytes, threads } = request
+  const opened = await openWeights(base)
+  const passes = new Passes(request, elementsOf(opened.model))
   const vectors: VectorFile[] = []
-  for (const [place, model] of sources.deltas.entries()) {
+  for (const [place, files] of request.models.entries()) {
     const path = join(request.scratch, `task-${place}.safetensors`)
-    vectors.push(await taskVector(path, sources, model, place, request.merging, passes))
+    vectors.push(await taskVector(path, opened, await openModel(files, opened), place, request.merging, passes))
   }
-  const deltas = await combine(request, sources, vectors, passes)
-  const { base, out, threads } = request
-  return writeDeltas({ base, deltas, out, threads, ...passes.next() })
+  const deltas = await combine(request, opened.model, vectors, passes)
+  return writeDeltas({ base, deltas, out, shardBytes, threads, ...passes.next() })
 }
 
 function ensureCount({ merging, models }: ModelMerge): void {
@@ -63,20 +61,28 @@ function ensureCount({ merging, models }: ModelMerge): void {
   throw new TapestryError('INVALID_ARGUMENT', `${mergingText(merging)} merges ${needed}, not ${models.length}`)
 }
 
+/** @throws TapestryError DATA_INVALID for tensors that are not the base's */
+async function openModel(files: WeightFiles, base: OpenedWeights): Promise<Layout> {
+  const { model, layout } = await openWeights(files)
+  const verdict = checkTensors(model, [...base.model.tensors.values()])
+  if (!verdict.ok) throw new TapestryError('DATA_INVALID', `${nameOf(layout)}: ${verdict.rejection.detail}`)
+  return layout
+}
+
 /** One model's difference from the base, trimmed or thinned as the strategy wants it. */
 async function taskVector(
   path: string,
-  { header, base }: MergeSources,
-  model: Layout,
+  base: OpenedWeights,
+  layout: Layout,
   place: number,
   merging: Merging,
   passes: Passes,
 ): Promise<VectorFile> {
-  const vector = await createVector(path, header)
-  await fillVector(vector, [base, model], passes.next(), ([before = NONE, after = NONE], first) => {
+  const vector = await createVector(path, base.model)
+  await fillVector(vector, [base.layout, layout], passes.next(), ([before = NONE, after = NONE], first) => {
     for (let j = 0; j < after.length; j += 1) after[j]! -= before[j]!
     if (!after.every(Number.isFinite)) {
-      throw new TapestryError('DATA_INVALID', `${model.path}: a difference from the base is not finite`)
+      throw new TapestryError('DATA_INVALID', `${nameOf(layout)}: a difference from the base is not finite`)
     }
     if (merging.name === 'dare') dropElements(after, first, { ...merging.parameters, place })
     return after
@@ -90,30 +96,30 @@ const NONE = new Float32Array()
 /** Makes of the task vectors deltas and what each is multiplied by. */
 async function combine(
   { merging, scratch }: ModelMerge,
-  { header, elements }: MergeSources,
+  model: Model,
   vectors: readonly VectorFile[],
   passes: Passes,
 ): Promise<readonly WeightedDelta[]> {
   const layouts = vectors.map(({ layout }) => layout)
   const weighed = (weightOf: (place: number) => number) =>
-    layouts.map(({ path }, place) => ({ path, weight: weightOf(place) }))
+    vectors.map(({ path }, place) => ({ path, weight: weightOf(place) }))
   switch (merging.name) {
     case 'dare':
       return weighed(() => 1 / layouts.length)
     case 'slerp': {
-      const dots = await compareDeltas(layouts, elements, passes.quiet())
+      const dots = await compareDeltas(layouts, elementsOf(model), passes.quiet())
       const [normA, normB] = [Math.sqrt(dots.of(0, 0)), Math.sqrt(dots.of(1, 1))]
       const weights = arcWeights(normA, normB, dots.of(0, 1), merging.parameters.t)
       return weighed((place) => weights[place] ?? 0)
     }
     case 'ties': {
-      const merged = await createVector(join(scratch, 'merged.safetensors'), header)
+      const merged = await createVector(join(scratch, 'merged.safetensors'), model)
       const { strength } = merging.parameters
       await fillVector(merged, layouts, passes.next(), (stretches) => {
         const kept = stretches.map((delta) => ({ delta, weight: 1 }))
         return disjointMean(kept, kept[0]?.delta.length ?? 0, strength)
       })
-      return [{ path: merged.layout.path, weight: 1 }]
+      return [{ path: merged.path, weight: 1 }]
     }
     default:
       return assertNever(merging)

@@ -16,7 +16,7 @@ async function trimmed(values: Float32Array, density: number, block: number): Pr
   const path = await files.save([{ name: 'w', dtype: 'F32', shape: [values.length], data: values }])
   const header = await readFloatHeader(path)
   const { dataBegin } = header
-  await trimVector({ layout: layoutOf(path, header), dataBegin, elements: values.length }, density, { block })
+  await trimVector({ path, layout: layoutOf(path, header), dataBegin, elements: values.length }, density, { block })
   return [...((await readSafetensors(path)).get('w')?.data ?? [])]
 }
 

@@ -1,8 +1,8 @@
 import { open } from 'node:fs/promises'
 import { setImmediate } from 'node:timers/promises'
-import { encodeHeader, type SafetensorsHeader } from '../../model/safetensors.ts'
-import { elementCount } from '../../model/tensor.ts'
-import { ELEMENT_BYTES, type Layout, layoutOf, readFloatHeader } from '../merge-layout.ts'
+import { encodeHeader } from '../../model/safetensors.ts'
+import { ELEMENT_BYTES, type Layout, layoutOf, type Model, readFloatHeader } from '../merge-layout.ts'
+import { elementsOf } from '../merge-sources.ts'
 import type { Watch } from '../merge-workers.ts'
 import { Target } from '../target.ts'
 import { TensorReader } from '../tensor-reader.ts'
@@ -17,12 +17,17 @@ export type Pass = Watch & {
 const BLOCK = 2 ** 18
 
 /** A scratch file with the tensors of a model, all F32, to be filled. */
-export type VectorFile = { readonly layout: Layout; readonly dataBegin: number; readonly elements: number }
+export type VectorFile = {
+  readonly path: string
+  readonly layout: Layout
+  readonly dataBegin: number
+  readonly elements: number
+}
 
 /** Makes a vector of zeros. @throws a system error */
-export async function createVector(path: string, model: SafetensorsHeader): Promise<VectorFile> {
+export async function createVector(path: string, model: Model): Promise<VectorFile> {
   const header = encodeHeader([...model.tensors.values()], {})
-  const elements = [...model.tensors.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0)
+  const elements = elementsOf(model)
   const file = await open(path, 'wx')
   try {
     await file.writeFile(header)
@@ -30,7 +35,7 @@ export async function createVector(path: string, model: SafetensorsHeader): Prom
   } finally {
     await file.close()
   }
-  return { layout: layoutOf(path, await readFloatHeader(path)), dataBegin: header.byteLength, elements }
+  return { path, layout: layoutOf(path, await readFloatHeader(path)), dataBegin: header.byteLength, elements }
 }
 
 /**
@@ -45,7 +50,7 @@ export async function fillVector(
   pass: Pass,
   merge: (stretches: readonly Float32Array[], first: number) => Float32Array,
 ): Promise<void> {
-  const target = new Target(out.layout.path, out.dataBegin)
+  const target = new Target([{ path: out.path, first: 0, position: out.dataBegin }])
   try {
     await readVectors(inputs, out.elements, pass, (stretches, first) => {
       target.write(first, bytesOf(merge(stretches, first)))

@@ -76,6 +76,10 @@ export const runCreate = defineCommand({
     setting('--coordinated-in <place>', 'where the run is coordinated, as ISO 3166 (not said)'),
     flag('--without-records', 'take contributions that name no dataset records'),
     setting('--codec <name:parameter=n,...>', `how updates travel: ${CODEC_NAMES.join(', ')} (f32)`),
+    setting(
+      '--shard-size <bytes>',
+      `weights larger than this are published in shards (${DEFAULT_RUN_POLICY.shardBytes})`,
+    ),
     setting('--channel <name>', 'channel that published checkpoints move (global)'),
   ],
   input: z.object({
@@ -107,6 +111,7 @@ export const runCreate = defineCommand({
     coordinatedIn: jurisdiction.optional(),
     withoutRecords: z.boolean().default(false),
     codec: codec.optional(),
+    shardSize: wholeNumber(1, DEFAULT_RUN_POLICY.shardBytes).optional(),
     channel: channelName.optional(),
   }),
   async run(input, { env }) {
@@ -143,6 +148,7 @@ type PolicyInput = {
   readonly coordinatedIn?: Jurisdiction | undefined
   readonly withoutRecords: boolean
   readonly codec?: Codec | undefined
+  readonly shardSize?: number | undefined
 }
 
 /** A smaller target than the default quorum means: all of them. A strategy that needs more than the default gets it. */
@@ -167,6 +173,7 @@ function policyOf(input: PolicyInput) {
     },
     demands: demandsOf(input),
     codec: wireCodec(input.codec ?? F32),
+    shardBytes: BigInt(input.shardSize ?? DEFAULT_RUN_POLICY.shardBytes),
   }
 }
 

@@ -15,6 +15,9 @@ const GROUPS: Readonly<Record<string, string>> = {
   node: 'take part with your own data',
   dataset: 'whose data they are, and what they may be used for',
   models: 'released checkpoints',
+  contribution: 'what a node has given to a round',
+  revocation: 'contributions that are taken back',
+  log: 'the public log: what the federation has recorded, for anyone to check',
   doctor: 'look for what is wrong, and say what to do',
 }
 

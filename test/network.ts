@@ -112,6 +112,7 @@ export class TestNetwork {
   /** Ends what serves, last first. */
   readonly #serving: ((graceMs: Millis) => unknown)[] = []
   #parts: CoordinatorParts | undefined
+  #worker: RunningWorker | undefined
   #coordinator: RunningCoordinator | undefined
   #operator: Channel | undefined
 
@@ -149,8 +150,9 @@ export class TestNetwork {
     const coordinator = await startCoordinator(start)
     this.#serving.push((graceMs) => coordinator.stop(graceMs))
     this.#coordinator = coordinator
-    const worker: RunningWorker = await startWorkerProcess(start)
+    const worker = await startWorkerProcess(start)
     this.#serving.push(() => worker.stop())
+    this.#worker = worker
     const parts = await openCoordinator(start)
     this.#serving.push(() => parts.context.store.close())
     this.#parts = parts
@@ -172,6 +174,11 @@ export class TestNetwork {
     const { port } = ensureAddress(this.address)
     await this.#stopServing(graceMs)
     await this.#serve(this.#coordinatorOptions(directory, databaseUrl, port))
+  }
+
+  /** Ends the worker in order: from now on the test brings processes of its own. */
+  async stopWorker(): Promise<void> {
+    await this.#worker?.stop()
   }
 
   #coordinatorOptions(dir: string, databaseUrl: string, port: number): CoordinatorOptions {

@@ -14,6 +14,8 @@ const GROUPS: Readonly<Record<string, string>> = {
   operator: 'who may override the release gate, together',
   node: 'take part with your own data',
   dataset: 'whose data they are, and what they may be used for',
+  contribution: 'what nodes handed in',
+  revocation: 'what was taken back',
   models: 'released checkpoints',
   contribution: 'what a node has given to a round',
   revocation: 'contributions that are taken back',

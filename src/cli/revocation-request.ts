@@ -13,8 +13,14 @@ const POLL_MS = 500
 /** A page of revocations: more than one request begins. */
 const PAGE = 1000
 
+export const MODE_INPUT = { mode: z.enum(MODES).default('remerge') }
+
+/** A fresh option for each command: commander's options belong to one command. */
+export const modeOption = () =>
+  setting('--mode <mode>', 'merge again what remains, or run the touched rounds again (remerge)').choices(MODES)
+
 export const REVOCATION_INPUT = {
-  mode: z.enum(MODES).default('remerge'),
+  ...MODE_INPUT,
   reason: z.string().default(''),
   dryRun: z.boolean().default(false),
   yes: z.boolean().default(false),
@@ -23,7 +29,7 @@ export const REVOCATION_INPUT = {
 
 /** Fresh options for each command: commander's options belong to one command. */
 export const REVOCATION_OPTIONS = () => [
-  setting('--mode <mode>', 'merge again what remains, or run the touched rounds again (remerge)').choices(MODES),
+  modeOption(),
   flag('--reason <text>', 'why; an operator has to give it'),
   flag('--dry-run', 'only say what it would cost'),
   flag('--yes', 'do it: without this nothing is changed'),
@@ -31,7 +37,7 @@ export const REVOCATION_OPTIONS = () => [
 ]
 
 export const REVOCATION_NOTES =
-  'Both modes supersede the checkpoints that hold it. See docs/REVOCATION.md for what each removes and what remains.'
+  'Both modes supersede the checkpoints that hold any of it. See docs/REVOCATION.md for what each removes and what remains.'
 
 type Choice = { readonly dryRun: boolean; readonly yes: boolean; readonly wait: boolean }
 

@@ -6,6 +6,8 @@ export type Revocable =
   | { readonly case: 'contribution'; readonly value: string }
   | { readonly case: 'dataset'; readonly value: Pick<DatasetRef, 'node' | 'id'> }
   | { readonly case: 'node'; readonly value: string }
+  /** Digest of a record: what was trained on the dataset that it declares. */
+  | { readonly case: 'record'; readonly value: string }
 
 export type RevocationWish = {
   readonly subject: Revocable

@@ -1,5 +1,5 @@
 import type { Context } from '../context.ts'
-import { ensureDigest } from '../core/digest.ts'
+import { type Digest, ensureDigest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { ensureNodeId, ensureRecordId } from '../core/ids.ts'
 import { RevocationMode as Mode, type RequestRevocationRequest } from '../gen/proto/tapestry/v1/revocation_pb.ts'
@@ -23,7 +23,7 @@ export async function requestRevocation(
   principal: NodePrincipal | OperatorPrincipal,
 ) {
   const { reader } = context.store
-  const subject = subjectOf(request)
+  const subject = await subjectOf(reader, request)
   await ensureOwn(reader, subject, principal)
   const mode = modeOf(request)
   if (request.dryRun) {
@@ -39,7 +39,7 @@ export async function requestRevocation(
   }
 }
 
-function subjectOf({ subject }: RequestRevocationRequest): RevocationSubject {
+async function subjectOf(reader: Reader, { subject }: RequestRevocationRequest): Promise<RevocationSubject> {
   switch (subject.case) {
     case 'contribution':
       return { kind: 'contribution', id: ensureDigest(subject.value) }
@@ -47,9 +47,18 @@ function subjectOf({ subject }: RequestRevocationRequest): RevocationSubject {
       return { kind: 'dataset', node: ensureNodeId(subject.value.node), id: ensureRecordId(subject.value.id) }
     case 'node':
       return { kind: 'node', node: ensureNodeId(subject.value) }
+    case 'record':
+      return datasetOf(reader, ensureDigest(subject.value))
     default:
       throw new TapestryError('INVALID_ARGUMENT', 'say what is to be revoked')
   }
+}
+
+/** The dataset that a record declares, under all its records. @throws TapestryError NOT_FOUND */
+async function datasetOf(reader: Reader, digest: Digest): Promise<RevocationSubject> {
+  const [record] = await reader.datasetRecords([digest])
+  if (record === undefined) throw new TapestryError('NOT_FOUND', 'there is no such record')
+  return { kind: 'dataset', node: record.node, id: record.id }
 }
 
 /** @throws TapestryError PERMISSION_DENIED; NOT_FOUND for a contribution or node that nobody knows. */

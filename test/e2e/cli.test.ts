@@ -378,22 +378,22 @@ describe('failures have codes', () => {
 })
 
 describe('a node that goes its own way', () => {
-  const nodeOne = ['--dir', at('one')]
+  const nodeOne = () => ['--dir', at('one')]
   const listed = z.array(z.looseObject({ name: z.string(), status: z.string(), pausedSinceMs: z.number().nullable() }))
   const once = <T>(schema: z.ZodType<T>, args: readonly string[]) => tapestryJson(schema, args, { home })
   const inList = async () => (await once(listed, ['nodes', 'ls', ...dir()])).find(({ name }) => name === 'one')
   const told = z.looseObject({ told: z.boolean() })
 
   test('pauses, changes its key, comes back, and leaves while it runs', async () => {
-    expect(await once(told, ['node', 'pause', ...nodeOne])).toEqual({ paused: true, told: true })
+    expect(await once(told, ['node', 'pause', ...nodeOne()])).toEqual({ paused: true, told: true })
     expect((await inList())?.pausedSinceMs).not.toBeNull()
-    const change = await once(z.looseObject({ number: z.number() }), ['node', 'rotate-key', ...nodeOne])
+    const change = await once(z.looseObject({ number: z.number() }), ['node', 'rotate-key', ...nodeOne()])
     expect(change).toMatchObject({ number: 1, authority: 'node' })
-    const node = new Service('node one', ['node', 'run', ...nodeOne], { home })
+    const node = new Service('node one', ['node', 'run', ...nodeOne()], { home })
     await node.line('connects', ({ type }) => type === 'connected')
-    expect(await failure(['node', 'rotate-key', ...nodeOne])).toEqual({ exit: 1, code: 'FAILED_PRECONDITION' })
-    expect(await failure(['node', 'leave', ...nodeOne])).toEqual({ exit: 2, code: 'INVALID_ARGUMENT' })
-    expect(await once(told, ['node', 'leave', '--yes', ...nodeOne])).toMatchObject({ told: true })
+    expect(await failure(['node', 'rotate-key', ...nodeOne()])).toEqual({ exit: 1, code: 'FAILED_PRECONDITION' })
+    expect(await failure(['node', 'leave', ...nodeOne()])).toEqual({ exit: 2, code: 'INVALID_ARGUMENT' })
+    expect(await once(told, ['node', 'leave', '--yes', ...nodeOne()])).toMatchObject({ told: true })
     expect(await node.exited).toBe(0)
     expect(await inList()).toMatchObject({ status: 'left', keyChanges: 1 })
   })

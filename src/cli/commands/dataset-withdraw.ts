@@ -13,6 +13,7 @@ import { dayOf } from '../../policy/day.ts'
 import { defineCommand, flag, setting } from '../command.ts'
 import { defaultNodeDirectory } from '../directories.ts'
 import { recordId } from '../input.ts'
+import { MODE_INPUT, modeOption } from '../revocation-request.ts'
 import { estimateText, revocationJson, revocationsTable } from '../revocation-view.ts'
 
 const REMAINS =
@@ -26,14 +27,14 @@ export const datasetWithdraw = defineCommand({
     setting('--dir <directory>', 'where the node keeps its keys and rounds'),
     flag('--yes', 'do it: without this nothing is changed'),
     flag('--revoke', 'also take back every contribution that was trained on it'),
-    setting('--mode <mode>', 'how it is taken back: remerge or rewind (remerge)').choices(['remerge', 'rewind']),
+    modeOption(),
   ],
   input: z.object({
     id: recordId,
     dir: z.string().optional(),
     yes: z.boolean().default(false),
     revoke: z.boolean().default(false),
-    mode: z.enum(['remerge', 'rewind']).default('remerge'),
+    ...MODE_INPUT,
   }),
   notes: REMAINS,
   async run({ id, dir, yes, revoke, mode }, { env, clock, output }) {

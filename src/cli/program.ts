@@ -17,8 +17,6 @@ const GROUPS: Readonly<Record<string, string>> = {
   contribution: 'what nodes handed in',
   revocation: 'what was taken back',
   models: 'released checkpoints',
-  contribution: 'what a node has given to a round',
-  revocation: 'contributions that are taken back',
   log: 'the public log: what the federation has recorded, for anyone to check',
   doctor: 'look for what is wrong, and say what to do',
 }

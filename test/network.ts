@@ -28,7 +28,7 @@ import { createNodeDirectory, type NodeDirectory } from '../src/participant/node
 import { parameterSpecs } from '../src/plan/parameters.ts'
 import { PLAN_FORMAT, type PlanSpec } from '../src/plan/spec.ts'
 import { DEFAULT_RUN_POLICY, type RunPolicy } from '../src/round/policy.ts'
-import { demandsMessage } from '../src/rpc/run-policy.ts'
+import { policyMessage } from '../src/rpc/run-policy.ts'
 import type { Store } from '../src/store/store.ts'
 import { datasetTerms } from './dataset-records.ts'
 import { type Place, TestNode } from './e2e/test-node.ts'
@@ -317,24 +317,6 @@ const ENDED: ReadonlySet<RoundPhase> = new Set([RoundPhase.PUBLISHED, RoundPhase
 
 /** The test texts are a few lines. */
 const SMALL_GATE: ReleaseGate = { evidence: 'paired', minTokens: 1 }
-
-export function policyMessage({
-  joinWindowMs,
-  collectWindowMs,
-  evaluateWindowMs,
-  demands,
-  shardBytes,
-  ...rest
-}: RunPolicy) {
-  return {
-    ...rest,
-    joinWindowMs: BigInt(joinWindowMs),
-    collectWindowMs: BigInt(collectWindowMs),
-    evaluateWindowMs: BigInt(evaluateWindowMs),
-    demands: demandsMessage(demands),
-    shardBytes: BigInt(shardBytes),
-  }
-}
 
 /** Everybody takes part, and has to. */
 export function usualPolicy(participants: number): RunPolicy {

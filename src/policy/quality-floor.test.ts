@@ -10,6 +10,11 @@ describe('judgeNorms', () => {
     expect(verdicts[4]).toContain('points against')
   })
 
+  it('stops nobody for directions that differ by chance', () => {
+    const chance = cosines([0.001, 0.0012, 0.0009, 0.0011, -0.017])
+    expect(judgeNorms(judged([1, 1, 1, 1, 1]), chance)).toEqual([null, null, null, null, null])
+  })
+
   it('stops what is far longer, not what is a little longer', () => {
     const flat = cosines([0.3, 0.3, 0.3, 0.3])
     expect(judgeNorms(judged([1, 1.01, 0.99, 1.9]), flat)).toEqual([null, null, null, null])

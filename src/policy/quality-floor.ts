@@ -14,6 +14,8 @@ export type Judged = {
 const LONG = 2
 /** A sign flip points as far against the others as they agree; noise and rare languages stay near to 0. */
 const AGAINST = 0.5
+/** Contributions that agree less than this have no direction to point against: by chance alone cosines are not 0. */
+const LEAST_AGREEMENT = 0.03
 /** Two trainings never point the same way to this: only a copy does. */
 const SAME = 0.9999
 /** Fewer contributions have no usual norm or direction. */
@@ -23,7 +25,8 @@ const FEWEST_COMPARED = 3
  * The floor `norms`: what arithmetic alone can tell. Below it is a delta that changes nothing, one
  * that is another's (the one accepted later), one far longer than the others (a robust z-score beyond
  * 3.5 and more than twice the median), and one that points against them (a robust z-score of its mean
- * cosine below -3.5, and the cosine itself more than half as far below 0 as the usual one is above).
+ * cosine below -3.5, and the cosine itself more than half as far below 0 as the usual one is above, where that is
+ * more than chance).
  * Being merely different is never below it: a node with a language of its own is at right angles to
  * the rest, within chance.
  * @param cosines of each with each, in the order of the contributions; null when they were not compared
@@ -38,7 +41,7 @@ export function judgeNorms(
   const normScores = robustScores(norms)
   const agreements = cosines?.map((row, i) => meanWithout(row, i)) ?? null
   const agreementScores = agreements === null ? norms.map(() => 0) : robustScores(agreements)
-  const usualAgreement = Math.max(0, medianOf(agreements ?? []))
+  const usualAgreement = medianOf(agreements ?? [])
   const compared = contributions.length >= FEWEST_COMPARED
   return contributions.map((one, i) => {
     if (one.norm === 0) return 'it changes nothing: a copy of its base'
@@ -49,7 +52,8 @@ export function judgeNorms(
       return `its norm is ${(one.norm / usual).toFixed(1)} times the median`
     }
     const agreement = agreements?.[i] ?? 0
-    if (agreement < -AGAINST * usualAgreement && agreementScores[i]! < -OUTLIER_SCORE) {
+    const against = usualAgreement >= LEAST_AGREEMENT && agreement < -AGAINST * usualAgreement
+    if (against && agreementScores[i]! < -OUTLIER_SCORE) {
       return `it points against the others: mean cosine ${agreement.toFixed(3)}`
     }
     return null

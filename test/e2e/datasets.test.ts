@@ -108,11 +108,11 @@ uses: [pretraining]
   expect(await forecast()).toEqual({ code: 0, reasons: { letters: null, radio: null } })
 })
 
-test('withdrawing asks first, is told to the coordinator, and says what it does not undo', async () => {
+test('withdrawing asks first, is told to the coordinator, and says that no model holds it', async () => {
   expect((await run('dataset', 'withdraw', 'letters')).code).toBe(2)
   const withdrawn = await run('dataset', 'withdraw', 'letters', '--yes')
   expect(withdrawn).toMatchObject({ code: 0 })
-  expect(withdrawn.stdout).toContain('not undone')
+  expect(withdrawn.stdout).toContain('nothing was merged from it')
   expect(await forecast()).toEqual({ code: 1, reasons: { letters: 'CONSENT_WITHDRAWN', radio: null } })
   const { stdout } = await run('node', 'status', '--json')
   expect(JSON.parse(stdout)).toMatchObject({

@@ -106,7 +106,7 @@ describe('the log of a federation that did two rounds', () => {
   test('was watched by the nodes, who hold receipts that a stranger can check', async () => {
     for (const node of network.nodes) {
       const ledger = join(node.directory.root, 'ledger')
-      expect((await readdir(ledger)).sort()).toEqual(['checkpoint.json', 'receipts'])
+      expect((await readdir(ledger)).sort()).toEqual(['checkpoint.json', 'documents', 'receipts'])
       const path = join(ledger, 'receipts', network.run, '1.json')
       expect(readReceipt(await readFile(path, 'utf8'), network.federation)).toMatchObject({ node: node.id, round: 1 })
       const verified = await tapestry('log', 'verify', path, '--trust', network.federation)

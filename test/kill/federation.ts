@@ -16,9 +16,10 @@ import { addDataset } from '../../src/participant/datasets.ts'
 import { joinFederation } from '../../src/participant/enrolment.ts'
 import { createNodeDirectory } from '../../src/participant/node-directory.ts'
 import type { PlanSpec } from '../../src/plan/spec.ts'
+import { policyMessage } from '../../src/rpc/run-policy.ts'
 import { datasetTerms } from '../dataset-records.ts'
 import { writeTexts } from '../e2e/texts.ts'
-import { MICRO_SPEC, policyMessage, usualPolicy } from '../network.ts'
+import { MICRO_SPEC, usualPolicy } from '../network.ts'
 import { type TestDatabase, testDatabase } from '../postgres.ts'
 
 export const RUN = ensureRunId('run')

@@ -18,7 +18,7 @@ const definition = defineCommand({
     setting('--wait <duration>', 'how long'),
   ],
   input: z.object({
-    what: z.string().optional(),
+    what: z.literal('it').optional(),
     dir: z.string().default('default'),
     count: wholeNumber(1, 10).optional(),
     wait: duration.optional(),
@@ -90,6 +90,13 @@ describe('input', () => {
       })
     },
   )
+})
+
+describe('a refused value', () => {
+  it('is named as it was written: an option with dashes, an argument without', async () => {
+    await expect(run(['no', '--count', '1'])).rejects.toThrow(/^<what>: /)
+    await expect(run(['it', '--count', '11'])).rejects.toThrow(/^--count: /)
+  })
 })
 
 describe('values', () => {

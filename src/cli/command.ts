@@ -67,7 +67,7 @@ function attach<Input extends z.ZodType>(spec: CommandSpec<Input>, parent: Comma
   command.action(async () => {
     applySettings(command, surroundings.env)
     const output = outputOf(command, surroundings)
-    const input = parseInput(spec.input, { ...command.opts(), ...namedArguments(command) })
+    const input = parseInput(spec.input, command.opts(), namedArguments(command))
     const result = await spec.run(input, { ...surroundings, output })
     if (result !== undefined) output.result(result)
   })
@@ -99,14 +99,21 @@ function namedArguments(command: Command): Record<string, unknown> {
   )
 }
 
-function parseInput<Input extends z.ZodType>(schema: Input, value: unknown): z.output<Input> {
-  const parsed = schema.safeParse(value)
+function parseInput<Input extends z.ZodType>(
+  schema: Input,
+  options: Record<string, unknown>,
+  named: Record<string, unknown>,
+): z.output<Input> {
+  const parsed = schema.safeParse({ ...options, ...named })
   if (parsed.success) return parsed.data
-  const problems = parsed.error.issues.map((issue) => `${optionNameOf(issue.path)}${issue.message}`)
+  const problems = parsed.error.issues.map(({ path, message }) => {
+    const name = String(path[0] ?? '')
+    if (name === '') return message
+    return `${name in named ? `<${name}>` : optionNameOf(name)}: ${message}`
+  })
   throw new TapestryError('INVALID_ARGUMENT', problems.join('; '))
 }
 
-function optionNameOf(path: readonly PropertyKey[]): string {
-  const name = String(path[0] ?? '')
-  return name === '' ? '' : `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}: `
+function optionNameOf(name: string): string {
+  return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
 }

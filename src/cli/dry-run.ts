@@ -12,7 +12,9 @@ export async function reportDryRun(options: DryRunOptions, output: Output): Prom
   const forecasts = await dryRun(options)
   output.result({
     json: forecasts.map(forecastJson),
-    text: forecasts.map(forecastText).join('\n') || 'there is no run yet',
+    text:
+      forecasts.map(forecastText).join('\n') ||
+      'no run has begun a round yet; --run RUN asks about one before its first',
   })
   const refused = forecasts.filter(({ refusal, datasets }) => refusal ?? datasets.find(({ rejection }) => rejection))
   if (refused.length === 0) return undefined

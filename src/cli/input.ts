@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { parseCodecText } from '../core/codec.ts'
 import { ensureDigest } from '../core/digest.ts'
-import { toTapestryError } from '../core/error.ts'
+import { TapestryError, toTapestryError } from '../core/error.ts'
 import {
   ensureChannelName,
   ensureFederationId,
@@ -67,12 +67,14 @@ export const measure = z
 
 /** `run/number`. */
 export const roundKey = parsedBy((text) => {
-  const slash = text.lastIndexOf('/')
-  const number = text.slice(slash + 1)
-  return {
-    run: ensureRunId(text.slice(0, Math.max(0, slash))),
-    number: ensureRoundNumber(/^\d+$/.test(number) ? Number(number) : Number.NaN),
+  const [, run, number] = /^(.+)\/(\d+)$/.exec(text) ?? []
+  if (run === undefined) {
+    throw new TapestryError(
+      'INVALID_ARGUMENT',
+      `not a round: ${JSON.stringify(text)} (expected RUN/NUMBER, such as first/7)`,
+    )
   }
+  return { run: ensureRunId(run), number: ensureRoundNumber(Number(number)) }
 })
 
 /** `host:port`, with brackets round IPv6 addresses; of several replicas with commas between them. */

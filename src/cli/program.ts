@@ -17,6 +17,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   contribution: 'what nodes handed in',
   revocation: 'what was taken back',
   models: 'released checkpoints',
+  log: 'the public log: what the federation has recorded, for anyone to check',
   doctor: 'look for what is wrong, and say what to do',
 }
 

@@ -37,7 +37,7 @@ export async function planFor(
   const { endsLive, ...planned } = planRevocation(history, new Set(ids), { mode, needed: neededOf(run.policy) })
   const firstBase = line.find(({ digest }) => digest === planned.base)?.version === 0
   const plan = { ...planned, contributions: ids, firstBase }
-  const deletedBytes = await unheldBytes(reader, plan, revoked)
+  const deletedBytes = await unheldBytes(reader, run.id, plan, revoked)
   return { run, plan: { ...plan, deletedBytes }, live: endsLive ? live : undefined }
 }
 
@@ -92,11 +92,13 @@ function partOf({ id, weight, norm, bytes, languages }: ContributionRow): Part {
 /** What would be deleted by the same rule that deletes. */
 async function unheldBytes(
   reader: Reader,
-  plan: Pick<RevocationPlan, 'superseded' | 'contributions'>,
+  run: RunId,
+  plan: Pick<RevocationPlan, 'rounds' | 'superseded' | 'contributions'>,
   revoked: readonly ContributionRow[],
 ): Promise<number> {
   const sizes = new Map([...(await tensorFiles(reader, plan.superseded)), ...payloads(revoked)])
-  const takenBack = new Set<string>([...plan.superseded, ...plan.contributions])
+  const rounds = plan.rounds.map((number) => `${run}/${number}`)
+  const takenBack = new Set<string>([...plan.superseded, ...plan.contributions, ...rounds])
   const unheld = unheldBlobs([...sizes.keys()], await reader.blobHolders([...sizes.keys()]), takenBack)
   return unheld.reduce((sum, digest) => sum + (sizes.get(digest) ?? 0), 0)
 }

@@ -59,7 +59,8 @@ export const datasetAdd = defineCommand({
     public: z.boolean().default(false),
   }),
   async run({ dir, data, ...input }, { env }) {
-    const directory = await openNodeDirectory(dir ?? defaultNodeDirectory(env))
+    const place = dir ?? defaultNodeDirectory(env)
+    const directory = await openNodeDirectory(place)
     const { sources } = await directory.read()
     const beside = data === undefined || input.id !== undefined ? undefined : await readTermsBeside(data)
     const candidates = await declaredSources(data, sources)
@@ -70,7 +71,7 @@ export const datasetAdd = defineCommand({
     const texts = declared.map((source) => resolve(source.path))
     return {
       json: { id: terms.id, file: path, texts },
-      text: `dataset ${terms.id} declares ${texts.join(', ')}\nread and correct it: ${path}\nsee what would happen: tapestry node run --dry-run`,
+      text: `dataset ${terms.id} declares ${texts.join(', ')}\nread and correct it: ${path}\nsee what would happen: tapestry node run --dry-run --dir ${place}`,
     }
   },
 })

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { digestOf } from '../../core/digest.ts'
+import { TapestryError } from '../../core/error.ts'
 import { DOMAINS, signMessage } from '../../core/signature.ts'
 import { OperatorService } from '../../gen/proto/tapestry/v1/operator_pb.ts'
 import { operatorRecordBytes } from '../../model/operator-record.ts'
@@ -35,6 +36,11 @@ export const operatorSet = defineCommand({
     const signingKey = key === undefined ? undefined : await readSigningKey(key)
     const answer = await withOperator(access, env, async (channel) => {
       const present = await fetchOperatorRecord(channel, federation)
+      if (present !== undefined && signingKey === undefined) {
+        throw new TapestryError('INVALID_ARGUMENT', 'operators are set already: a change takes their signatures', {
+          hint: 'sign with --key FILE; tapestry operator ls shows whose keys count',
+        })
+      }
       const previous = present === undefined ? null : digestOf(present.text)
       const version = (present?.record.version ?? 0) + 1
       const record = operatorRecordBytes({ federation: federation.id, version, previous, threshold }, keys)

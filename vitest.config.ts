@@ -23,7 +23,8 @@ export default defineConfig({
           globalSetup: ['test/postgres-setup.ts'],
           testTimeout: 600_000,
           hookTimeout: 180_000,
-          fileParallelism: false,
+          // Much of a file is waiting for windows, sockets and disks.
+          maxWorkers: availableParallelism(),
         },
       },
     ],

@@ -182,7 +182,7 @@ export async function joinedRound(
   const { key } = live[0] ?? (await store.transact('start-round', (tx) => openNextRound(tx, run.id, clock.now())))
   for (const index of arrival) {
     await store.transact('join', async (tx) => {
-      await tx.addToRoster(key, testNode(index + 1), clock.now())
+      await tx.addToRoster(key, [testNode(index + 1)], clock.now())
       await advanceRound(tx, key, { type: 'node-joined' }, clock.now())
     })
   }
@@ -201,22 +201,24 @@ export async function contribute(
   const score = { mean: 3, standardError: 0.1, tokens: 100 }
   const report = { language, community: '', tokens: 1000 * n, documents: n, before: score, after: score }
   await context.store.transact('contribute', async (tx) => {
-    await tx.createContribution({
-      id: digestOf(`${key.run}/${key.number}/${n}`),
-      key,
-      node,
-      manifest: '{}',
-      signature: { keyId: 'none', value: 'none' },
-      nonce: digestOf(`nonce ${key.run} ${key.number} ${n}`).slice(7, 39),
-      payload: delta.digest,
-      bytes: delta.size,
-      norm,
-      weight: null,
-      languages: [report],
-      records: [],
-      acceptedAt: clock.now(),
-    })
-    await tx.setStanding(key, node, 'accepted')
+    await tx.createContributions([
+      {
+        id: digestOf(`${key.run}/${key.number}/${n}`),
+        key,
+        node,
+        manifest: '{}',
+        signature: { keyId: 'none', value: 'none' },
+        nonce: digestOf(`nonce ${key.run} ${key.number} ${n}`).slice(7, 39),
+        payload: delta.digest,
+        bytes: delta.size,
+        norm,
+        weight: null,
+        languages: [report],
+        records: [],
+        acceptedAt: clock.now(),
+      },
+    ])
+    await tx.setStanding(key, [node], 'accepted')
     await advanceRound(tx, key, { type: 'contribution-accepted', from: 'joined' }, clock.now())
   })
 }

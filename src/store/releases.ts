@@ -21,9 +21,10 @@ type Reads = Pick<
   | 'channels'
   | 'isReleased'
   | 'upload'
+  | 'uploadsBeside'
   | 'uploadsOf'
 >
-type Writes = Pick<Tx, 'createCheckpoint' | 'moveChannel' | 'putUpload' | 'removeUpload'>
+type Writes = Pick<Tx, 'createCheckpoint' | 'moveChannel' | 'putUploads' | 'removeUploads'>
 
 const Line = z.array(
   z.object({ digest: digestSchema, version: z.int(), round: z.int(), parent: digestSchema.nullable() }),
@@ -72,6 +73,11 @@ export function releaseReads(database: Database): Reads {
       const row = await database.upload.findUnique({ where: { digest } })
       return row === null ? undefined : uploadRow(row)
     },
+    uploadsBeside: async (rows) => {
+      const [nodes, digests] = [rows.map(({ node }) => node), rows.map(({ digest }) => digest)]
+      const where = { OR: [{ nodeId: { in: nodes } }, { digest: { in: digests } }] }
+      return (await database.upload.findMany({ where })).map(uploadRow)
+    },
     uploadsOf: async (node) => {
       const newest = [{ createdAt: 'desc' as const }, { digest: 'asc' as const }]
       const rows = await database.upload.findMany({ where: { nodeId: node }, orderBy: newest })
@@ -93,13 +99,19 @@ export function releaseWrites(database: Database): Writes {
       const target = { checkpointDigest: checkpoint, updatedAt: new Date(now) }
       await database.channel.upsert({ where: { name }, create: { name, ...target }, update: target })
     },
-    putUpload: async (row) => {
-      const columns = { size: toCount(row.size), nodeId: row.node, createdAt: new Date(row.createdAt) }
-      const where = { digest: row.digest }
-      await database.upload.upsert({ where, create: { digest: row.digest, ...columns }, update: columns })
+    putUploads: async (rows) => {
+      if (rows.length === 0) return
+      const at = rows.map(({ createdAt }) => new Date(createdAt))
+      const [digests, nodes] = [rows.map(({ digest }) => digest), rows.map(({ node }) => node)]
+      const sizes = rows.map(({ size }) => toCount(size))
+      await database.$executeRaw`
+        INSERT INTO upload (digest, size, node_id, created_at)
+        SELECT * FROM unnest(${digests}::text[], ${sizes}::bigint[], ${nodes}::text[], ${at}::timestamptz[])
+        ON CONFLICT (digest) DO UPDATE
+          SET size = excluded.size, node_id = excluded.node_id, created_at = excluded.created_at`
     },
-    removeUpload: async (digest) => {
-      await database.upload.deleteMany({ where: { digest } })
+    removeUploads: async (digests) => {
+      if (digests.length > 0) await database.upload.deleteMany({ where: { digest: { in: [...digests] } } })
     },
   }
 }

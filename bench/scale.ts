@@ -89,7 +89,7 @@ export async function measureScale(
 async function measureOne(directory: string, count: number, parallel: number): Promise<ScaleFigure> {
   const home = join(directory, 'coordinator')
   await prepare(home)
-  const coordinator = await Coordinator.serve(home)
+  const coordinator = await Coordinator.serve(home, { TAPESTRY_MAX_CONNECTIONS: String(count + SPARE_DESCRIPTORS) })
   const parts = await openCoordinator({
     dir: home,
     flags: {},
@@ -231,6 +231,12 @@ class Ledger {
   /** @returns for each of `count`. */
   async end(count: number): Promise<{ readonly statements: number; readonly rows: number }> {
     const { rows } = await this.#database.query<{ calls: string }>('SELECT sum(calls) AS calls FROM pg_stat_statements')
+    if (process.env['SCALE_STATEMENTS']) {
+      const most = await this.#database.query(
+        'SELECT calls, round(total_exec_time) AS ms, left(query, 200) AS query FROM pg_stat_statements ORDER BY calls DESC LIMIT 45',
+      )
+      for (const { calls, ms, query } of most.rows) say(`${(calls / count).toFixed(2)} ${ms} ms ${query.replaceAll(/\s+/g, ' ')}`)
+    }
     // What processes have counted they tell the others only now and then.
     await new Promise((resolve) => setTimeout(resolve, 1500))
     return { statements: Number(rows[0]?.calls) / count, rows: ((await this.#written()) - this.#rows) / count }

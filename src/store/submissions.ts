@@ -169,7 +169,8 @@ async function setWeights(
 ): Promise<void> {
   const rows = weights.map(({ id, weight }) => ({ id, ...weightColumns(weight) }))
   const set = await database.$executeRaw`
-    UPDATE contribution SET weight = decided.weight, weight_reason = decided."weightReason", weight_record = decided."weightRecord"
+    UPDATE contribution SET weight = decided.weight, weight_reason = decided."weightReason", 
+      weight_record = coalesce(decided."weightRecord", contribution.weight_record)
     FROM jsonb_to_recordset(${JSON.stringify(rows)}::jsonb)
       AS decided(id text, weight double precision, "weightReason" text, "weightRecord" jsonb)
     WHERE contribution.id = decided.id`

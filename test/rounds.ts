@@ -139,9 +139,14 @@ export async function storeDelta(
   { context }: TestCoordinator,
   value: number,
 ): Promise<{ digest: Digest; size: number }> {
+  return context.blobs.put(deltaBytes(value))
+}
+
+/** The bytes of such a file. */
+export function deltaBytes(value: number): Buffer {
   const specs = inNameOrder(parameterSpecs(TEST_PLAN.spec))
   const parts = specs.map(({ shape }) => new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(value))
-  return context.blobs.put(Buffer.concat([encodeHeader(specs, {}), ...parts.map((part) => Buffer.from(part.buffer))]))
+  return Buffer.concat([encodeHeader(specs, {}), ...parts.map((part) => Buffer.from(part.buffer))])
 }
 
 /** Opens the run's next round and lets nodes 1, 2, 3 hand in deltas of these values, in the order given by `arrival`. */

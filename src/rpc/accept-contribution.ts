@@ -45,19 +45,19 @@ async function openFor(tx: Tx, all: readonly Fit[]): Promise<Acceptance> {
   const key = keyOf(first.signed.manifest)
   const payloads = all.map(({ signed }) => signed.manifest.payloadDigest)
   const nodes = all.map(({ node }) => node)
-  // Asked for in one turn, look-ups by key become one statement a table.
-  const [row, present, entries, stored, nonces, uses, records] = await Promise.all([
-    tx.round(key),
-    Promise.all(nodes.map(({ id }) => tx.node(id))),
-    Promise.all(nodes.map(({ id }) => tx.rosterEntry(key, id))),
-    Promise.all(nodes.map(({ id }) => tx.contributionOf(key, id))),
-    Promise.all(all.map(({ node, signed }) => tx.contributionByNonce(node.id, signed.manifest.nonce))),
-    tx.payloadUses(payloads),
-    admissionReader(
-      tx,
-      all.map(({ signed, node }) => ({ manifest: signed.manifest, node })),
-    ),
-  ])
+  const row = await tx.round(key)
+  // Asked for in one turn, look-ups by key become one statement.
+  const present = await Promise.all(nodes.map(({ id }) => tx.node(id)))
+  const entries = await Promise.all(nodes.map(({ id }) => tx.rosterEntry(key, id)))
+  const stored = await Promise.all(nodes.map(({ id }) => tx.contributionOf(key, id)))
+  const nonces = await Promise.all(
+    all.map(({ node, signed }) => tx.contributionByNonce(node.id, signed.manifest.nonce)),
+  )
+  const uses = await tx.payloadUses(payloads)
+  const records = await admissionReader(
+    tx,
+    all.map(({ signed, node }) => ({ manifest: signed.manifest, node })),
+  )
   const acceptance = new Acceptance(tx, row, records)
   all.forEach(({ node }, i) => {
     acceptance.know(node.id, { present: present[i], entry: entries[i], stored: stored[i]?.id })

@@ -40,11 +40,9 @@ export async function admissionReader(reader: AdmissionReader, all: readonly Ask
   const named = all.flatMap(({ manifest: { records = [] } }) => records.map(({ digest }) => digest))
   if (named.length === 0) return reader
   const ids = [...new Set(all.map(({ node }) => node.member))]
-  const [records, withdrawn, members] = await Promise.all([
-    reader.datasetRecords([...new Set(named)]),
-    reader.withdrawnRecords(ids),
-    Promise.all(ids.map((id) => reader.member(id))),
-  ])
+  const records = await reader.datasetRecords([...new Set(named)])
+  const withdrawn = await reader.withdrawnRecords(ids)
+  const members = await Promise.all(ids.map((id) => reader.member(id)))
   return {
     datasetRecords: async (digests) => records.filter(({ digest }) => digests.includes(digest)),
     withdrawnRecords: async (of) => withdrawn.filter(({ member }) => of.includes(member)),

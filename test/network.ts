@@ -96,6 +96,8 @@ export type NetworkOptions = {
   readonly spec?: PlanSpec
   /** Settings of the coordinator, as on its command line. */
   readonly settings?: Readonly<Record<string, unknown>>
+  /** Where the coordinator's log goes; nowhere when absent. */
+  readonly log?: CoordinatorOptions['log']
 }
 
 /**
@@ -187,7 +189,7 @@ export class TestNetwork {
       flags: { port, workers: 0, logLevel: 'silent', ...this.#options.settings },
       env: { DATABASE_URL: databaseUrl },
       clock: this.clock,
-      log: pino({ level: process.env['TAPESTRY_TEST_LOG'] ?? 'silent' }),
+      log: this.#options.log ?? pino({ level: process.env['TAPESTRY_TEST_LOG'] ?? 'silent' }),
     }
   }
 

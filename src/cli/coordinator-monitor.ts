@@ -8,6 +8,7 @@ import { storageDirectory } from '../store/storage.ts'
 import { type CallWatch, watchCalls } from '../telemetry/calls.ts'
 import { Gauges, type Vitals } from '../telemetry/gauges.ts'
 import { createInstruments, type Instruments } from '../telemetry/instruments.ts'
+import { inLogScope } from '../telemetry/log-scope.ts'
 import { type Monitor, openMonitor } from '../telemetry/monitor.ts'
 import { type Check, type Checks, keepReadiness, type ReadinessKeeper } from '../telemetry/readiness.ts'
 import { openTracer, type Tracer } from '../telemetry/tracer.ts'
@@ -39,8 +40,7 @@ export async function watchCoordinator(env: CoordinatorOptions['env']): Promise<
     calls: watchCalls(instruments, tracer),
     transfer,
     transfers: (handler) => (request, response) => {
-      transfer(request, response)
-      handler(request, response)
+      inLogScope({ requestId: transfer(request, response) }, () => handler(request, response))
     },
   }
 }

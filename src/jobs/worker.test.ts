@@ -9,6 +9,7 @@ import {
   testCoordinator,
   testRun,
 } from '../../test/rounds.ts'
+import { createLog } from '../cli/log.ts'
 import type { Context } from '../context.ts'
 import { TapestryError } from '../core/error.ts'
 import type { RoundKey } from '../core/ids.ts'
@@ -55,6 +56,13 @@ function options(handlers: Handlers, rest: Partial<WorkerOptions> = {}): WorkerO
   return { concurrency: 1, signal: new AbortController().signal, retryMs: 0, holdMs: HOLD_MS, handlers, ...rest }
 }
 
+/** What a service's log says: JSON, a line each. */
+function linesOf(use: (log: Context['log']) => Promise<unknown>): Promise<Record<string, unknown>[]> {
+  const lines: Record<string, unknown>[] = []
+  const stderr = { write: (line: string) => lines.push(JSON.parse(line)) }
+  return use(createLog({ flag: 'debug', env: {}, quiet: false, stderr })).then(() => lines)
+}
+
 const nothing = async () => {}
 const handle = (aggregate: (task: Task) => Promise<void>): Handlers => ({
   aggregate,
@@ -72,6 +80,19 @@ async function waitInVain(): Promise<void> {
 }
 
 describe('a worker', () => {
+  it('has every line of its log name the job', async () => {
+    const key = await sealed('logged')
+    const handlers = handle(async ({ context }) => {
+      await delay(1)
+      context.log.debug('deep inside')
+      throw new TapestryError('UNAVAILABLE', 'not today')
+    })
+    const lines = await linesOf((log) => work(options(handlers), { ...coordinator.context, log }))
+    expect(lines.map(({ msg }) => msg)).toEqual(expect.arrayContaining(['deep inside', 'a job failed']))
+    expect(new Set(lines.map(({ job: id }) => id))).toEqual(new Set([`aggregate/${key.run}/${key.number}`]))
+    await waitInVain()
+  })
+
   it('takes rounds from sealed to published by its own poll, with a queue that never wakes it', async () => {
     const stop = new AbortController()
     const given = { concurrency: 2, signal: stop.signal, pollMs: 20 }

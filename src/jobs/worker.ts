@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Context, ReleaseSigner } from '../context.ts'
 import { toTapestryError } from '../core/error.ts'
 import { JOB_KINDS, type JobKind, type LeasedJob } from '../store/job-row.ts'
+import { inLogScope } from '../telemetry/log-scope.ts'
 import { SILENT_TRACER, type Tracer } from '../telemetry/tracer.ts'
 import { aggregate } from './aggregate.ts'
 import { decide } from './decide.ts'
@@ -118,15 +119,20 @@ async function workOnce(context: Context, signer: ReleaseSigner, options: Worker
     tx.leaseJob(JOB_KINDS, context.clock.now(), leaseMs, options.holder),
   )
   if (job === undefined) return false
-  const lease = holdLease(context, job, leaseMs, options.signal)
+  await inLogScope({ job: job.id }, () => work({ context, signer, job }, leaseMs, options))
+  return true
+}
+
+async function work(leased: Omit<Task, 'signal'>, leaseMs: number, options: WorkerOptions): Promise<void> {
+  const lease = holdLease(leased.context, leased.job, leaseMs, options.signal)
+  const task = { ...leased, signal: lease.signal }
   try {
-    await run({ context, signer, job, signal: lease.signal }, options)
+    await run(task, options)
   } catch (error) {
-    await fail({ context, signer, job, signal: lease.signal }, error, options)
+    await fail(task, error, options)
   } finally {
     lease.release()
   }
-  return true
 }
 
 async function run(task: Task, { handlers = HANDLERS, tracer = SILENT_TRACER }: WorkerOptions): Promise<void> {

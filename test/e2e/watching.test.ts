@@ -2,34 +2,47 @@ import { readFileSync } from 'node:fs'
 import { rename } from 'node:fs/promises'
 import { request } from 'node:https'
 import { join } from 'node:path'
+import { create, toBinary } from '@bufbuild/protobuf'
 import { Client, credentials, Metadata } from '@grpc/grpc-js'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { z } from 'zod'
+import { createLog } from '../../src/cli/log.ts'
+import { TapestryError } from '../../src/core/error.ts'
+import { SubmitContributionRequestSchema } from '../../src/gen/proto/tapestry/v1/contribution_pb.ts'
+import { OperatorService } from '../../src/gen/proto/tapestry/v1/operator_pb.ts'
+import { refusalOf } from '../../src/participant/https-failure.ts'
+import { parseTlsPem } from '../../src/participant/tls-credential.ts'
 import { TestNetwork } from '../network.ts'
 
 const same = (bytes: Buffer) => bytes
 
 let network: TestNetwork
 let stranger: Client
+let node: Client
+const logged: string[] = []
 
 beforeAll(async () => {
-  network = await TestNetwork.create({ participants: 1 })
-  const { certificate } = network.parts.secrets.authority
-  stranger = new Client(network.address, credentials.createSsl(Buffer.from(certificate)))
+  const log = createLog({ flag: 'debug', env: {}, quiet: false, stderr: { write: (line) => logged.push(line) } })
+  network = await TestNetwork.create({ participants: 1, log })
+  const authority = Buffer.from(network.parts.secrets.authority.certificate)
+  stranger = new Client(network.address, credentials.createSsl(authority))
+  const { key, certificate } = parseTlsPem((await network.nodes[0]?.directory.readKey('tls.pem')) ?? '')
+  node = new Client(network.address, credentials.createSsl(authority, Buffer.from(key), Buffer.from(certificate)))
 })
 
 afterAll(async () => {
   stranger?.close()
+  node?.close()
   await network?.close()
 })
 
 type Ended = { readonly bytes: Buffer | undefined; readonly trailer: Metadata }
 
-function call(path: string, metadata = new Metadata()): Promise<Ended> {
+function call(path: string, metadata = new Metadata(), by = stranger, body = Buffer.alloc(0)): Promise<Ended> {
   return new Promise((resolve) => {
     let bytes: Buffer | undefined
-    const sent = stranger.makeUnaryRequest(path, same, same, Buffer.alloc(0), metadata, (error, answer) => {
+    const sent = by.makeUnaryRequest(path, same, same, body, metadata, (error, answer) => {
       bytes = answer
       if (error) resolve({ bytes, trailer: error.metadata })
     })
@@ -76,6 +89,45 @@ describe('a request', () => {
         .end()
     })
     expect(header).toBe('mine-9')
+  })
+})
+
+describe('the log', () => {
+  const linesWith = (id: string) =>
+    logged.filter((line) => line.includes(`"requestId":"${id}"`)).map((line) => JSON.parse(line).msg)
+
+  test('has the id of the request in every line that a handler writes, however deep', async () => {
+    const named = new Metadata()
+    named.set('x-request-id', 'mine-10')
+    const manifest = Buffer.from('not a manifest')
+    const signature = { keyId: 'ab'.repeat(32), value: new Uint8Array(64) }
+    const body = Buffer.from(
+      toBinary(SubmitContributionRequestSchema, create(SubmitContributionRequestSchema, { manifest, signature })),
+    )
+    await call('/tapestry.v1.ContributionService/SubmitContribution', named, node, body)
+    expect(linesWith('mine-10')).toEqual(['submission refused'])
+  })
+
+  test('is found again by the id that a caller of ours was told with its refusal', async () => {
+    const refused = await network
+      .channel()
+      .call(OperatorService.method.listRuns, {})
+      .catch((error) => error)
+    expect(refused).toMatchObject({ code: 'UNAUTHENTICATED', requestId: expect.any(String) })
+    expect(linesWith(refused.requestId)).toEqual(['a call was refused'])
+  })
+
+  test('is found again by the id in a problem document', async () => {
+    const { host, port, tls } = network.channel().https
+    const text = await new Promise<string>((resolve, reject) => {
+      const got = request({ host, port, ...tls, path: '/v1/artifacts/none' }, (response) => {
+        response.setEncoding('utf8').once('data', resolve)
+      })
+      got.once('error', reject).end()
+    })
+    const error = refusalOf(400, text)
+    expect(error).toMatchObject({ code: 'INVALID_ARGUMENT', requestId: expect.any(String) })
+    expect(linesWith(error instanceof TapestryError ? (error.requestId ?? '') : '')).toHaveLength(1)
   })
 })
 

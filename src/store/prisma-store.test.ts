@@ -8,6 +8,7 @@ import {
   MEMBER,
   NOW,
   nodeId,
+  POLICY,
   ROUND,
   RUN,
   runRow,
@@ -312,6 +313,21 @@ describe('releases', () => {
     await store.transact('done', (tx) => tx.removeUploads([row.digest]))
     await store.transact('done', (tx) => tx.removeUploads([row.digest]))
     expect(await store.reader.upload(row.digest)).toBeUndefined()
+  })
+
+  it('counts what a node announces for the round that collects from it, else for the last it joined, else for none', async () => {
+    const count = (bytes: number, most = 6_000_000_000) =>
+      store.transact('count', async (tx) =>
+        (await tx.countAnnounced([{ node: nodeId(1), bytes, most }])).get(nodeId(1)),
+      )
+    expect(await count(3)).toEqual({ counted: true, until: null })
+    await store.transact('join', (tx) => tx.addToRoster(ROUND, [nodeId(1)], NOW))
+    const deadline = NOW + POLICY.joinWindowMs
+    expect(await count(4, 3)).toEqual({ counted: false, until: deadline })
+    expect(await count(5_000_000_000)).toEqual({ counted: true, until: deadline })
+    expect(await count(1_000_000_001)).toEqual({ counted: false, until: deadline })
+    expect(await count(1_000_000_000)).toEqual({ counted: true, until: deadline })
+    expect(await count(1)).toEqual({ counted: false, until: deadline })
   })
 })
 

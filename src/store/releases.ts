@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { ensureDigest } from '../core/digest.ts'
-import { ensureChannelName, ensureNodeId, ensureRunId } from '../core/ids.ts'
+import { ensureChannelName, ensureNodeId, ensureRunId, type NodeId } from '../core/ids.ts'
 import { compareText } from '../core/order.ts'
 import type { Channel, Checkpoint, CheckpointFile, Upload } from '../gen/prisma/client.ts'
 import { digestSchema } from '../model/parsing.ts'
@@ -9,7 +9,7 @@ import { parseStored, toCount } from './column.ts'
 import type { Database } from './database.ts'
 import type { Reader } from './reader.ts'
 import type { UploadRow } from './records.ts'
-import type { Tx } from './store.ts'
+import type { AnnouncedBytes, CountedBytes, Tx } from './store.ts'
 
 type Reads = Pick<
   Reader,
@@ -24,10 +24,13 @@ type Reads = Pick<
   | 'uploadsBeside'
   | 'uploadsOf'
 >
-type Writes = Pick<Tx, 'createCheckpoint' | 'moveChannel' | 'putUploads' | 'removeUploads'>
+type Writes = Pick<Tx, 'createCheckpoint' | 'moveChannel' | 'putUploads' | 'removeUploads' | 'countAnnounced'>
 
 const Line = z.array(
   z.object({ digest: digestSchema, version: z.int(), round: z.int(), parent: digestSchema.nullable() }),
+)
+const Announced = z.array(
+  z.object({ node: z.string().transform(ensureNodeId), counted: z.boolean(), until: z.number().nullable() }),
 )
 const WITH_FILES = { files: true } as const
 const WITH_CHECKPOINT = { checkpoint: { select: { runId: true, version: true } } } as const
@@ -113,7 +116,39 @@ export function releaseWrites(database: Database): Writes {
     removeUploads: async (digests) => {
       if (digests.length > 0) await database.upload.deleteMany({ where: { digest: { in: [...digests] } } })
     },
+    countAnnounced: (announced) => countAnnounced(database, announced),
   }
+}
+
+async function countAnnounced(
+  database: Database,
+  announced: readonly AnnouncedBytes[],
+): Promise<ReadonlyMap<NodeId, CountedBytes>> {
+  if (announced.length === 0) return new Map()
+  const nodes = announced.map(({ node }) => node)
+  const bytes = announced.map((one) => toCount(one.bytes))
+  const most = announced.map((one) => toCount(Math.min(one.most, Number.MAX_SAFE_INTEGER)))
+  const found: unknown = await database.$queryRaw`
+    WITH place AS (
+      SELECT asked.*, coalesce(p.run_id, '') AS run_id, coalesce(p.round, 0) AS round, p.deadline
+      FROM unnest(${nodes}::text[], ${bytes}::bigint[], ${most}::bigint[]) AS asked(node_id, more, most)
+      LEFT JOIN LATERAL (
+        SELECT e.run_id, e.round, r.deadline, a.bytes FROM roster_entry e
+        JOIN round r ON r.run_id = e.run_id AND r.number = e.round
+        LEFT JOIN announced_bytes a ON a.node_id = e.node_id AND a.run_id = e.run_id AND a.round = e.round
+        WHERE e.node_id = asked.node_id
+        ORDER BY r.phase = 'collecting' DESC,
+          CASE WHEN r.phase = 'collecting' THEN coalesce(a.bytes, 0) ELSE 0 END, e.joined_at DESC, e.run_id LIMIT 1
+      ) p ON true
+    ), counted AS (
+      INSERT INTO announced_bytes AS a (node_id, run_id, round, bytes)
+      SELECT node_id, run_id, round, more FROM place WHERE more <= most
+      ON CONFLICT (node_id, run_id, round) DO UPDATE SET bytes = a.bytes + excluded.bytes
+        WHERE a.bytes + excluded.bytes <= (SELECT most FROM place WHERE place.node_id = a.node_id)
+      RETURNING node_id
+    ) SELECT node_id AS node, counted.node_id IS NOT NULL AS counted, extract(epoch FROM deadline)::float8 * 1000 AS until
+    FROM place LEFT JOIN counted USING (node_id)`
+  return new Map(parseStored(Announced, found, 'announced bytes').map(({ node, ...rest }) => [node, rest]))
 }
 
 function checkpointColumns(row: CheckpointRow) {

@@ -35,6 +35,9 @@ import type {
   WithdrawalRow,
 } from './records.ts'
 
+export type AnnouncedBytes = { readonly node: NodeId; readonly bytes: number; readonly most: number }
+export type CountedBytes = { readonly counted: boolean; readonly until: Millis | null }
+
 /** One transaction's hands. Every method takes the time from its caller. */
 export type Tx = Reader & {
   createFederation(row: FederationRow): Promise<void>
@@ -106,6 +109,12 @@ export type Tx = Reader & {
   moveChannel(name: ChannelName, checkpoint: Digest, now: Millis): Promise<void>
   putUploads(rows: readonly UploadRow[]): Promise<void>
   removeUploads(digests: readonly Digest[]): Promise<void>
+  /**
+   * Adds bytes to what nodes, each named once, have announced for a round: the one that collects from it, of several that
+   * for which it has announced least; otherwise the last that it joined, or none. Not counted is what would make it more than `most`.
+   * @returns whether they were counted, and when the round's present phase ends, if it does.
+   */
+  countAnnounced(announced: readonly AnnouncedBytes[]): Promise<ReadonlyMap<NodeId, CountedBytes>>
   /** Inserts or replaces. */
   putInspections(rows: readonly { readonly digest: Digest; readonly summary: Summary }[], now: Millis): Promise<void>
   /**

@@ -25,6 +25,8 @@ export type UploadContext = {
     readonly maxOpenUploads: number
     /** Announced and unfinished bytes that one node may have. */
     readonly maxOpenBytes: number
+    /** Bytes that one node may announce for one round, finished or not. */
+    readonly maxRoundBytes: number
     /** Slower senders and receivers are cut, bytes a second; 0: never. */
     readonly minBytesPerSecond: number
     /** Bytes that must stay free on the disk: the database shares it. */
@@ -56,7 +58,7 @@ const STALE_MS = 3_600_000
  * Reserves room for an artifact and says how much of it is here already. Repeating it is how a sender resumes.
  * @param size whole size in bytes.
  * @throws TapestryError INVALID_ARGUMENT for a size below 1, or another size than announced before;
- *   TOO_LARGE for one above the limit; RESOURCE_EXHAUSTED for too many open uploads; DISK_FULL; FAILED_PRECONDITION
+ *   TOO_LARGE for one above the limit; RESOURCE_EXHAUSTED for too many open uploads, or bytes for one round; DISK_FULL; FAILED_PRECONDITION
  *   while another node sends the same artifact.
  */
 export async function announceUpload(
@@ -180,8 +182,9 @@ async function countRefusal(ctx: UploadContext, node: NodeId, rejection: Rejecti
 
 /** Announces, and where something stands in the way of that, once more after what of it has gone stale was discarded. */
 async function reserve(ctx: UploadContext, row: UploadRow): Promise<void> {
-  const { maxOpenUploads, maxOpenBytes } = ctx.config
-  const ask = (gone: readonly Digest[]) => announce(ctx.store, { row, gone, maxOpenUploads, maxOpenBytes })
+  const { maxOpenUploads, maxOpenBytes, maxRoundBytes } = ctx.config
+  const limits = { maxOpenUploads, maxOpenBytes, maxRoundBytes }
+  const ask = (gone: readonly Digest[]) => announce(ctx.store, { row, gone, ...limits })
   const inTheWay = await ask([])
   if (inTheWay === undefined) return
   const gone = await discardStale(ctx, row, inTheWay.uploads)

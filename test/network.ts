@@ -152,7 +152,7 @@ export class TestNetwork {
     const coordinator = await startCoordinator(start)
     this.#serving.push((graceMs) => coordinator.stop(graceMs))
     this.#coordinator = coordinator
-    const worker = await startWorkerProcess(start)
+    const worker = await startWorkerProcess(start, { watched: '127.0.0.1:0' })
     this.#serving.push(() => worker.stop())
     this.#worker = worker
     const parts = await openCoordinator(start)
@@ -218,6 +218,11 @@ export class TestNetwork {
   /** Where the coordinator shows its numbers and its health. */
   get metrics(): string {
     return `http://${started(this.#coordinator).metrics}`
+  }
+
+  /** Where its worker does. */
+  get workerMetrics(): string {
+    return `http://${started(this.#worker).metrics}`
   }
 
   get operator(): Channel {

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { Registry } from 'prom-client'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   enrol,
@@ -16,6 +17,7 @@ import type { RoundKey } from '../core/ids.ts'
 import type { Phase } from '../round/round.ts'
 import { openNextRound } from '../store/advance.ts'
 import type { Store } from '../store/store.ts'
+import { watchJobs } from '../telemetry/job-watch.ts'
 import { openWakeQueue, type WakeQueue } from './driver.ts'
 import { startSweeper, sweep } from './sweep.ts'
 import type { Task } from './task.ts'
@@ -113,8 +115,15 @@ describe('a worker', () => {
       calls += 1
       throw new TapestryError('DISK_FULL', 'no space left')
     })
-    await work(options(handlers, { holder: 'host/1' }))
+    const registry = new Registry()
+    await work(options(handlers, { holder: 'host/1', watch: watchJobs(registry) }))
     expect(calls).toBe(5)
+    const counted = await registry.metrics()
+    expect(counted).toContain('tapestry_worker_attempts_total{kind="aggregate"} 5')
+    expect(counted).toContain('tapestry_worker_jobs_total{kind="aggregate",outcome="failed"} 4')
+    expect(counted).toContain('tapestry_worker_jobs_total{kind="aggregate",outcome="abandoned"} 1')
+    expect(counted).toContain('tapestry_worker_job_seconds_count{kind="aggregate"} 5')
+    expect(counted).toContain('tapestry_worker_busy 0')
     expect(await job('aggregate/failing/1')).toMatchObject({ state: 'abandoned', attempts: 5, leaseHolder: 'host/1' })
     expect((await store.reader.round(key))?.round.phase).toBe('sealed')
     await waitInVain()

@@ -1,19 +1,30 @@
+import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { rename } from 'node:fs/promises'
 import { request } from 'node:https'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { create, toBinary } from '@bufbuild/protobuf'
 import { Client, credentials, Metadata } from '@grpc/grpc-js'
+import { Client as PostgresClient } from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { z } from 'zod'
 import { createLog } from '../../src/cli/log.ts'
+import { commonChecks, degradingChecks } from '../../src/cli/readiness-checks.ts'
 import { TapestryError } from '../../src/core/error.ts'
 import { SubmitContributionRequestSchema } from '../../src/gen/proto/tapestry/v1/contribution_pb.ts'
 import { OperatorService } from '../../src/gen/proto/tapestry/v1/operator_pb.ts'
 import { refusalOf } from '../../src/participant/https-failure.ts'
 import { parseTlsPem } from '../../src/participant/tls-credential.ts'
+import { readinessOf } from '../../src/telemetry/readiness.ts'
 import { TestNetwork } from '../network.ts'
+import { hasRedis, testRedis } from '../redis.ts'
+import { until } from './waiting.ts'
+
+/** Debian has it in the package `prometheus`. */
+const PROMTOOL = process.env['PROMTOOL'] ?? 'promtool'
+const HAS_PROMTOOL = spawnSync(PROMTOOL, ['--version']).status === 0
 
 const same = (bytes: Buffer) => bytes
 
@@ -163,15 +174,18 @@ describe('readiness', () => {
   test('goes when a key is gone and comes back with it, over HTTP and gRPC alike', async () => {
     const key = join(network.directory, 'keys', 'release.key')
     const ready = async () => (await fetch(`${network.metrics}/readyz`)).status
-    expect([await ready(), await health()]).toEqual([200, 1])
+    // A look may have begun before the change: what counts is what follows.
+    const become = (status: number, serving: number) =>
+      until(`${status}`, async () => ((await ready()) === status && (await health()) === serving) || undefined)
+    await become(200, 1)
     await rename(key, `${key}.away`)
-    expect([await ready(), await health()]).toEqual([503, 2])
+    await become(503, 2)
     const { checks } = z
       .object({ checks: z.record(z.string(), z.object({ ok: z.boolean() })) })
       .parse(await (await fetch(`${network.metrics}/readyz`)).json())
     expect(Object.entries(checks).filter(([, { ok }]) => !ok)).toEqual([['keys', { ok: false }]])
     await rename(`${key}.away`, key)
-    expect([await ready(), await health()]).toEqual([200, 1])
+    await become(200, 1)
   })
 })
 
@@ -183,7 +197,8 @@ describe('what reads the metrics', () => {
   let served: ReadonlySet<string>
 
   beforeAll(async () => {
-    const types = [...(await metrics()).matchAll(/^# TYPE (\w+) (\w+)$/gm)]
+    const workers = await (await fetch(`${network.workerMetrics}/metrics`)).text()
+    const types = [...`${await metrics()}\n${workers}`.matchAll(/^# TYPE (\w+) (\w+)$/gm)]
     served = new Set(types.flatMap(([, name = '', type]) => (type === 'histogram' ? [`${name}_bucket`] : [name])))
   })
 
@@ -198,6 +213,21 @@ describe('what reads the metrics', () => {
     expect([...new Set(names)].filter((name) => !served.has(name))).toEqual([])
   })
 
+  test.skipIf(!HAS_PROMTOOL)(
+    'promtool accepts the alerts and both expositions [skipped without promtool]',
+    async () => {
+      const check = (args: string[], input?: string) =>
+        spawnSync(PROMTOOL, ['check', ...args], { input, encoding: 'utf8' })
+      const alerts = fileURLToPath(new URL('../../deploy/prometheus/alerts.yaml', import.meta.url))
+      expect(check(['rules', alerts])).toMatchObject({ status: 0 })
+      for (const at of [network.metrics, network.workerMetrics]) {
+        const text = await (await fetch(`${at}/metrics`)).text()
+        const ours = text.replace(/^(# \w+ )?tapestry_(nodejs|process)_.*\n/gm, '')
+        expect(check(['metrics'], ours)).toMatchObject({ status: 0, stdout: '', stderr: '' })
+      }
+    },
+  )
+
   test('the alerts ask for nothing that is not served, and each is explained to whoever is woken', () => {
     const rules = z
       .object({ groups: z.array(z.object({ rules: z.array(z.object({ alert: z.string(), expr: z.string() })) })) })
@@ -207,5 +237,91 @@ describe('what reads the metrics', () => {
     expect([...new Set(names)].filter((name) => !served.has(name))).toEqual([])
     const page = readFileSync(new URL('../../docs/OPERATIONS.md', import.meta.url), 'utf8')
     for (const { alert } of rules) expect(page, alert).toContain(`### ${alert}\n`)
+  })
+})
+
+describe('what is broken', () => {
+  const Readyz = z.object({
+    status: z.string(),
+    checks: z.record(z.string(), z.object({ ok: z.boolean(), problem: z.string().optional() })),
+  })
+  /** Status, and every check that does not hold, each with its reason. */
+  async function look(at = network.metrics): Promise<unknown[]> {
+    const answer = await fetch(`${at}/readyz`)
+    const { status, checks } = Readyz.parse(await answer.json())
+    const ill = Object.entries(checks).filter(([, { ok }]) => !ok)
+    for (const [, { problem }] of ill) expect(problem).toMatch(/.../)
+    return [answer.status, status, ...ill.map(([check]) => check)]
+  }
+  const both = async () => [await look(), await look(network.workerMetrics)]
+  const well = [200, 'ready']
+  const without = (...checks: string[]) => [503, 'not-ready', ...checks]
+  const sql = async (url: string, ...statements: string[]) => {
+    const client = new PostgresClient({ connectionString: url })
+    await client.connect()
+    for (const statement of statements) await client.query(statement)
+    await client.end()
+  }
+
+  /** A look may have begun before what was just broken: what counts is what follows. */
+  const become = (what: unknown, ask: () => Promise<unknown>) =>
+    until(JSON.stringify(what), async () => JSON.stringify(await ask()) === JSON.stringify(what) || undefined)
+
+  test('is nothing at first', async () => {
+    await become([well, well], both)
+  })
+
+  test('is storage that cannot be written', async () => {
+    const scratch = join(network.directory, 'blobs', 'scratch')
+    await rename(scratch, `${scratch}.away`)
+    await become([without('storage'), without('storage')], both)
+    await rename(`${scratch}.away`, scratch)
+    await become([well, well], both)
+  })
+
+  test('is a disk below its watermark', async () => {
+    const needed = await commonChecks(network.parts, Number.MAX_SAFE_INTEGER)
+    const { ready, findings } = await readinessOf({ needed, degrading: {} })
+    expect([ready, findings.filter(({ problem }) => problem).map(({ check }) => check)]).toEqual([false, ['disk']])
+  })
+
+  test('is a database without a migration of this build, or that lets nobody in', async () => {
+    const { databaseUrl } = network.parts
+    const last = 'SELECT max(migration_name) FROM _prisma_migrations'
+    await sql(databaseUrl, `UPDATE _prisma_migrations SET rolled_back_at = now() WHERE migration_name = (${last})`)
+    await become([without('schema'), without('schema')], both)
+    await sql(databaseUrl, 'UPDATE _prisma_migrations SET rolled_back_at = NULL')
+    const [name, server] = [new URL(databaseUrl).pathname.slice(1), new URL('/postgres', databaseUrl).href]
+    const cut = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}'`
+    await sql(server, `ALTER DATABASE "${name}" ALLOW_CONNECTIONS false`, cut)
+    await become(without('database', 'schema'), () => look(network.workerMetrics))
+    await become(without('database', 'schema'), async () => (await look()).slice(0, 4))
+    await sql(server, `ALTER DATABASE "${name}" ALLOW_CONNECTIONS true`)
+    await become([well, well], both)
+  })
+
+  test.skipIf(!hasRedis)(
+    'is a Redis that has gone, without which work goes on [skipped without redis-server]',
+    async () => {
+      const redis = await testRedis()
+      const context = { ...network.parts.context, config: { ...network.parts.context.config, redisUrl: redis.url } }
+      const found = () => readinessOf({ needed: {}, degrading: degradingChecks(context) })
+      expect((await found()).findings.filter(({ problem }) => problem)).toEqual([])
+      await redis.stop()
+      expect(await found()).toMatchObject({
+        ready: true,
+        findings: [{ check: 'workers' }, { problem: expect.any(String) }],
+      })
+    },
+  )
+
+  test('is a backlog that no worker takes; calls are answered all the same', async () => {
+    await network.stopWorker()
+    const since = network.clock.now() - 120_000
+    await network.store.transact('ask', (tx) => tx.askForRevocation({ run: network.run, number: 1 }, since))
+    await become([200, 'degraded', 'workers'], () => look())
+    expect(await sampleOf('tapestry_readiness_check{check="workers"}')).toBe(0)
+    await network.store.transact('take', (tx) => tx.leaseJob(['revoke'], network.clock.now(), 60_000))
+    await become(well, () => look())
   })
 })

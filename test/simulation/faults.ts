@@ -1,7 +1,7 @@
 import type { Context } from '../../src/context.ts'
 import { TapestryError } from '../../src/core/error.ts'
 import type { BlobStore, ByteSource } from '../../src/store/blob-store.ts'
-import type { Tx } from '../../src/store/store.ts'
+import type { Isolation, Tx } from '../../src/store/store.ts'
 import type { Activity } from './activity.ts'
 import type { Dice } from './dice.ts'
 
@@ -17,12 +17,12 @@ const PIECE_BYTES = 16_384
 
 /** A context as one activity of a simulated process has it: it stops before and after everything that it writes. */
 export function contextFor(activity: Activity, context: Context, weather: Weather, dice: Dice): Context {
-  const transact = async <T>(name: string, work: (tx: Tx) => Promise<T>): Promise<T> => {
+  const transact = async <T>(name: string, work: (tx: Tx) => Promise<T>, isolation?: Isolation): Promise<T> => {
     await activity.point(`before ${name}`)
     const lost = weather.lostConnections > 0
     if (lost) weather.lostConnections -= 1
     if (lost && dice.chance(0.5)) throw unreachable()
-    const value = await context.store.transact(name, work)
+    const value = await context.store.transact(name, work, isolation)
     if (lost) throw unreachable()
     await activity.point(`after ${name}`)
     return value

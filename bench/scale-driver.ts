@@ -29,6 +29,9 @@ const taskSchema = z.object({
 
 const roundSchema = z.object({ run: z.string(), number: z.number(), base: z.string() })
 
+/** Handshakes under way at once: the server gives each 10 s, and all of them share its processor. */
+const MOST_HANDSHAKES = 16
+
 /** What the parent asks for, in this order. */
 const orderSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('connect') }),
@@ -63,7 +66,11 @@ async function makeNode(serial: number): Promise<Node> {
 }
 
 /** Does `work` for every node, so many at once. @returns how long each took, in ms. */
-async function each<T>(nodes: readonly T[], work: (node: T) => Promise<void>): Promise<number[]> {
+async function each<T>(
+  nodes: readonly T[],
+  work: (node: T) => Promise<void>,
+  parallel = task.parallel,
+): Promise<number[]> {
   const waiting = [...nodes]
   const took: number[] = []
   const worker = async () => {
@@ -73,7 +80,7 @@ async function each<T>(nodes: readonly T[], work: (node: T) => Promise<void>): P
       took.push(now() - began)
     }
   }
-  await Promise.all(Array.from({ length: task.parallel }, worker))
+  await Promise.all(Array.from({ length: parallel }, worker))
   return took
 }
 
@@ -119,9 +126,13 @@ async function submit(node: Connected, { run, number, base }: RoundPlace): Promi
 async function obey(order: Order, nodes: readonly Node[], connected: Connected[]): Promise<number[]> {
   switch (order.type) {
     case 'connect':
-      return each(nodes, async (node) => {
-        connected.push(await connect(node))
-      })
+      return each(
+        nodes,
+        async (node) => {
+          connected.push(await connect(node))
+        },
+        Math.min(task.parallel, MOST_HANDSHAKES),
+      )
     case 'heard':
       return heard(connected, order.since)
     case 'join': {

@@ -61,8 +61,8 @@ ${table(
     ],
   ],
 )}
-The smallest of these, **${nodesText(most)} nodes**, is what one coordinator of this kind carries with hourly rounds; ${nodesText(most * 24)} with daily ones, if
-memory allowed it. A second replica beside it divides memory and serving, and not the database.
+The smallest of these, **${nodesText(most)} nodes**, is what one coordinator of this kind carries with hourly rounds.
+A second replica beside it divides memory and serving, and not the database.
 
 - After a restart everybody connects again: n sc = ${shortNumber((most * largest.connect.servingCpuMs) / 1000)} s of one processor for ${nodesText(most)} nodes. Clients wait with full jitter (up to 30 s),
   and what is not answered in time is tried again.

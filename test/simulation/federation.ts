@@ -19,6 +19,7 @@ import { Activity } from './activity.ts'
 import type { Dice } from './dice.ts'
 import { contextFor, type Weather } from './faults.ts'
 import { SimulatedNode } from './node.ts'
+import { NOTHING_WRONG, type Spoil } from './spoil.ts'
 import { Tally } from './tally.ts'
 
 /** Milliseconds of simulated time. Renewals run on real time, so the lease is one that no schedule lasts as long as. */
@@ -41,7 +42,10 @@ export class SimulatedFederation {
   readonly surprises: string[] = []
   readonly #coordinator: TestCoordinator
   readonly #context: Context
+  /** As the simulated processes have it. */
+  readonly #spoilt: Context
   readonly #dice: Dice
+  #newest: RoundRow | undefined
   readonly #blobs: string
   readonly #calls = new Map<SimulatedNode, Activity[]>()
   /** What each replica is in the middle of. */
@@ -49,19 +53,20 @@ export class SimulatedFederation {
 
   private constructor(
     coordinator: TestCoordinator,
-    parts: { context: Context; blobs: string; run: RunRow },
+    parts: { context: Context; blobs: string; run: RunRow; spoil: Spoil },
     dice: Dice,
   ) {
     this.#coordinator = coordinator
     this.#context = parts.context
     this.#blobs = parts.blobs
     this.#dice = dice
+    this.#spoilt = this.#noticing(parts.spoil(parts.context))
     this.run = parts.run
     this.nodes = Array.from({ length: dice.between(3, 6) }, (_, index) => new SimulatedNode(index + 1, dice))
   }
 
   /** Empties the database and sets up a run with its nodes and its first round. */
-  static async open(coordinator: TestCoordinator, dice: Dice): Promise<SimulatedFederation> {
+  static async open(coordinator: TestCoordinator, dice: Dice, spoil = NOTHING_WRONG): Promise<SimulatedFederation> {
     await emptyTables(coordinator.databaseUrl)
     const blobs = await mkdtemp(join(BLOBS_UNDER, 'tapestry-simulation-'))
     const context = { ...coordinator.context, blobs: await openBlobs(blobs) }
@@ -71,7 +76,7 @@ export class SimulatedFederation {
     const now = coordinator.clock.now()
     const name = { id: ensureRunId('simulated'), channel: ensureChannelName('simulated'), policy }
     const run = await publishInitialCheckpoint(context, coordinator.signer, name, TEST_PLAN, now)
-    const federation = new SimulatedFederation(coordinator, { context, blobs, run }, dice)
+    const federation = new SimulatedFederation(coordinator, { context, blobs, run, spoil }, dice)
     await context.store.transact('enrol', async (tx) => {
       for (const { row } of federation.nodes) {
         await tx.ensureMember(row.member, now)
@@ -131,9 +136,20 @@ export class SimulatedFederation {
   }
 
   async newestRound(): Promise<RoundRow> {
+    if (this.#newest !== undefined) return this.#newest
     const [round] = await this.#context.store.reader.rounds({ run: this.run.id, limit: 1 })
     if (round === undefined) throw new Error('the run has no round')
+    this.#newest = round
     return round
+  }
+
+  /** Rounds change by transactions alone, and between two of them every node sees the same. */
+  #noticing(context: Context): Context {
+    const transact: Context['store']['transact'] = (name, work) =>
+      context.store.transact(name, work).finally(() => {
+        this.#newest = undefined
+      })
+    return { ...context, store: { ...context.store, transact } }
   }
 
   /** Whether a node waits for an answer. */
@@ -182,7 +198,7 @@ export class SimulatedFederation {
   }
 
   #contextFor(activity: Activity): Context {
-    return contextFor(activity, this.#context, this.weather, this.#dice)
+    return contextFor(activity, this.#spoilt, this.weather, this.#dice)
   }
 
   #note(name: string, error: unknown): void {

@@ -5,9 +5,10 @@ import { startEmbeddedPostgres } from '../../src/store/embedded-postgres.ts'
 import { CLUSTER_VARIABLE } from '../postgres.ts'
 import { testCoordinator } from '../rounds.ts'
 import { type Report, simulate } from './schedule.ts'
+import type { Spoil } from './spoil.ts'
 
 /** Runs schedules one after another. */
-export type Lane = { run(seed: number): Promise<Report>; close(): Promise<void> }
+export type Lane = { run(seed: number, spoil?: Spoil): Promise<Report>; close(): Promise<void> }
 
 /** A lane in this process. Its database server is its own: schedules restart it. */
 export async function openLane(): Promise<Lane> {
@@ -16,7 +17,7 @@ export async function openLane(): Promise<Lane> {
   await startEmbeddedPostgres(cluster, { durable: false })
   const coordinator = await testCoordinator()
   return {
-    run: (seed) => simulate(coordinator, seed),
+    run: (seed, spoil) => simulate(coordinator, seed, spoil),
     close: async () => {
       await coordinator.close()
       // By now it may be another one than was started.

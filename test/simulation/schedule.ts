@@ -5,6 +5,7 @@ import { Dice } from './dice.ts'
 import { LEASE_MS, SimulatedFederation, WINDOW_MS } from './federation.ts'
 import { violations } from './invariants.ts'
 import type { SimulatedNode } from './node.ts'
+import type { Spoil } from './spoil.ts'
 
 /** How likely each operation is, against the others. */
 const OPERATIONS = {
@@ -51,10 +52,11 @@ export type Report = {
  * Runs the schedule of one seed: operations in random order while everything may break, then a time
  * in which nothing does, at the end of which the run must have ended and nothing may be lost.
  * The database of `coordinator` is emptied first.
+ * @param spoil what is wrong with the coordinator on purpose
  */
-export async function simulate(coordinator: TestCoordinator, seed: number): Promise<Report> {
+export async function simulate(coordinator: TestCoordinator, seed: number, spoil?: Spoil): Promise<Report> {
   const dice = new Dice(seed)
-  const federation = await SimulatedFederation.open(coordinator, dice)
+  const federation = await SimulatedFederation.open(coordinator, dice, spoil)
   const schedule = new Schedule(federation, dice)
   try {
     await schedule.storm()

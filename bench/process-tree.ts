@@ -103,6 +103,13 @@ export class TreeMeter {
   }
 }
 
+/** Processor seconds, user and system, that each root and what descends from it have spent so far. */
+export function treeCpu(roots: Readonly<Record<string, number>>): Record<string, number> {
+  const sums: Record<string, number> = {}
+  for (const [pid, root] of treesOf(roots)) sums[root] = (sums[root] ?? 0) + (statOf(pid)?.cpu ?? 0)
+  return sums
+}
+
 /** Every process of the trees, with the name of its root. */
 function treesOf(roots: Readonly<Record<string, number>>): Map<number, string> {
   const children = new Map<number, number[]>()

@@ -1,4 +1,6 @@
-import { resolve } from 'node:path'
+import { randomUUID } from 'node:crypto'
+import { rm, writeFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
 import { TapestryError } from '../core/error.ts'
 import type { BlobStore } from './blob-store.ts'
 import { openBlobs } from './blobs.ts'
@@ -15,6 +17,25 @@ export async function openStorage(
   directory: string,
 ): Promise<{ readonly blobs: BlobStore; readonly freeBytes: () => Promise<number> }> {
   return { blobs: await openBlobs(directory), freeBytes: () => freeBytesOf(directory) }
+}
+
+/**
+ * Writes a few bytes where blobs are kept, and takes them away again.
+ * @throws TapestryError UNAVAILABLE when that is not possible; DISK_FULL.
+ */
+export async function probeStorage(directory: string): Promise<void> {
+  const path = join(directory, 'scratch', `probe-${randomUUID()}`)
+  try {
+    await writeFile(path, 'probe', { flag: 'wx' })
+  } catch (cause) {
+    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown'
+    if (code === 'ENOSPC' || code === 'EDQUOT') {
+      throw new TapestryError('DISK_FULL', 'the storage has no room for a single file', { cause })
+    }
+    throw new TapestryError('UNAVAILABLE', `the storage cannot be written (${code})`, { cause })
+  } finally {
+    await rm(path, { force: true }).catch(() => {})
+  }
 }
 
 /**

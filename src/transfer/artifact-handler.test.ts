@@ -101,6 +101,7 @@ beforeEach(async () => {
       maxArtifactBytes: 4_000_000,
       maxOpenUploads: 2,
       maxOpenBytes: 8_000_000,
+      maxRoundBytes: Number.POSITIVE_INFINITY,
       minBytesPerSecond: 0,
       minFreeBytes: 1000,
     },
@@ -122,7 +123,8 @@ beforeEach(async () => {
 afterEach(async () => {
   await listener.close(0)
   await store.transact('clean', async (tx) => {
-    for (const node of [NODE, OTHER]) for (const { digest } of await tx.uploadsOf(node)) await tx.removeUpload(digest)
+    for (const node of [NODE, OTHER])
+      for (const { digest } of await tx.uploadsOf(node)) await tx.removeUploads([digest])
   })
   await rm(directory, { recursive: true })
 })

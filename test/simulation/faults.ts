@@ -1,7 +1,7 @@
 import type { Context } from '../../src/context.ts'
 import { TapestryError } from '../../src/core/error.ts'
 import type { BlobStore, ByteSource } from '../../src/store/blob-store.ts'
-import type { Tx } from '../../src/store/store.ts'
+import type { Isolation, Tx } from '../../src/store/store.ts'
 import type { Activity } from './activity.ts'
 import type { Dice } from './dice.ts'
 import type { Tally } from './tally.ts'
@@ -20,7 +20,7 @@ const PIECE_BYTES = 16_384
 
 /** A context as one activity of a simulated process has it: it stops before and after everything that it writes. */
 export function contextFor(activity: Activity, context: Context, weather: Weather, dice: Dice): Context {
-  const transact = async <T>(name: string, work: (tx: Tx) => Promise<T>): Promise<T> => {
+  const transact = async <T>(name: string, work: (tx: Tx) => Promise<T>, isolation?: Isolation): Promise<T> => {
     // Renewals come by real time, which no schedule knows: here nobody renews, and leases end by the simulated clock.
     if (name === 'renew-lease') return true as T
     await activity.point(`before ${name}`)
@@ -30,7 +30,7 @@ export function contextFor(activity: Activity, context: Context, weather: Weathe
       weather.tally.add('transaction lost its connection')
     }
     if (lost && dice.chance(0.5)) throw unreachable()
-    const value = await context.store.transact(name, work)
+    const value = await context.store.transact(name, work, isolation)
     if (name === 'lease-job') weather.tally.add(leaseOf(value))
     if (lost) throw unreachable()
     await activity.point(`after ${name}`)

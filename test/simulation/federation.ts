@@ -145,8 +145,8 @@ export class SimulatedFederation {
 
   /** Rounds change by transactions alone, and between two of them every node sees the same. */
   #noticing(context: Context): Context {
-    const transact: Context['store']['transact'] = (name, work) =>
-      context.store.transact(name, work).finally(() => {
+    const transact: Context['store']['transact'] = (name, work, isolation) =>
+      context.store.transact(name, work, isolation).finally(() => {
         this.#newest = undefined
       })
     return { ...context, store: { ...context.store, transact } }

@@ -1,5 +1,6 @@
 import type { Context } from '../../src/context.ts'
 import type { Digest } from '../../src/core/digest.ts'
+import type { LedgerEvent } from '../../src/ledger/entry.ts'
 import type { BlobStore } from '../../src/store/blob-store.ts'
 import type { Tx } from '../../src/store/store.ts'
 
@@ -10,30 +11,36 @@ export const NOTHING_WRONG: Spoil = (context) => context
 
 /** What a simulation has to notice. */
 export const SPOILS: Readonly<Record<string, Spoil>> = {
-  'forgets a contribution that it accepted': writing(() => ({ createContribution: async () => {} })),
+  'forgets a contribution that it accepted': writing(() => ({ createContributions: async () => {} })),
   'leaves contributions out of the log': writing((tx) => ({
-    appendToLedger: async (event, now) => {
-      if (event.type !== 'contribution') await tx.appendToLedger(event, now)
-    },
+    appendToLedger: (events, now) =>
+      tx.appendToLedger(
+        listOf(events).filter(({ type }) => type !== 'contribution'),
+        now,
+      ),
   })),
   'logs everything twice': writing((tx) => ({
-    appendToLedger: async (event, now) => {
-      await tx.appendToLedger(event, now)
-      await tx.appendToLedger(event, now)
-    },
+    appendToLedger: (events, now) => tx.appendToLedger([...listOf(events), ...listOf(events)], now),
   })),
   'merges one contribution in place of another': mergeOneForAll,
   'does not note whose contribution it accepted': writing((tx) => ({
-    setStanding: async (key, node, standing) => {
-      if (standing !== 'accepted') await tx.setStanding(key, node, standing)
+    setStanding: async (key, nodes, standing) => {
+      if (standing !== 'accepted') await tx.setStanding(key, nodes, standing)
     },
   })),
+}
+
+function listOf(events: LedgerEvent | readonly LedgerEvent[]): readonly LedgerEvent[] {
+  return 'type' in events ? [events] : events
 }
 
 function writing(changed: (tx: Tx) => Partial<Tx>): Spoil {
   return ({ store, ...context }) => ({
     ...context,
-    store: { ...store, transact: (name, work) => store.transact(name, (tx) => work({ ...tx, ...changed(tx) })) },
+    store: {
+      ...store,
+      transact: (name, work, isolation) => store.transact(name, (tx) => work({ ...tx, ...changed(tx) }), isolation),
+    },
   })
 }
 
@@ -41,9 +48,9 @@ function writing(changed: (tx: Tx) => Partial<Tx>): Spoil {
 function mergeOneForAll(context: Context): Context {
   const payloads: Digest[] = []
   const noting = writing((tx) => ({
-    createContribution: async (row) => {
-      payloads.push(row.payload)
-      await tx.createContribution(row)
+    createContributions: async (rows) => {
+      payloads.push(...rows.map(({ payload }) => payload))
+      await tx.createContributions(rows)
     },
   }))
   const localPath = (digest: Digest) => {

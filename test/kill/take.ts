@@ -201,9 +201,11 @@ class Processes {
     const service = new Service(victim, args, { home: this.#root, env })
     this.#running.set(victim, service)
     if (victim.startsWith('worker')) return
-    await service.line('serves', (line) => 'address' in line).catch((error: unknown) => {
-      // Killed before it served: whoever killed it starts it again.
-      if (this.#running.get(victim) === service) throw error
-    })
+    await service
+      .line('serves', (line) => 'address' in line)
+      .catch((error: unknown) => {
+        // Killed before it served: whoever killed it starts it again.
+        if (this.#running.get(victim) === service) throw error
+      })
   }
 }

@@ -1,10 +1,8 @@
 import { X509Certificate } from 'node:crypto'
 import type { RequestListener } from 'node:http'
 import { TapestryError } from '../core/error.ts'
-import { blobUsageOf } from '../store/blob-usage.ts'
 import { ownMigrations } from '../store/migrate.ts'
 import type { PublicLog } from '../store/public-log.ts'
-import { storageDirectory } from '../store/storage.ts'
 import { type CallWatch, watchCalls } from '../telemetry/calls.ts'
 import { Gauges, type Vitals } from '../telemetry/gauges.ts'
 import { createInstruments, type Instruments } from '../telemetry/instruments.ts'
@@ -89,7 +87,7 @@ export async function monitorCoordinator(
 
 /** What a coordinator cannot do its work without. */
 function checksOf({ context, paths }: CoordinatorParts, log: PublicLog, own: ReadonlyMap<string, string>): Checks {
-  const { store, config, freeBytes } = context
+  const { store, config, blobs, freeBytes } = context
   return {
     database: async () => {
       if (!(await store.ready())) throw new TapestryError('UNAVAILABLE', 'the database does not answer')
@@ -104,6 +102,7 @@ function checksOf({ context, paths }: CoordinatorParts, log: PublicLog, own: Rea
       if (free >= config.minFreeBytes) return
       throw new TapestryError('DISK_FULL', `${free} bytes are free, uploads need ${config.minFreeBytes}`)
     },
+    storage: () => blobs.check(),
     keys: readable(() => openCoordinatorDirectory(paths.root)),
     log: async () => void (await log.checkpoint()),
   }
@@ -121,7 +120,7 @@ function readable(read: () => Promise<unknown>): Check {
 
 function vitalsOf(parts: CoordinatorParts, keeper: ReadinessKeeper, certificate: () => string): () => Promise<Vitals> {
   const { store, clock, config, freeBytes } = parts.context
-  const usage = remembered(() => blobUsageOf(storageDirectory(config.storage, parts.paths.blobs)), BLOB_USAGE_MS)
+  const usage = remembered(parts.storage.usage, BLOB_USAGE_MS)
   const orUndefined = <T>(work: Promise<T>) => work.catch(() => undefined)
   const end = (pem: string) => Date.parse(new X509Certificate(pem).validTo)
   return async () => {

@@ -46,6 +46,11 @@ class DirectoryBlobs implements BlobStore {
     this.#beatMs = beatMs
   }
 
+  async check(): Promise<void> {
+    if ((await ifPresent(access(join(this.#root, 'sha256')).then(() => true))) !== undefined) return
+    throw new TapestryError('UNAVAILABLE', 'the directory of blobs is not there', { hint: 'is its disk mounted?' })
+  }
+
   async has(digest: Digest): Promise<boolean> {
     return (await this.stat(digest)) !== undefined
   }

@@ -1,20 +1,62 @@
+import { randomUUID } from 'node:crypto'
 import { resolve } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { TapestryError } from '../core/error.ts'
 import type { BlobStore } from './blob-store.ts'
+import { blobUsageOf } from './blob-usage.ts'
 import { openBlobs } from './blobs.ts'
 import type { Reader } from './reader.ts'
+import { isS3, s3Location } from './s3/location.ts'
 import { freeBytesOf } from './uploads.ts'
+
+/** A blob store, and what its operator wants to know of it. */
+export type Storage = {
+  /** For people; no secrets. */
+  readonly where: string
+  readonly blobs: BlobStore
+  /** Bytes that may still arrive on this machine. */
+  readonly freeBytes: () => Promise<number>
+  /** Whole blobs in it. Reads every name: not for each request. */
+  readonly usage: () => Promise<{ readonly count: number; readonly bytes: number }>
+  /** Writes, reads and clears something. @throws TapestryError saying what does not work. */
+  readonly probe: () => Promise<void>
+}
+
+/** Directories of a coordinator that storages use: `blobs` is one, `spool` belongs to those that are elsewhere. */
+export type StoragePaths = { readonly blobs: string; readonly spool: string }
+
+/**
+ * Opens the storage that a setting names: `file:<directory>`, `s3://<bucket>/<prefix>?...`, or the usual directory without one.
+ * @throws TapestryError INVALID_ARGUMENT, and as `openS3`.
+ */
+export async function openStorage(setting: string | undefined, paths: StoragePaths): Promise<Storage> {
+  if (setting === undefined || !isS3(setting)) return openDirectory(storageDirectory(setting, paths.blobs))
+  const location = s3Location(setting)
+  // Loaded here: the client costs what most commands take in all.
+  const { openS3 } = await import('./s3/open.ts')
+  return openS3(location, paths.spool)
+}
 
 /** The directory that a setting names, `file:<directory>`; the usual one without a setting. */
 export function storageDirectory(setting: string | undefined, usual: string): string {
   return setting === undefined ? usual : resolve(setting.slice('file:'.length))
 }
 
-/** Opens the blob store in a directory, with the room that is left for it. */
-export async function openStorage(
-  directory: string,
-): Promise<{ readonly blobs: BlobStore; readonly freeBytes: () => Promise<number> }> {
-  return { blobs: await openBlobs(directory), freeBytes: () => freeBytesOf(directory) }
+async function openDirectory(directory: string): Promise<Storage> {
+  const blobs = await openBlobs(directory)
+  return {
+    where: directory,
+    blobs,
+    freeBytes: () => freeBytesOf(directory),
+    usage: () => blobUsageOf(directory),
+    async probe() {
+      const mark = randomUUID()
+      const { digest } = await blobs.put(Buffer.from(mark))
+      const read = await text(await blobs.open(digest))
+      await blobs.remove(digest)
+      if (read !== mark) throw new TapestryError('DATA_INVALID', 'it gave other bytes back', { hint: 'check the disk' })
+    },
+  }
 }
 
 /**

@@ -120,12 +120,13 @@ export class Bucket {
     }
   }
 
-  /** Runs what asks the server, and says what its failures mean. @throws TapestryError UNAVAILABLE */
+  /** Runs what asks the server, and says what its failures mean. @throws TapestryError UNAVAILABLE; NOT_FOUND for an upload in parts that has ended. */
   async ask<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work()
     } catch (error) {
       if (error instanceof TapestryError) throw error
+      if (isNamed(error, 'NoSuchUpload')) throw new TapestryError('NOT_FOUND', 'this upload in parts has ended')
       // What is left is a refusal of one request, such as bytes that were damaged on their way: another attempt may do.
       throw whileWorking(bucketFault(error) ?? 'away', error)
     }
@@ -137,6 +138,6 @@ export function wasThere(error: unknown): boolean {
   return statusOf(error) === 412 || statusOf(error) === 409
 }
 
-export function isNamed(error: unknown, name: string): boolean {
+function isNamed(error: unknown, name: string): boolean {
   return error instanceof Error && error.name === name
 }

@@ -10,7 +10,7 @@ import {
   UploadPartCommand,
 } from '@aws-sdk/client-s3'
 import { TapestryError } from '../../core/error.ts'
-import { type Bucket, type Content, isNamed, wasThere } from './bucket.ts'
+import { type Bucket, type Content, wasThere } from './bucket.ts'
 import { statusOf } from './fault.ts'
 
 /** In memory twice at most. S3 asks for 5 MiB. */
@@ -45,6 +45,7 @@ export function contentOf(bytes: Uint8Array): Content {
 /**
  * Puts a file under a key, in parts when it is large, each with its SHA-256. Parts that an upload which was broken off has left
  * there and that are still the file's are not sent again.
+ * Whoever calls it looks afterwards what is there: another process may have been faster, or the upload was cleared away.
  * @param replace whether an object that is there is replaced; otherwise it is left as it is.
  * @throws TapestryError UNAVAILABLE; the parts that arrived stay for the next attempt.
  */
@@ -78,9 +79,14 @@ class MultipartUpload {
   async run(parts: readonly PartSpan[], replace: boolean): Promise<void> {
     const begun = await this.#begun()
     const id = begun ?? (await this.#begin())
-    const there = begun === undefined ? new Map<number, Part>() : await this.#there(begun)
-    const sent = await this.#send(parts, id, there)
-    await this.#finish(id, sent, replace)
+    try {
+      const there = begun === undefined ? new Map<number, Part>() : await this.#there(begun)
+      const sent = await this.#send(parts, id, there)
+      await this.#finish(id, sent, replace)
+    } catch (error) {
+      // Another process went on with the same upload and has finished it, or the bucket has cleared it away.
+      if (!(error instanceof TapestryError) || error.code !== 'NOT_FOUND') throw error
+    }
   }
 
   /** The newest upload of this key that was broken off; undefined when there is none, or they may not be listed. */
@@ -165,9 +171,9 @@ class MultipartUpload {
       try {
         await this.#bucket.client.send(complete)
       } catch (error) {
-        // Another process has finished this upload, or another one of the same bytes.
-        if (wasThere(error)) await this.#abort(id)
-        else if (!isNamed(error, 'NoSuchUpload')) throw error
+        if (!wasThere(error)) throw error
+        // Another upload of the same bytes was faster.
+        await this.#abort(id)
       }
     })
   }

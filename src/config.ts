@@ -14,6 +14,8 @@ const DEFAULT_GRACE_MS = 10_000
 
 /** Two of the largest artifacts. */
 const DEFAULT_MAX_OPEN_BYTES = 2 * DEFAULT_MAX_ARTIFACT_BYTES
+/** All that may be open, and as much again for a node that was refused and sends another. */
+const DEFAULT_MAX_ROUND_BYTES = 2 * DEFAULT_MAX_OPEN_BYTES
 /** A modem's; who moves less holds a connection for nothing. */
 const DEFAULT_MIN_RATE = 1024
 /** Stop merging later than taking uploads: what was accepted should still become a model. */
@@ -51,6 +53,8 @@ const SCHEMA = z.strictObject({
   minMergeBytes: z.int().min(0).default(DEFAULT_MIN_MERGE_BYTES),
   /** Announced and unfinished bytes that one node may have. */
   maxOpenBytes: z.int().min(1).default(DEFAULT_MAX_OPEN_BYTES),
+  /** Bytes that one node may announce for one round, finished or not; a round holds at most its roster times as much. */
+  maxRoundBytes: z.int().min(1).default(DEFAULT_MAX_ROUND_BYTES),
   /** Slower senders and receivers are cut, bytes a second over a minute; 0: never. */
   minBytesPerSecond: z.int().min(0).default(DEFAULT_MIN_RATE),
   /** After this long without a sign of life a worker's job is another worker's, in milliseconds. */

@@ -96,6 +96,8 @@ export type NetworkOptions = {
   readonly spec?: PlanSpec
   /** Settings of the coordinator, as on its command line. */
   readonly settings?: Readonly<Record<string, unknown>>
+  /** Where the coordinator's log goes; nowhere when absent. */
+  readonly log?: CoordinatorOptions['log']
 }
 
 /**
@@ -150,7 +152,7 @@ export class TestNetwork {
     const coordinator = await startCoordinator(start)
     this.#serving.push((graceMs) => coordinator.stop(graceMs))
     this.#coordinator = coordinator
-    const worker = await startWorkerProcess(start)
+    const worker = await startWorkerProcess(start, { watched: '127.0.0.1:0' })
     this.#serving.push(() => worker.stop())
     this.#worker = worker
     const parts = await openCoordinator(start)
@@ -187,7 +189,7 @@ export class TestNetwork {
       flags: { port, workers: 0, logLevel: 'silent', ...this.#options.settings },
       env: { DATABASE_URL: databaseUrl },
       clock: this.clock,
-      log: pino({ level: process.env['TAPESTRY_TEST_LOG'] ?? 'silent' }),
+      log: this.#options.log ?? pino({ level: process.env['TAPESTRY_TEST_LOG'] ?? 'silent' }),
     }
   }
 
@@ -216,6 +218,11 @@ export class TestNetwork {
   /** Where the coordinator shows its numbers and its health. */
   get metrics(): string {
     return `http://${started(this.#coordinator).metrics}`
+  }
+
+  /** Where its worker does. */
+  get workerMetrics(): string {
+    return `http://${started(this.#worker).metrics}`
   }
 
   get operator(): Channel {

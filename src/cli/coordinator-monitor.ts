@@ -1,17 +1,18 @@
 import { X509Certificate } from 'node:crypto'
 import type { RequestListener } from 'node:http'
 import { TapestryError } from '../core/error.ts'
-import { ownMigrations } from '../store/migrate.ts'
 import type { PublicLog } from '../store/public-log.ts'
 import { type CallWatch, watchCalls } from '../telemetry/calls.ts'
 import { Gauges, type Vitals } from '../telemetry/gauges.ts'
 import { createInstruments, type Instruments } from '../telemetry/instruments.ts'
+import { inLogScope } from '../telemetry/log-scope.ts'
 import { type Monitor, openMonitor } from '../telemetry/monitor.ts'
-import { type Check, type Checks, keepReadiness, type ReadinessKeeper } from '../telemetry/readiness.ts'
+import { keepReadiness, type ReadinessChecks, type ReadinessKeeper } from '../telemetry/readiness.ts'
 import { openTracer, type Tracer } from '../telemetry/tracer.ts'
 import { type TransferWatch, watchTransfers } from '../telemetry/transfers.ts'
-import { openCoordinatorDirectory } from './coordinator-directory.ts'
 import type { CoordinatorOptions, CoordinatorParts } from './coordinator-parts.ts'
+import { monitorAddress } from './monitor-address.ts'
+import { commonChecks, degradingChecks } from './readiness-checks.ts'
 import { version } from './version.ts'
 
 /** Summing the blobs reads every name, and nobody watches them by the second. */
@@ -37,8 +38,7 @@ export async function watchCoordinator(env: CoordinatorOptions['env']): Promise<
     calls: watchCalls(instruments, tracer),
     transfer,
     transfers: (handler) => (request, response) => {
-      transfer(request, response)
-      handler(request, response)
+      inLogScope({ requestId: transfer(request, response) }, () => handler(request, response))
     },
   }
 }
@@ -64,10 +64,11 @@ export async function monitorCoordinator(
   onReady: (ready: boolean) => void,
 ): Promise<CoordinatorMonitor> {
   const { log: logger } = parts.context
-  const keeper = keepReadiness(checksOf(parts, log, await ownMigrations()), (readiness) => {
-    onReady(readiness.ready)
-    if (readiness.ready) logger.info('the coordinator is ready')
-    else logger.warn({ findings: readiness.findings.filter(({ problem }) => problem) }, 'the coordinator is not ready')
+  const keeper = keepReadiness(await checksOf(parts, log), 'the coordinator', ({ ready, findings }) => {
+    onReady(ready)
+    const problems = findings.filter(({ problem }) => problem)
+    if (problems.length === 0) logger.info('the coordinator is ready')
+    else logger.warn({ findings: problems }, `the coordinator is ${ready ? 'ready, but degraded' : 'not ready'}`)
   })
   await keeper.now()
   const vitals = vitalsOf(parts, keeper, serving.certificate)
@@ -85,36 +86,13 @@ export async function monitorCoordinator(
   }
 }
 
-/** What a coordinator cannot do its work without. */
-function checksOf({ context, paths }: CoordinatorParts, log: PublicLog, own: ReadonlyMap<string, string>): Checks {
-  const { store, config, blobs, freeBytes } = context
+/** What this coordinator cannot serve without, and what it only serves worse without. */
+async function checksOf(parts: CoordinatorParts, log: PublicLog): Promise<ReadinessChecks> {
+  const { context } = parts
+  const common = await commonChecks(parts, context.config.minFreeBytes)
   return {
-    database: async () => {
-      if (!(await store.ready())) throw new TapestryError('UNAVAILABLE', 'the database does not answer')
-    },
-    schema: async () => {
-      const applied = new Set(await store.reader.migrations())
-      const missing = [...own.keys()].filter((name) => !applied.has(name))
-      if (missing.length > 0) throw new TapestryError('DATA_VERSION', `the database lacks ${missing.join(', ')}`)
-    },
-    disk: async () => {
-      const free = await freeBytes()
-      if (free >= config.minFreeBytes) return
-      throw new TapestryError('DISK_FULL', `${free} bytes are free, uploads need ${config.minFreeBytes}`)
-    },
-    storage: () => blobs.check(),
-    keys: readable(() => openCoordinatorDirectory(paths.root)),
-    log: async () => void (await log.checkpoint()),
-  }
-}
-
-function readable(read: () => Promise<unknown>): Check {
-  return async () => {
-    await read().catch((cause: unknown) => {
-      throw cause instanceof TapestryError
-        ? cause
-        : new TapestryError('DATA_INVALID', 'the keys cannot be read', { cause })
-    })
+    needed: { ...common, log: async () => void (await log.checkpoint()) },
+    degrading: degradingChecks(context),
   }
 }
 
@@ -156,7 +134,8 @@ type Shown = Pick<Parameters<typeof openMonitor>[0], 'metrics' | 'readiness'>
 async function listenFor({ context }: CoordinatorParts, port: number, shown: Shown): Promise<Monitor | undefined> {
   const { config, log } = context
   if (config.metricsAddress === 'none') return undefined
-  if (config.metricsAddress !== undefined) return openMonitor({ ...addressOf(config.metricsAddress), ...shown, log })
+  if (config.metricsAddress !== undefined)
+    return openMonitor({ ...monitorAddress(config.metricsAddress), ...shown, log })
   const next = config.port === 0 || port === 65_535 ? 0 : port + 1
   const usual = { host: '127.0.0.1', port: next, ...shown, log }
   return openMonitor(usual).catch((error) => {
@@ -164,11 +143,4 @@ async function listenFor({ context }: CoordinatorParts, port: number, shown: Sho
     log.warn({ port: next }, 'the port for metrics is taken: another is used')
     return openMonitor({ ...usual, port: 0 })
   })
-}
-
-/** `host:port`, an IPv6 host in brackets; unlike a coordinator's address the port may be 0. */
-function addressOf(text: string): { readonly host: string; readonly port: number } {
-  const at = text.lastIndexOf(':')
-  const host = text.slice(0, at).replace(/^\[|\]$/g, '')
-  return { host, port: Number(text.slice(at + 1)) }
 }

@@ -50,6 +50,12 @@ describe('renderFailure', () => {
     expect(parsed).toEqual({ error: { code: 'NOT_FOUND', message: 'no \u001b[31mrun', hint: 'make one' } })
   })
 
+  it('names the request that the coordinator refused, for whoever asks its operator', () => {
+    const refused = failureOf(new TapestryError('INTERNAL', 'internal error', { requestId: 'mine-7' }))
+    expect(JSON.parse(renderFailure(refused, true)).error).toMatchObject({ requestId: 'mine-7' })
+    expect(renderFailure(refused, false)).toBe('error: internal error\nrequest: mine-7\n')
+  })
+
   it('is safe text without', () => {
     expect(renderFailure(failure, false)).toBe('error: no \ufffd[31mrun\nhint: make one\n')
   })

@@ -9,13 +9,16 @@ export type Failure = {
   readonly code: string
   readonly message: string
   readonly hint?: string | undefined
+  /** What the operator finds it by in the coordinator's log. */
+  readonly requestId?: string | undefined
 }
 
 /** Commander reports what it has printed itself (help, the version) as errors with exit code 0. */
 export function failureOf(thrown: unknown): Failure {
   if (thrown instanceof CommanderError) return usageFailure(thrown)
   const error = toTapestryError(thrown)
-  return { exitCode: exitCodeOf(error.code), code: error.code, message: messageOf(error), hint: error.hint }
+  const { code, hint, requestId } = error
+  return { exitCode: exitCodeOf(code), code, message: messageOf(error), hint, requestId }
 }
 
 function usageFailure(error: CommanderError): Failure {
@@ -33,9 +36,10 @@ function messageOf(error: TapestryError): string {
 /** The failure as text for stderr. Server messages pass through here, so control characters are taken out. */
 export function renderFailure(failure: Failure, json: boolean): string {
   if (json) {
-    const { code, message, hint } = failure
-    return `${JSON.stringify({ error: { code, message, ...(hint === undefined ? {} : { hint }) } })}\n`
+    const { code, message, hint, requestId } = failure
+    return `${JSON.stringify({ error: { code, message, hint, requestId } })}\n`
   }
+  const request = failure.requestId === undefined ? '' : `request: ${printable(failure.requestId)}\n`
   const hint = failure.hint === undefined ? '' : `hint: ${printable(failure.hint)}\n`
-  return `error: ${failure.message.split('\n').map(printable).join('\n')}\n${hint}`
+  return `error: ${failure.message.split('\n').map(printable).join('\n')}\n${hint}${request}`
 }

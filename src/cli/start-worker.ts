@@ -8,6 +8,7 @@ import { openTracer } from '../telemetry/tracer.ts'
 import { type CoordinatorOptions, openCoordinator } from './coordinator-parts.ts'
 import { wakesFrom } from './parent-pipe.ts'
 import { version } from './version.ts'
+import { monitorWorker } from './worker-monitor.ts'
 
 /** One job at a time a process: a merge uses the cores by itself; more processes give more. */
 const CONCURRENCY = 1
@@ -17,6 +18,8 @@ const REST_MS = 60_000
 export type RunningWorker = {
   /** Resolves when the worker has ended, for whatever reason. */
   readonly stopped: Promise<void>
+  /** `host:port` of /metrics, /healthz and /readyz; undefined when nobody is to watch. */
+  readonly metrics: string | undefined
   /** Gives up the job in hand, which another worker takes over, and ends. */
   stop(): Promise<void>
 }
@@ -24,13 +27,22 @@ export type RunningWorker = {
 /**
  * Starts a worker on a coordinator's directory and database.
  * @param parent what the coordinator that started this process wakes it through; absent for a worker of its own.
- * @throws TapestryError as openCoordinator.
+ * @param watched `host:port` for whoever watches this worker; nobody does when it is absent.
+ * @throws TapestryError as openCoordinator; PORT_IN_USE.
  */
 export async function startWorkerProcess(
   options: CoordinatorOptions,
-  parent?: NodeJS.ReadableStream,
+  {
+    parent,
+    watched,
+  }: { readonly parent?: NodeJS.ReadableStream | undefined; readonly watched?: string | undefined } = {},
 ): Promise<RunningWorker> {
-  const { context, secrets, databaseUrl } = await openCoordinator(options)
+  const parts = await openCoordinator(options)
+  const { context, secrets, databaseUrl } = parts
+  const monitor = await monitorWorker(parts, watched).catch(async (error) => {
+    await parts.abandon().catch(() => undefined)
+    throw error
+  })
   const stopping = new AbortController()
   const queue = parent === undefined ? await openQueue(context, databaseUrl) : wakesFrom(parent)
   const signer = { key: privateKeyFromPem(secrets.releaseKey) }
@@ -41,17 +53,21 @@ export async function startWorkerProcess(
     restMs: parent && REST_MS,
     leaseMs: context.config.leaseMs,
     tracer,
+    watch: monitor.jobs,
     holdMs: context.config.holdMs,
     holder: `${hostname()}/${process.pid}`,
   })
   const stopped = worker.stopped.then(async () => {
+    await monitor.close()
     await tracer.close()
     await queue.close()
     await context.store.close()
   })
   return {
     stopped,
+    metrics: monitor.address,
     async stop() {
+      monitor.drain()
       stopping.abort()
       await stopped
     },

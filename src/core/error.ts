@@ -37,6 +37,8 @@ export function isErrorCode(code: string): code is ErrorCode {
   return KNOWN.has(code)
 }
 
+type ErrorOptions = { cause?: unknown; hint?: string; retryMs?: number; requestId?: string }
+
 /** The one error type that crosses room borders. `message` is safe to show to the caller. */
 export class TapestryError extends Error {
   override readonly name = 'TapestryError'
@@ -45,12 +47,15 @@ export class TapestryError extends Error {
   readonly hint: string | undefined
   /** After how many milliseconds it is worth trying again; undefined when nobody can say. */
   readonly retryMs: number | undefined
+  /** What the request is called in the coordinator's log, when it was the coordinator that said so. */
+  readonly requestId: string | undefined
 
-  constructor(code: ErrorCode, message: string, options: { cause?: unknown; hint?: string; retryMs?: number } = {}) {
+  constructor(code: ErrorCode, message: string, options: ErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.code = code
     this.hint = options.hint
     this.retryMs = options.retryMs
+    this.requestId = options.requestId
   }
 }
 

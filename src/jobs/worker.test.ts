@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { Registry } from 'prom-client'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   enrol,
@@ -9,12 +10,14 @@ import {
   testCoordinator,
   testRun,
 } from '../../test/rounds.ts'
+import { createLog } from '../cli/log.ts'
 import type { Context } from '../context.ts'
 import { TapestryError } from '../core/error.ts'
 import type { RoundKey } from '../core/ids.ts'
 import type { Phase } from '../round/round.ts'
 import { openNextRound } from '../store/advance.ts'
 import type { Store } from '../store/store.ts'
+import { watchJobs } from '../telemetry/job-watch.ts'
 import { openWakeQueue, type WakeQueue } from './driver.ts'
 import { startSweeper, sweep } from './sweep.ts'
 import type { Task } from './task.ts'
@@ -55,6 +58,13 @@ function options(handlers: Handlers, rest: Partial<WorkerOptions> = {}): WorkerO
   return { concurrency: 1, signal: new AbortController().signal, retryMs: 0, holdMs: HOLD_MS, handlers, ...rest }
 }
 
+/** What a service's log says: JSON, a line each. */
+function linesOf(use: (log: Context['log']) => Promise<unknown>): Promise<Record<string, unknown>[]> {
+  const lines: Record<string, unknown>[] = []
+  const stderr = { write: (line: string) => lines.push(JSON.parse(line)) }
+  return use(createLog({ flag: 'debug', env: {}, quiet: false, stderr })).then(() => lines)
+}
+
 const nothing = async () => {}
 const handle = (aggregate: (task: Task) => Promise<void>): Handlers => ({
   aggregate,
@@ -72,6 +82,19 @@ async function waitInVain(): Promise<void> {
 }
 
 describe('a worker', () => {
+  it('has every line of its log name the job', async () => {
+    const key = await sealed('logged')
+    const handlers = handle(async ({ context }) => {
+      await delay(1)
+      context.log.debug('deep inside')
+      throw new TapestryError('UNAVAILABLE', 'not today')
+    })
+    const lines = await linesOf((log) => work(options(handlers), { ...coordinator.context, log }))
+    expect(lines.map(({ msg }) => msg)).toEqual(expect.arrayContaining(['deep inside', 'a job failed']))
+    expect(new Set(lines.map(({ job: id }) => id))).toEqual(new Set([`aggregate/${key.run}/${key.number}`]))
+    await waitInVain()
+  })
+
   it('takes rounds from sealed to published by its own poll, with a queue that never wakes it', async () => {
     const stop = new AbortController()
     const given = { concurrency: 2, signal: stop.signal, pollMs: 20 }
@@ -92,8 +115,15 @@ describe('a worker', () => {
       calls += 1
       throw new TapestryError('DISK_FULL', 'no space left')
     })
-    await work(options(handlers, { holder: 'host/1' }))
+    const registry = new Registry()
+    await work(options(handlers, { holder: 'host/1', watch: watchJobs(registry) }))
     expect(calls).toBe(5)
+    const counted = await registry.metrics()
+    expect(counted).toContain('tapestry_worker_attempts_total{kind="aggregate"} 5')
+    expect(counted).toContain('tapestry_worker_jobs_total{kind="aggregate",outcome="failed"} 4')
+    expect(counted).toContain('tapestry_worker_jobs_total{kind="aggregate",outcome="abandoned"} 1')
+    expect(counted).toContain('tapestry_worker_job_seconds_count{kind="aggregate"} 5')
+    expect(counted).toContain('tapestry_worker_busy 0')
     expect(await job('aggregate/failing/1')).toMatchObject({ state: 'abandoned', attempts: 5, leaseHolder: 'host/1' })
     expect((await store.reader.round(key))?.round.phase).toBe('sealed')
     await waitInVain()

@@ -2,6 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Context, ReleaseSigner } from '../context.ts'
 import { toTapestryError } from '../core/error.ts'
 import { JOB_KINDS, type JobKind, type LeasedJob } from '../store/job-row.ts'
+import type { Tx } from '../store/store.ts'
+import { type JobOutcome, type JobWatch, UNWATCHED_JOBS } from '../telemetry/job-watch.ts'
+import { inLogScope } from '../telemetry/log-scope.ts'
 import { SILENT_TRACER, type Tracer } from '../telemetry/tracer.ts'
 import { aggregate } from './aggregate.ts'
 import { decide } from './decide.ts'
@@ -31,6 +34,8 @@ export type WorkerOptions = {
   /** What runs for each kind of job. */
   readonly handlers?: Handlers
   readonly tracer?: Tracer
+  /** Counts and times the jobs. */
+  readonly watch?: JobWatch
 }
 
 export type Handlers = { readonly [kind in JobKind]: (task: Task) => Promise<void> }
@@ -129,15 +134,24 @@ async function workOnce(context: Context, signer: ReleaseSigner, options: Worker
     tx.leaseJob(JOB_KINDS, context.clock.now(), leaseMs, options.holder),
   )
   if (job === undefined) return false
-  const lease = holdLease(context, job, leaseMs, options.signal)
+  await inLogScope({ job: job.id }, () => work({ context, signer, job }, leaseMs, options))
+  return true
+}
+
+async function work(leased: Omit<Task, 'signal'>, leaseMs: number, options: WorkerOptions): Promise<void> {
+  const lease = holdLease(leased.context, leased.job, leaseMs, options.signal)
+  const task = { ...leased, signal: lease.signal }
+  const ended = (options.watch ?? UNWATCHED_JOBS)(task.job.kind)
+  let outcome: JobOutcome = 'lost'
   try {
-    await run({ context, signer, job, signal: lease.signal }, options)
+    await run(task, options)
+    outcome = 'done'
   } catch (error) {
-    await fail({ context, signer, job, signal: lease.signal }, error, options)
+    outcome = await fail(task, error, options)
   } finally {
     lease.release()
+    ended(outcome)
   }
-  return true
 }
 
 async function run(task: Task, { handlers = HANDLERS, tracer = SILENT_TRACER }: WorkerOptions): Promise<void> {
@@ -159,19 +173,23 @@ async function run(task: Task, { handlers = HANDLERS, tracer = SILENT_TRACER }: 
  * Puts a failed job back, or abandons it. The pause before that is taken
  * with the lease in hand: whatever failed is left alone for that long by everybody.
  */
-async function fail(task: Task, thrown: unknown, options: WorkerOptions): Promise<void> {
+async function fail(task: Task, thrown: unknown, options: WorkerOptions): Promise<JobOutcome> {
   const { context, job, signal } = task
   context.log.warn({ job: job.id, attempt: job.attempts, err: thrown }, 'a job failed')
   const pause = job.attempts < MOST_ATTEMPTS ? (options.retryMs ?? RETRY_MS) * 2 ** (job.attempts - 1) : 0
   await delay(pause, undefined, { signal }).catch(() => {})
   if (options.signal.aborted) return giveUp(task)
   const limits = { mostAttempts: MOST_ATTEMPTS, holdMs: options.holdMs ?? HOLD_MS }
-  await context.store.transact('fail-job', (tx) => tx.failJob(job, reasonOf(thrown), limits, context.clock.now()))
+  const failJob = (tx: Tx) => tx.failJob(job, reasonOf(thrown), limits, context.clock.now())
+  const state = await context.store.transact('fail-job', failJob)
+  if (state === false) return 'lost'
+  return state === 'abandoned' ? 'abandoned' : 'failed'
 }
 
 /** A stopping worker lets its lease end now: the job did nothing wrong. */
-async function giveUp({ context, job }: { context: Context; job: LeasedJob }): Promise<void> {
+async function giveUp({ context, job }: { context: Context; job: LeasedJob }): Promise<JobOutcome> {
   await context.store.transact('return-job', (tx) => tx.renewLease(job, context.clock.now(), 0))
+  return 'returned'
 }
 
 /** What operators read in the job's and the round's rows: a code and a sentence, no internals. */

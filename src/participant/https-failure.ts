@@ -29,20 +29,22 @@ export function refusalOf(status: number | undefined, text: string, retryAfter?:
   if (code === undefined) return new HttpsFailure(`answered with status ${status}`)
   const retryMs = delayOf(1000 * Number(retryAfter))
   const detail = printable(problem.detail ?? problem.title ?? `status ${status}`)
-  return new TapestryError(code, detail, retryMs === undefined ? {} : { retryMs })
+  const requestId = problem.requestId && printable(problem.requestId)
+  return new TapestryError(code, detail, { ...(retryMs !== undefined && { retryMs }), ...(requestId && { requestId }) })
 }
 
 function codeOf(text: string): ErrorCode | undefined {
   return codeFromAfar(text) ?? CODE_OF_REASON.get(text)
 }
 
-type Problem = { readonly code?: string; readonly detail?: string; readonly title?: string }
+type Problem = { readonly [key in 'code' | 'detail' | 'title' | 'requestId']?: string }
 
 function parseProblem(text: string): Problem {
   try {
     const json: unknown = JSON.parse(text)
     if (typeof json !== 'object' || json === null) return {}
-    return { ...member(json, 'code'), ...member(json, 'detail'), ...member(json, 'title') }
+    const members = ['code', 'detail', 'title', 'requestId'] as const
+    return Object.assign({}, ...members.map((key) => member(json, key)))
   } catch {
     return {}
   }

@@ -50,10 +50,16 @@ export function printable(text: string): string {
 export function rpcError(method: string, error: ServiceError): TapestryError {
   const named = text(error.metadata, CODE_KEY)
   const code = (named && codeFromAfar(named)) || (CODE_OF_STATUS.get(error.code) ?? 'INTERNAL')
-  const hint = text(error.metadata, HINT_KEY) ?? internalHint(code, text(error.metadata, REQUEST_ID_KEY))
+  const hint = text(error.metadata, HINT_KEY)
+  // An answer without a code of ours is a proxy's: it names nothing in our log.
+  const requestId = named && text(error.metadata, REQUEST_ID_KEY)
   const message = printable(error.details === '' ? `${method} failed` : error.details)
   const retryMs = delayOf(Number(text(error.metadata, RETRY_KEY)))
-  const told = { ...(hint && { hint: printable(decodeHint(hint)) }), ...(retryMs !== undefined && { retryMs }) }
+  const told = {
+    ...(hint && { hint: printable(decodeHint(hint)) }),
+    ...(retryMs !== undefined && { retryMs }),
+    ...(requestId && { requestId: printable(requestId) }),
+  }
   return new TapestryError(code, message, { cause: error, ...told })
 }
 
@@ -63,13 +69,6 @@ const LONGEST_DELAY_MS = 300_000
 /** A delay that the other side asks for, bounded; undefined when it asks for none that makes sense. */
 export function delayOf(ms: number): number | undefined {
   return ms > 0 ? Math.min(ms, LONGEST_DELAY_MS) : undefined
-}
-
-/** What an operator needs to find a failure of the coordinator's own in its log. */
-function internalHint(code: ErrorCode, requestId: string | undefined): string | undefined {
-  return code === 'INTERNAL' && requestId
-    ? `the operator finds request ${requestId} in the coordinator's log`
-    : undefined
 }
 
 function text(metadata: Metadata | undefined, key: string): string | undefined {

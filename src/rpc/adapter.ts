@@ -12,6 +12,7 @@ import {
   serviceDefinition,
 } from '../core/grpc-service.ts'
 import { type Call, type CallWatch, UNWATCHED } from '../telemetry/calls.ts'
+import { inLogScope } from '../telemetry/log-scope.ts'
 import { type AuthContext, accessOf, authorize, type PrincipalOf } from './auth.ts'
 import { type AnyCall, certificateOf, signalOf, stopping, streamOwner } from './incoming-call.ts'
 import { grpcFailure } from './status.ts'
@@ -142,7 +143,7 @@ export function serverStream<M extends ServerStreamMethod>(
 ): Bound<M> {
   const handle: grpc.handleServerStreamingCall<Buffer, Buffer> = (call) => {
     const watched = begin(ctx, method, call)
-    pump(ctx, method, call, handler, watched).then(
+    inLogScope({ requestId: watched.requestId }, () => pump(ctx, method, call, handler, watched)).then(
       () => {
         watched.end('OK')
         call.end(trailerOf(watched))
@@ -208,7 +209,7 @@ function respond(
   produce: (watched: Call) => Promise<Buffer>,
 ): void {
   const watched = begin(ctx, method, call)
-  produce(watched)
+  inLogScope({ requestId: watched.requestId }, () => produce(watched))
     .then(
       (bytes) => {
         watched.sent(bytes.length)
@@ -217,7 +218,10 @@ function respond(
       },
       (error) => callback(failureOf(ctx, method, watched, error)),
     )
-    .catch((error) => ctx.log.error({ err: error, method: methodPath(method) }, 'a response could not be sent'))
+    .catch((error) => {
+      const { requestId } = watched
+      ctx.log.error({ err: error, method: methodPath(method), requestId }, 'a response could not be sent')
+    })
 }
 
 function begin(ctx: RpcContext, method: DescMethod, { metadata }: AnyCall): Call {

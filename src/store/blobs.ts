@@ -6,6 +6,7 @@ import { TapestryError } from '../core/error.ts'
 import { accept, reject, type Verdict } from '../core/rejection.ts'
 import type { Summary } from '../model/summary.ts'
 import type { AppendResult, Blob, BlobStore, ByteRange, ByteSource, Whole } from './blob-store.ts'
+import { probeDirectory } from './directory-probe.ts'
 import { ifPresent, onDisk, settleFile } from './durable-file.ts'
 import { ownedName, ownerIsGone } from './file-owner.ts'
 import { takeIn } from './intake.ts'
@@ -46,9 +47,8 @@ class DirectoryBlobs implements BlobStore {
     this.#beatMs = beatMs
   }
 
-  async check(): Promise<void> {
-    if ((await ifPresent(access(join(this.#root, 'sha256')).then(() => true))) !== undefined) return
-    throw new TapestryError('UNAVAILABLE', 'the directory of blobs is not there', { hint: 'is its disk mounted?' })
+  check(): Promise<void> {
+    return probeDirectory(join(this.#root, 'scratch'))
   }
 
   async has(digest: Digest): Promise<boolean> {

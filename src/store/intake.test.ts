@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { BLOCK_BYTES, type Block, BlockPool } from './block-pool.ts'
 import { takeIn } from './intake.ts'
 import type { Pass } from './pass-threads.ts'
@@ -137,5 +137,22 @@ describe('BlockPool', () => {
     expect(await fourth).toBe(first)
     expect(order).toEqual(['third', 'fourth'])
     expect(pool.isShort).toBe(false)
+  })
+
+  it('keeps what everybody gave back for a moment, so that a round makes its blocks once', async () => {
+    vi.useFakeTimers()
+    try {
+      const pool = new BlockPool(2)
+      const block = await pool.take()
+      pool.give(block)
+      vi.advanceTimersByTime(1000)
+      expect((await pool.take()) === block).toBe(true)
+      vi.advanceTimersByTime(60_000)
+      pool.give(block)
+      vi.advanceTimersByTime(60_000)
+      expect((await pool.take()) === block).toBe(false)
+    } finally {
+      vi.useRealTimers()
+    }
   })
 })

@@ -2,7 +2,7 @@ import type { ByteSource } from './blob-store.ts'
 import { BLOCK_BYTES, type Block, BlockPool } from './block-pool.ts'
 import type { Pass } from './pass-threads.ts'
 
-/** 16 MiB of bytes on their way, for all uploads of a process together. */
+/** 8 MiB of bytes on their way, for all uploads of a process together. */
 const MOST_BLOCKS = 32
 /** Of them in the hands of one upload: one that fills, and two so that the thread never waits for it. */
 const MOST_PER_UPLOAD = 3

@@ -8,6 +8,7 @@ import {
   MEMBER,
   NOW,
   nodeId,
+  POLICY,
   ROUND,
   RUN,
   runRow,
@@ -312,6 +313,15 @@ describe('releases', () => {
     await store.transact('done', (tx) => tx.removeUpload(row.digest))
     await store.transact('done', (tx) => tx.removeUpload(row.digest))
     expect(await store.reader.upload(row.digest)).toBeUndefined()
+  })
+
+  it('counts what a node announces for the round that collects from it, else for the last it joined, else for none', async () => {
+    const count = (bytes: number) => store.transact('count', (tx) => tx.countAnnounced(nodeId(1), bytes))
+    expect(await count(3)).toEqual({ bytes: 3, until: null })
+    await store.transact('join', (tx) => tx.addToRoster(ROUND, nodeId(1), NOW))
+    const deadline = NOW + POLICY.joinWindowMs
+    expect(await count(5_000_000_000)).toEqual({ bytes: 5_000_000_000, until: deadline })
+    expect(await count(7)).toEqual({ bytes: 5_000_000_007, until: deadline })
   })
 })
 

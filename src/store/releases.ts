@@ -23,11 +23,12 @@ type Reads = Pick<
   | 'upload'
   | 'uploadsOf'
 >
-type Writes = Pick<Tx, 'createCheckpoint' | 'moveChannel' | 'putUpload' | 'removeUpload'>
+type Writes = Pick<Tx, 'createCheckpoint' | 'moveChannel' | 'putUpload' | 'removeUpload' | 'countAnnounced'>
 
 const Line = z.array(
   z.object({ digest: digestSchema, version: z.int(), round: z.int(), parent: digestSchema.nullable() }),
 )
+const Announced = z.tuple([z.object({ bytes: z.number(), until: z.number().nullable() })])
 const WITH_FILES = { files: true } as const
 const WITH_CHECKPOINT = { checkpoint: { select: { runId: true, version: true } } } as const
 
@@ -100,6 +101,25 @@ export function releaseWrites(database: Database): Writes {
     },
     removeUpload: async (digest) => {
       await database.upload.deleteMany({ where: { digest } })
+    },
+    countAnnounced: async (node, bytes) => {
+      const found: unknown = await database.$queryRaw`
+        WITH place AS (
+          SELECT e.run_id, e.round, r.deadline FROM roster_entry e
+          JOIN round r ON r.run_id = e.run_id AND r.number = e.round
+          LEFT JOIN announced_bytes a ON a.node_id = e.node_id AND a.run_id = e.run_id AND a.round = e.round
+          WHERE e.node_id = ${node}
+          ORDER BY r.phase = 'collecting' DESC,
+            CASE WHEN r.phase = 'collecting' THEN coalesce(a.bytes, 0) ELSE 0 END, e.joined_at DESC, e.run_id LIMIT 1
+        ), counted AS (
+          INSERT INTO announced_bytes AS a (node_id, run_id, round, bytes)
+          SELECT ${node}, coalesce(p.run_id, ''), coalesce(p.round, 0), ${toCount(bytes)}
+          FROM (SELECT 1) AS one LEFT JOIN place p ON true
+          ON CONFLICT (node_id, run_id, round) DO UPDATE SET bytes = a.bytes + excluded.bytes RETURNING bytes
+        ) SELECT counted.bytes::float8 AS bytes, extract(epoch FROM place.deadline)::float8 * 1000 AS until
+        FROM counted LEFT JOIN place ON true`
+      const [row] = parseStored(Announced, found, 'announced bytes')
+      return row
     },
   }
 }

@@ -106,6 +106,12 @@ export type Tx = Reader & {
   moveChannel(name: ChannelName, checkpoint: Digest, now: Millis): Promise<void>
   putUpload(row: UploadRow): Promise<void>
   removeUpload(digest: Digest): Promise<void>
+  /**
+   * Adds bytes to what a node has announced for a round: the one that collects from it, of several that for which it has
+   * announced least; otherwise the last that it joined, or none.
+   * @returns all that it has announced for that round, and when the round's present phase ends, if it does.
+   */
+  countAnnounced(node: NodeId, bytes: number): Promise<{ readonly bytes: number; readonly until: Millis | null }>
   /** Inserts or replaces. */
   putInspection(digest: Digest, summary: Summary, now: Millis): Promise<void>
   /**

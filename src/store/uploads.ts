@@ -8,7 +8,7 @@ import type { Rejection } from '../core/rejection.ts'
 import type { BlobStore, ByteSource, Whole } from './blob-store.ts'
 import type { UploadRow } from './records.ts'
 import { steady } from './steady.ts'
-import type { Store } from './store.ts'
+import type { Store, Tx } from './store.ts'
 
 /** What uploads need: a Context, and how much room its blobs have. */
 export type UploadContext = {
@@ -24,6 +24,8 @@ export type UploadContext = {
     readonly maxOpenUploads: number
     /** Announced and unfinished bytes that one node may have. */
     readonly maxOpenBytes: number
+    /** Bytes that one node may announce for one round, finished or not. */
+    readonly maxRoundBytes: number
     /** Slower senders and receivers are cut, bytes a second; 0: never. */
     readonly minBytesPerSecond: number
     /** Bytes that must stay free on the disk: the database shares it. */
@@ -55,7 +57,7 @@ const STALE_MS = 3_600_000
  * Reserves room for an artifact and says how much of it is here already. Repeating it is how a sender resumes.
  * @param size whole size in bytes.
  * @throws TapestryError INVALID_ARGUMENT for a size below 1, or another size than announced before;
- *   TOO_LARGE for one above the limit; RESOURCE_EXHAUSTED for too many open uploads; DISK_FULL; FAILED_PRECONDITION
+ *   TOO_LARGE for one above the limit; RESOURCE_EXHAUSTED for too many open uploads, or bytes for one round; DISK_FULL; FAILED_PRECONDITION
  *   while another node sends the same artifact.
  */
 export async function announceUpload(
@@ -224,7 +226,18 @@ function reserve(ctx: UploadContext, row: UploadRow, gone: readonly Digest[]): P
     if (others.length >= maxOpenUploads) throw tooMany(`more than ${maxOpenUploads} unfinished uploads`)
     const open = others.reduce((sum, { size }) => sum + size, row.size)
     if (open > maxOpenBytes) throw tooMany(`more than ${maxOpenBytes} bytes of unfinished uploads`)
+    if (known === undefined) await countForRound(ctx, tx, row)
     await tx.putUpload(row)
+  })
+}
+
+/** What is resumed was counted when it began. */
+async function countForRound({ config, clock }: UploadContext, tx: Tx, { node, size }: UploadRow): Promise<void> {
+  const { bytes, until } = await tx.countAnnounced(node, size)
+  if (bytes <= config.maxRoundBytes) return
+  throw new TapestryError('RESOURCE_EXHAUSTED', `more than ${config.maxRoundBytes} bytes for one round`, {
+    hint: 'take part in the next round; the operator can raise maxRoundBytes',
+    retryMs: Math.max(RETRY_MS, (until ?? 0) - clock.now()),
   })
 }
 

@@ -14,8 +14,8 @@ export type Instruments = {
   readonly transferBytes: Counter<'direction'>
 }
 
-/** The instruments of one serving process, in a registry of their own, with those of Node.js beside them. */
-export function createInstruments(build: { readonly version: string }): Instruments {
+/** A registry with what every process of ours shows: which build it is, and the numbers of Node.js. */
+export function createRegistry(build: { readonly version: string }): Registry {
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry, prefix: 'tapestry_' })
@@ -25,6 +25,13 @@ export function createInstruments(build: { readonly version: string }): Instrume
     labelNames: ['version', 'node'],
     registers,
   }).set({ version: build.version, node: process.versions.node }, 1)
+  return registry
+}
+
+/** The instruments of one serving process, in a registry of their own, with those of Node.js beside them. */
+export function createInstruments(build: { readonly version: string }): Instruments {
+  const registry = createRegistry(build)
+  const registers = [registry]
   return {
     registry,
     calls: new Counter({

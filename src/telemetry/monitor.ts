@@ -62,11 +62,12 @@ async function answer(url: string, method: string, response: ServerResponse, opt
 }
 
 function readyz({ ready, findings }: Readiness) {
-  const checks = findings.map(({ check, problem }) => [
+  const checks = findings.map(({ check, problem, degrading }) => [
     check,
-    problem === undefined ? { ok: true } : { ok: false, problem },
+    problem === undefined ? { ok: true } : { ok: false, problem, ...(degrading && { degrading }) },
   ])
-  return { status: ready ? 'ready' : 'not-ready', checks: Object.fromEntries(checks) }
+  const well = findings.every(({ problem }) => problem === undefined) ? 'ready' : 'degraded'
+  return { status: ready ? well : 'not-ready', checks: Object.fromEntries(checks) }
 }
 
 function send(response: ServerResponse, status: number, type: string, body: string): void {

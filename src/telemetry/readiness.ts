@@ -5,17 +5,26 @@ import { toTapestryError } from '../core/error.ts'
 export type Check = () => Promise<void>
 export type Checks = Readonly<Record<string, Check>>
 
-/** What was found: `problem` is absent where all is well. */
-export type Finding = { readonly check: string; readonly problem?: string }
+/** What was found: `problem` is absent where all is well; `degrading` marks what the work goes on without. */
+export type Finding = { readonly check: string; readonly problem?: string; readonly degrading?: true }
 export type Readiness = { readonly ready: boolean; readonly findings: readonly Finding[] }
 
 /** A check that does not answer has failed: load balancers wait no longer. */
 const PATIENCE_MS = 5_000
 
-/** Runs every check at once. Never rejects. */
-export async function readinessOf(checks: Checks, patienceMs = PATIENCE_MS): Promise<Readiness> {
-  const findings = await Promise.all(Object.entries(checks).map(([check, run]) => find(check, run, patienceMs)))
-  return { ready: findings.every(({ problem }) => problem === undefined), findings }
+/** What a process cannot work without, and what it only works worse without. */
+export type ReadinessChecks = { readonly needed: Checks; readonly degrading: Checks }
+
+/** Runs every check at once. Ready is who lacks nothing that is needed. Never rejects. */
+export async function readinessOf(
+  { needed, degrading }: ReadinessChecks,
+  patienceMs = PATIENCE_MS,
+): Promise<Readiness> {
+  const runAll = (checks: Checks) =>
+    Promise.all(Object.entries(checks).map(([check, run]) => find(check, run, patienceMs)))
+  const [must, may] = await Promise.all([runAll(needed), runAll(degrading)])
+  const findings = [...must, ...may.map((finding) => ({ ...finding, degrading: true as const }))]
+  return { ready: must.every(({ problem }) => problem === undefined), findings }
 }
 
 async function find(check: string, run: Check, patienceMs: number): Promise<Finding> {
@@ -45,13 +54,19 @@ const EVERY_MS = 5_000
 
 /**
  * Runs the checks periodically and tells of changes.
+ * @param what such as `the coordinator`: what is said to be stopping.
  * @param onChange called with the first answer, with each that differs from the one before, and on closing.
  */
 export function keepReadiness(
-  checks: Checks,
+  checks: ReadinessChecks,
+  what: string,
   onChange: (readiness: Readiness) => void,
   everyMs = EVERY_MS,
 ): ReadinessKeeper {
+  const stopping: Readiness = {
+    ready: false,
+    findings: [{ check: 'serving', problem: `${what} is stopping` }],
+  }
   let told = ''
   let closed = false
   let running: Promise<Readiness> | undefined
@@ -63,7 +78,7 @@ export function keepReadiness(
   }
   const run = async (): Promise<Readiness> => {
     const found = await readinessOf(checks)
-    const readiness = closed ? STOPPING : found
+    const readiness = closed ? stopping : found
     tell(readiness)
     return readiness
   }
@@ -80,9 +95,7 @@ export function keepReadiness(
     close() {
       closed = true
       clearInterval(timer)
-      tell(STOPPING)
+      tell(stopping)
     },
   }
 }
-
-const STOPPING: Readiness = { ready: false, findings: [{ check: 'serving', problem: 'the coordinator is stopping' }] }

@@ -6,8 +6,8 @@ import type { Tracer } from './tracer.ts'
 
 const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT'])
 
-/** Told of a request before it is answered. */
-export type TransferWatch = (request: IncomingMessage, response: ServerResponse) => void
+/** Told of a request before it is answered. @returns what it is called. */
+export type TransferWatch = (request: IncomingMessage, response: ServerResponse) => string
 
 /** Counts and traces HTTPS requests until their connection is done with them, and tells each caller the id of its request. */
 export function watchTransfers(instruments: Instruments, tracer: Tracer): TransferWatch {
@@ -29,6 +29,7 @@ export function watchTransfers(instruments: Instruments, tracer: Tracer): Transf
       transferBytes.inc({ direction: 'sent' }, Math.max(0, socket.bytesWritten - written))
       span.end(response.writableFinished && response.statusCode < 400 ? 'OK' : status)
     })
+    return requestId
   }
 }
 

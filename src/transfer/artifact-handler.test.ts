@@ -101,6 +101,7 @@ beforeEach(async () => {
       maxArtifactBytes: 4_000_000,
       maxOpenUploads: 2,
       maxOpenBytes: 8_000_000,
+      maxRoundBytes: Number.POSITIVE_INFINITY,
       minBytesPerSecond: 0,
       minFreeBytes: 1000,
     },

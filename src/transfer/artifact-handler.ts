@@ -7,6 +7,7 @@ import { type Digest, ensureDigest } from '../core/digest.ts'
 import { TapestryError, toTapestryError } from '../core/error.ts'
 import { type Caller, identifyCaller } from '../store/principal.ts'
 import type { UploadContext } from '../store/uploads.ts'
+import { inLogScope } from '../telemetry/log-scope.ts'
 import type { TransferWatch } from '../telemetry/transfers.ts'
 import { type DownloadContext, sendArtifact } from './download.ts'
 import { problemOf, sendProblem } from './problem.ts'
@@ -42,13 +43,14 @@ export function artifactHandler(ctx: TransferContext): RequestListener {
  * The same for requests with `Upgrade: tapestry-raw-body`, and those with any other that node:http hands out.
  * @param begin is told of each, before it is answered.
  */
-export function artifactTakeover(ctx: TransferContext, begin: TransferWatch = () => {}) {
+export function artifactTakeover(ctx: TransferContext, begin: TransferWatch = () => '') {
   return (request: IncomingMessage, connection: Duplex, head: Uint8Array): void => {
     if (!(connection instanceof Socket)) return void connection.destroy()
     const { response, body } = takeOver(request, connection, head)
     response.on('error', () => undefined)
-    begin(request, response)
-    answerRaw(ctx, request, response, body).catch((error) => fail(ctx, request, response, error))
+    inLogScope({ requestId: begin(request, response) }, () => {
+      answerRaw(ctx, request, response, body).catch((error) => fail(ctx, request, response, error))
+    })
   }
 }
 

@@ -1,6 +1,7 @@
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { ErrorCode } from '../core/error.ts'
 import { toTapestryError } from '../core/error.ts'
+import { REQUEST_ID_KEY } from '../core/grpc-service.ts'
 import type { Rejection } from '../core/rejection.ts'
 
 /** HTTP's status for each of our codes. */
@@ -59,7 +60,9 @@ const LINGER_MS = 2000
  */
 export function sendProblem(response: ServerResponse, { status, code, detail, headers }: Problem): void {
   const title = STATUS_CODES[status] ?? 'Error'
-  const body = JSON.stringify({ type: 'about:blank', title, status, code, detail: detail.slice(0, MOST_DETAIL) })
+  const requestId = response.getHeader(REQUEST_ID_KEY)
+  const told = { code, detail: detail.slice(0, MOST_DETAIL), ...(requestId !== undefined && { requestId }) }
+  const body = JSON.stringify({ type: 'about:blank', title, status, ...told })
   response.writeHead(status, {
     ...headers,
     'Content-Type': 'application/problem+json',

@@ -24,7 +24,7 @@ beforeAll(async () => {
   undisturbed = await take(template, join(root, 'undisturbed'), () => undefined)
   expect(undisturbed.checkpoints).toHaveLength(KILLS.length)
   expect(undisturbed.checkpoints).not.toContain(null)
-})
+}, 600_000)
 
 afterAll(async () => {
   await template?.database.drop()

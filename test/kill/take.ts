@@ -30,6 +30,9 @@ export type Outcome = {
   readonly wallMs: number
 }
 
+/** Nothing in a round takes so long; the windows of a round would hide a node that was left behind. */
+const STALL_MS = 100_000
+const KEPT_EVENTS = 60
 const TINY_BACKOFF = { baseMs: 50, capMs: 1000, random: Math.random }
 
 /** Takes a copy of a federation through all its rounds with real processes. The nodes live in this one, and live on. */
@@ -41,15 +44,17 @@ export async function take(template: Template, root: string, disturb: Disturb): 
   try {
     await processes.startAll()
     const startedAt = Date.now()
-    const onEvent = (event: NodeEvent) => {
+    const watch = new StallWatch(() => processes.stderr)
+    const onEvent = (node: string) => (event: NodeEvent) => {
+      watch.note(node, event)
       if (event.type === 'accepted') {
         accepted.set(event.key.number, [...(accepted.get(event.key.number) ?? []), event.contribution])
       }
       disturb(event, (victim, downMs) => processes.kill(victim, downMs))
     }
-    const nodes = NODES.map(({ name }) => runOne(join(root, name), onEvent, stop.signal))
+    const nodes = NODES.map(({ name }) => runOne(join(root, name), onEvent(name), stop.signal))
     await startRounds(root)
-    await Promise.race([Promise.all(nodes), processes.failure])
+    await Promise.race([Promise.all(nodes), processes.failure, watch.stalled]).finally(() => watch.end())
     const wallMs = Date.now() - startedAt
     return { ...(await published(database.url, accepted)), kills: processes.kills, wallMs }
   } finally {
@@ -95,6 +100,43 @@ async function published(url: string, accepted: ReadonlyMap<number, readonly Dig
   }
 }
 
+/** Notices when nothing happens any more, and then tells what last did. */
+class StallWatch {
+  readonly #events: string[] = []
+  readonly #stderr: () => string
+  #fail: (error: Error) => void = () => undefined
+  #timer: NodeJS.Timeout | undefined
+  readonly stalled = new Promise<never>((_, reject) => {
+    this.#fail = reject
+  })
+
+  constructor(stderr: () => string) {
+    this.#stderr = stderr
+    this.#arm()
+  }
+
+  note(node: string, event: NodeEvent): void {
+    this.#arm()
+    if (event.type === 'uploading' || event.type === 'downloading' || event.type === 'training') return
+    const round = 'key' in event ? ` ${event.key.number}` : ''
+    const more = 'error' in event ? ` ${event.error}` : 'view' in event ? ` ${event.view.phase}` : ''
+    this.#events.push(`${new Date().toISOString()} ${node}:${round} ${event.type}${more}`)
+    if (this.#events.length > KEPT_EVENTS) this.#events.shift()
+  }
+
+  end(): void {
+    clearTimeout(this.#timer)
+  }
+
+  #arm(): void {
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => {
+      const what = [`nothing happened for ${STALL_MS} ms; last:`, ...this.#events, this.#stderr()]
+      this.#fail(new Error(what.join('\n')))
+    }, STALL_MS)
+  }
+}
+
 /** The processes of a coordinator, each started again after it was killed. */
 class Processes {
   readonly #template: Template
@@ -119,6 +161,11 @@ class Processes {
 
   async startAll(): Promise<void> {
     await Promise.all(VICTIMS.map((victim) => this.#start(victim)))
+  }
+
+  /** The end of what each process wrote to stderr. */
+  get stderr(): string {
+    return [...this.#running].map(([victim, { stderr }]) => `${victim}: ${stderr.slice(-2000)}`).join('\n')
   }
 
   /** At once, and only what is up: a second kill while it is down would kill nothing. */

@@ -65,7 +65,7 @@ describe('docker-compose.yml', () => {
       for (const volume of volumes ?? []) expect(compose.volumes).toHaveProperty(volume.split(':')[0] ?? '')
       if (build === undefined) continue
       await ensureCommand(command ?? [])
-      if (healthcheck !== undefined) await ensureCommand(healthcheck.test.slice(3))
+      if (healthcheck?.test[2] === 'bin/tapestry') await ensureCommand(healthcheck.test.slice(3))
     }
   })
 
@@ -124,15 +124,16 @@ describe('the Kubernetes manifests', () => {
   })
 
   test('probe paths that the metrics listener serves, at its port', () => {
-    const [first] = deployments.flatMap(({ spec }) => spec.template.spec.containers)
-    const port = first?.ports.find(({ name }) => name === 'metrics')?.containerPort
-    expect(first?.args).toContain(`0.0.0.0:${port}`)
-    const probes = [first?.startupProbe, first?.livenessProbe, first?.readinessProbe]
-    expect(probes.map((each) => each?.httpGet)).toEqual([
-      { path: '/healthz', port: 'metrics' },
-      { path: '/healthz', port: 'metrics' },
-      { path: '/readyz', port: 'metrics' },
-    ])
+    for (const one of deployments.flatMap(({ spec }) => spec.template.spec.containers)) {
+      const port = one.ports.find(({ name }) => name === 'metrics')?.containerPort
+      expect(one.args).toContain(`0.0.0.0:${port}`)
+      const probes = [one.startupProbe, one.livenessProbe, one.readinessProbe]
+      expect(probes.map((each) => each?.httpGet)).toEqual([
+        { path: '/healthz', port: 'metrics' },
+        { path: '/healthz', port: 'metrics' },
+        { path: '/readyz', port: 'metrics' },
+      ])
+    }
   })
 
   test('select the pods that they mean, and hold no secret', () => {

@@ -11,6 +11,7 @@ import { type CoordinatorPaths, coordinatorPaths, openCoordinatorDirectory } fro
 import { openDatabase } from '../coordinator-parts.ts'
 import { isFileSystemError } from '../named-file.ts'
 import { withOperator } from '../operator-client.ts'
+import { redisAnswers } from '../redis-ping.ts'
 import { type Diagnosis, type Examination, fail, ok, warn } from './diagnosis.ts'
 import { examineClock, examineDisk, examineEnd, examineKeys } from './machine.ts'
 
@@ -100,18 +101,8 @@ function judgeDatabase({ missing, unknown, federation }: DatabaseExamination, ow
 
 async function examineRedis({ redisUrl }: ServerConfig): Promise<Diagnosis> {
   if (redisUrl === undefined) return ok('not used: workers are woken through the database')
-  const { Redis } = await import('ioredis')
-  const redis = new Redis(redisUrl, { lazyConnect: true, maxRetriesPerRequest: 0, retryStrategy: () => null })
-  redis.on('error', () => undefined)
-  try {
-    await redis.connect()
-    await redis.ping()
-    return ok('it answers')
-  } catch {
-    return warn('it does not answer', 'workers find their jobs by polling meanwhile; start it, or unset REDIS_URL')
-  } finally {
-    redis.disconnect()
-  }
+  if (await redisAnswers(redisUrl)) return ok('it answers')
+  return warn('it does not answer', 'workers find their jobs by polling meanwhile; start it, or unset REDIS_URL')
 }
 
 /** The port is this coordinator's own, or free. */

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { CreateBucketCommand, DeleteBucketCommand, type S3Client } from '@aws-sdk/client-s3'
+import { CreateBucketCommand, DeleteObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { s3Client } from '../src/store/s3/client.ts'
 import { s3Location } from '../src/store/s3/location.ts'
 import { freePort } from './redis.ts'
@@ -51,7 +51,7 @@ export class TestS3 {
       const { child, port } = await spawnServer(directory)
       const server = new TestS3(port, child, directory)
       try {
-        await server.#ready()
+        await server.makeBucket('ready')
         return server
       } catch (error) {
         await server.stop()
@@ -70,13 +70,12 @@ export class TestS3 {
     return s3Client(s3Location(this.setting('any')))
   }
 
+  /** A bucket that takes objects: the server answers before it has found room for a new one's. */
   async makeBucket(name: string): Promise<void> {
-    await this.client().send(new CreateBucketCommand({ Bucket: name }))
-  }
-
-  /** With all that is in it. */
-  async dropBucket(name: string): Promise<void> {
-    await this.client().send(new DeleteBucketCommand({ Bucket: name }))
+    const client = this.client()
+    await this.#patiently(() => client.send(new CreateBucketCommand({ Bucket: name })).catch(unlessThere))
+    await this.#patiently(() => client.send(new PutObjectCommand({ Bucket: name, Key: 'first', Body: 'first' })))
+    await client.send(new DeleteObjectCommand({ Bucket: name, Key: 'first' }))
   }
 
   async stop(): Promise<void> {
@@ -84,21 +83,23 @@ export class TestS3 {
     await rm(this.#directory, { recursive: true, force: true })
   }
 
-  async #ready(): Promise<void> {
+  async #patiently(work: () => Promise<unknown>): Promise<void> {
     const end = Date.now() + PATIENCE_MS
     for (;;) {
       if (this.#child.exitCode !== null) throw new Error('the S3 server ended')
       try {
-        // The gateway answers before there is room for objects.
-        await this.makeBucket('ready')
+        await work()
         return
       } catch (error) {
-        if (error instanceof Error && /AlreadyExists|AlreadyOwned/.test(error.name)) return
         if (Date.now() > end) throw error
         await delay(100)
       }
     }
   }
+}
+
+function unlessThere(error: unknown): void {
+  if (!(error instanceof Error) || !/AlreadyExists|AlreadyOwned/.test(error.name)) throw error
 }
 
 async function spawnServer(directory: string): Promise<{ child: ChildProcess; port: number }> {

@@ -15,7 +15,7 @@ import { blobPath, listBlobs } from '../blob-copy.ts'
 import type { BlobStore } from '../blob-store.ts'
 import { openBlobs } from '../blobs.ts'
 import { openStorage, type Storage } from '../storage.ts'
-import { Bucket } from './bucket.ts'
+import { S3Bucket } from './bucket.ts'
 import { Copies } from './copies.ts'
 import { s3Location } from './location.ts'
 import { blobKey, Retention } from './retention.ts'
@@ -66,7 +66,7 @@ describe.skipIf(!hasSeaweed)(`blobs in a bucket${WITHOUT_SEAWEED}`, () => {
   /** Puts other bytes under a digest, as no honest process does. */
   const spoil = (digest: Digest, bytes: Uint8Array) =>
     server.client().send(new PutObjectCommand({ ...object(digest), Body: bytes }))
-  const bucket = () => new Bucket(server.client(), s3Location(server.setting('blobs', prefix)))
+  const bucket = () => new S3Bucket(server.client(), s3Location(server.setting('blobs', prefix)))
 
   describe('keep the contract', () => {
     let stores: { readonly blobs: Storage['blobs']; readonly other: Storage['blobs'] }
@@ -271,7 +271,7 @@ describe.skipIf(!hasSeaweed)(`blobs in a bucket${WITHOUT_SEAWEED}`, () => {
         return stored.filter((digest) => found.some((file) => file.digest === digest))
       }
       const location = s3Location(`${server.setting('blobs', prefix)}&cache=1MiB`)
-      const copies = new Copies(await openBlobs(spool()), spool(), new Bucket(server.client(), location))
+      const copies = new Copies(await openBlobs(spool()), spool(), new S3Bucket(server.client(), location))
       await copies.trim()
       // All were just used.
       expect(await here()).toHaveLength(4)

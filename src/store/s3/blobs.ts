@@ -5,7 +5,7 @@ import { accept, type Verdict } from '../../core/rejection.ts'
 import type { Summary } from '../../model/summary.ts'
 import type { AppendResult, Blob, BlobStore, ByteRange, ByteSource, Whole } from '../blob-store.ts'
 import { soon } from '../soon.ts'
-import type { Bucket } from './bucket.ts'
+import type { S3Bucket } from './bucket.ts'
 import { checkBucket } from './check.ts'
 import type { Copies } from './copies.ts'
 import { blobKey, type Retention } from './retention.ts'
@@ -15,7 +15,7 @@ import { uploadFile } from './upload.ts'
 const MOST_PUTS = 3
 
 export type S3Parts = {
-  readonly bucket: Bucket
+  readonly bucket: S3Bucket
   readonly retention: Retention
   /** Where blobs arrive and are made, and the copies of others lie: a directory of this machine's. */
   readonly local: BlobStore
@@ -27,7 +27,7 @@ export type S3Parts = {
  * then is it whole to anybody. What is read is fetched into that directory once, and verified.
  */
 export class S3Blobs implements BlobStore {
-  readonly #bucket: Bucket
+  readonly #bucket: S3Bucket
   readonly #retention: Retention
   readonly #local: BlobStore
   readonly #copies: Copies

@@ -18,8 +18,11 @@ export type S3Object = { readonly key: string; readonly size: number; readonly m
 /** Of those servers that also keep a checksum beside the bytes. Base64. */
 export type Content = { readonly bytes: Uint8Array; readonly sha256: string }
 
-/** What keys hold, below the prefix of the location. Every failure of the bucket itself is UNAVAILABLE. */
-export class Bucket {
+/**
+ * What keys hold, below the prefix of the location. Every failure of the bucket itself is UNAVAILABLE.
+ * Not called Bucket: the compiler would rename the fields of that name in what it returns.
+ */
+export class S3Bucket {
   readonly client: S3Client
   readonly location: S3Location
 

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { buffer } from 'node:stream/consumers'
 import { ListObjectsV2Command } from '@aws-sdk/client-s3'
 import { TapestryError } from '../../core/error.ts'
-import type { Bucket } from './bucket.ts'
+import type { S3Bucket } from './bucket.ts'
 import { atStart, bucketFault, whileWorking } from './fault.ts'
 import { s3Text } from './location.ts'
 import { contentOf } from './upload.ts'
@@ -11,7 +11,7 @@ import { contentOf } from './upload.ts'
 const ANSWER_MS = 4_000
 
 /** Whether the bucket answers and may be listed. @throws TapestryError UNAVAILABLE */
-export async function checkBucket(bucket: Bucket): Promise<void> {
+export async function checkBucket(bucket: S3Bucket): Promise<void> {
   const fault = await listingFault(bucket, ANSWER_MS)
   if (fault !== undefined) throw whileWorking(fault.fault, fault.error)
 }
@@ -21,7 +21,7 @@ export async function checkBucket(bucket: Bucket): Promise<void> {
  * conditional writes, which several replicas rely on.
  * @throws TapestryError FAILED_PRECONDITION, or UNAVAILABLE when nothing answers.
  */
-export async function ensureBucket(bucket: Bucket): Promise<void> {
+export async function ensureBucket(bucket: S3Bucket): Promise<void> {
   const where = s3Text(bucket.location)
   const found = await listingFault(bucket)
   if (found !== undefined) throw atStart(found.fault, where, found.error)
@@ -36,12 +36,12 @@ export async function ensureBucket(bucket: Bucket): Promise<void> {
     if (!read.equals(content.bytes)) throw unfit(`${where} gave other bytes back than were written`, 'check the server')
   } catch (error) {
     if (!(error instanceof TapestryError) || error.code !== 'UNAVAILABLE') throw error
-    throw unfit(`${where} may be listed, not written, read and cleared: ${error.message}`, error.hint)
+    throw unfit(`${where} may be listed, not written, read and cleared: ${error.message}`, error.hint, error.cause)
   }
 }
 
 /** Listing says in its body what is wrong; the answer to HEAD has none. */
-async function listingFault({ client, location: { bucket: Bucket, prefix } }: Bucket, withinMs?: number) {
+async function listingFault({ client, location: { bucket: Bucket, prefix } }: S3Bucket, withinMs?: number) {
   try {
     const options = withinMs === undefined ? {} : { abortSignal: AbortSignal.timeout(withinMs) }
     const page = await client.send(new ListObjectsV2Command({ Bucket, Prefix: prefix, MaxKeys: 1 }), options)
@@ -52,6 +52,6 @@ async function listingFault({ client, location: { bucket: Bucket, prefix } }: Bu
   }
 }
 
-function unfit(message: string, hint: string | undefined): TapestryError {
-  return new TapestryError('FAILED_PRECONDITION', message, hint === undefined ? {} : { hint })
+function unfit(message: string, hint: string | undefined, cause?: unknown): TapestryError {
+  return new TapestryError('FAILED_PRECONDITION', message, { cause, ...(hint === undefined ? {} : { hint }) })
 }

@@ -7,7 +7,7 @@ import type { BlobStore } from '../blob-store.ts'
 import { blobUsageOf } from '../blob-usage.ts'
 import { ifPresent } from '../durable-file.ts'
 import { IDLE } from '../partial-blob.ts'
-import type { Bucket } from './bucket.ts'
+import type { S3Bucket } from './bucket.ts'
 import { blobKey } from './retention.ts'
 
 /** Longer than anything reads a file after it was told where it is. */
@@ -26,11 +26,11 @@ const PAUSE_MS = 500
 export class Copies {
   readonly #local: BlobStore
   readonly #directory: string
-  readonly #bucket: Bucket
+  readonly #bucket: S3Bucket
   readonly #fetching = new Map<Digest, Promise<void>>()
   #trimming: Promise<void> | undefined
 
-  constructor(local: BlobStore, directory: string, bucket: Bucket) {
+  constructor(local: BlobStore, directory: string, bucket: S3Bucket) {
     this.#local = local
     this.#directory = directory
     this.#bucket = bucket
@@ -112,7 +112,7 @@ export class Copies {
  * An object's bytes, gone on with from where a connection was cut.
  * @throws TapestryError UNAVAILABLE when it is cut again and again; DATA_INVALID when it has fewer bytes; NOT_FOUND.
  */
-export async function* objectBytes(bucket: Bucket, key: string, size: number): AsyncGenerator<Uint8Array> {
+export async function* objectBytes(bucket: S3Bucket, key: string, size: number): AsyncGenerator<Uint8Array> {
   let [at, cuts] = [0, 0]
   while (at < size) {
     try {

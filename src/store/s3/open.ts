@@ -2,7 +2,7 @@ import { openBlobs } from '../blobs.ts'
 import type { Storage } from '../storage.ts'
 import { freeBytesOf } from '../uploads.ts'
 import { S3Blobs } from './blobs.ts'
-import { Bucket } from './bucket.ts'
+import { S3Bucket } from './bucket.ts'
 import { ensureBucket } from './check.ts'
 import { s3Client } from './client.ts'
 import { Copies } from './copies.ts'
@@ -18,7 +18,7 @@ const TIDY_EVERY_MS = 3_600_000
  * @throws TapestryError FAILED_PRECONDITION when the bucket cannot be used as it should be; UNAVAILABLE when nothing answers.
  */
 export async function openS3(location: S3Location, directory: string): Promise<Storage> {
-  const bucket = new Bucket(s3Client(location), location)
+  const bucket = new S3Bucket(s3Client(location), location)
   await ensureBucket(bucket)
   const local = await openBlobs(directory)
   const copies = new Copies(local, directory, bucket)

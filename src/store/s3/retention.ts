@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type Digest, ensureDigest, hexOf } from '../../core/digest.ts'
 import { TapestryError } from '../../core/error.ts'
 import type { Blob } from '../blob-store.ts'
-import type { Bucket, S3Object } from './bucket.ts'
+import type { S3Bucket, S3Object } from './bucket.ts'
 import { contentOf } from './upload.ts'
 
 /** Whoever deletes a blob is done within this, or leaves it. */
@@ -29,9 +29,9 @@ const condemnedKey = (digest: Digest) => `condemned/${shelved(digest)}`
  * gives way: the deletion by not deleting, the renewal by waiting for the deletion's end.
  */
 export class Retention {
-  readonly #bucket: Bucket
+  readonly #bucket: S3Bucket
 
-  constructor(bucket: Bucket) {
+  constructor(bucket: S3Bucket) {
     this.#bucket = bucket
   }
 

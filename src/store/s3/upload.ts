@@ -10,7 +10,7 @@ import {
   UploadPartCommand,
 } from '@aws-sdk/client-s3'
 import { TapestryError } from '../../core/error.ts'
-import { type Bucket, type Content, wasThere } from './bucket.ts'
+import { type Content, type S3Bucket, wasThere } from './bucket.ts'
 import { statusOf } from './fault.ts'
 
 /** In memory twice at most. S3 asks for 5 MiB. */
@@ -49,7 +49,7 @@ export function contentOf(bytes: Uint8Array): Content {
  * @param replace whether an object that is there is replaced; otherwise it is left as it is.
  * @throws TapestryError UNAVAILABLE; the parts that arrived stay for the next attempt.
  */
-export async function uploadFile(bucket: Bucket, key: string, path: string, replace: boolean): Promise<void> {
+export async function uploadFile(bucket: S3Bucket, key: string, path: string, replace: boolean): Promise<void> {
   const file = await open(path, 'r')
   try {
     const { size } = await file.stat()
@@ -59,18 +59,19 @@ export async function uploadFile(bucket: Bucket, key: string, path: string, repl
       await bucket.write(key, contentOf(await readPart(file, only)), replace)
       return
     }
-    await new MultipartUpload(bucket, key, file).run(parts, replace)
+    await new UploadInParts(bucket, key, file).run(parts, replace)
   } finally {
     await file.close()
   }
 }
 
-class MultipartUpload {
-  readonly #bucket: Bucket
+/** Not called MultipartUpload: the compiler would rename the field of that name in what it sends. */
+class UploadInParts {
+  readonly #bucket: S3Bucket
   readonly #key: string
   readonly #file: FileHandle
 
-  constructor(bucket: Bucket, key: string, file: FileHandle) {
+  constructor(bucket: S3Bucket, key: string, file: FileHandle) {
     this.#bucket = bucket
     this.#key = key
     this.#file = file

@@ -99,7 +99,7 @@ ${table(
   update, of which a round of evaluations adds one a node.
 - Networks: all connections were on one machine, without delay or loss. Clients that come back after an outage were not either.
 - Days: memory after hours, tables of many rounds, vacuum, backups.
-- Larger updates than 20 kB, and merges of many of them: the merge reads n B bytes once.
+- Larger updates than of some kB, and merges of many of them: the merge reads n B bytes once.
 `
 }
 

@@ -1,5 +1,5 @@
 import { Client } from 'pg'
-import { treeCpu } from './process-tree.ts'
+import { processCpu, treeCpu } from './process-tree.ts'
 
 /** What one of many like things cost. */
 export type Cost = {
@@ -12,23 +12,26 @@ export type Cost = {
   readonly databaseCpuMs: number
 }
 
+/** Process ids: of the one that serves, and of the database. */
+type Roots = { readonly coordinator: number; readonly database?: number }
+
 /** What processes have counted they tell the others only now and then. */
 const COUNTED_MS = 1500
 
 /** What the database and the processes of a coordinator did between two moments. */
 export class CostMeter {
   readonly #database: Client
-  readonly #roots: Readonly<Record<string, number>>
+  readonly #roots: Roots
   #rows = 0
-  #cpu: Readonly<Record<string, number>> = {}
+  #cpu = { serving: 0, database: 0 }
 
-  private constructor(database: Client, roots: Readonly<Record<string, number>>) {
+  private constructor(database: Client, roots: Roots) {
     this.#database = database
     this.#roots = roots
   }
 
   /** @param roots as {@link Coordinator.roots} gives them. */
-  static async open(url: string, roots: Readonly<Record<string, number>>): Promise<CostMeter> {
+  static async open(url: string, roots: Roots): Promise<CostMeter> {
     const database = new Client({ connectionString: url })
     await database.connect()
     await database.query('CREATE EXTENSION pg_stat_statements')
@@ -38,25 +41,31 @@ export class CostMeter {
   async begin(): Promise<void> {
     await this.#database.query('SELECT pg_stat_statements_reset()')
     this.#rows = await this.#written()
-    this.#cpu = treeCpu(this.#roots)
+    this.#cpu = this.#spent()
   }
 
   /** @returns for each of `count`. */
   async end(count: number): Promise<Cost> {
-    const cpu = treeCpu(this.#roots)
+    const cpu = this.#spent()
     const { rows } = await this.#database.query<{ calls: string }>('SELECT sum(calls) AS calls FROM pg_stat_statements')
     await new Promise((resolve) => setTimeout(resolve, COUNTED_MS))
-    const ms = (name: string) => (((cpu[name] ?? 0) - (this.#cpu[name] ?? 0)) * 1000) / count
+    const ms = (name: 'serving' | 'database') => ((cpu[name] - this.#cpu[name]) * 1000) / count
     return {
       statements: Number(rows[0]?.calls) / count,
       rows: ((await this.#written()) - this.#rows) / count,
-      servingCpuMs: ms('coordinator'),
+      servingCpuMs: ms('serving'),
       databaseCpuMs: ms('database'),
     }
   }
 
   async close(): Promise<void> {
     await this.#database.end().catch(() => undefined)
+  }
+
+  /** The worker, which descends from the process that serves, is not part of it. */
+  #spent() {
+    const { coordinator, database } = this.#roots
+    return { serving: processCpu(coordinator), database: database === undefined ? 0 : treeCpu(database) }
   }
 
   async #written(): Promise<number> {

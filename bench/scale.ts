@@ -43,7 +43,7 @@ export type ScaleFigure = {
   readonly updateMs: Latency
   readonly updatesPerSecond: number
   readonly update: Cost
-  /** On the wire, both ways, TLS not counted: of the update 20 kB are its delta. */
+  /** To and fro, inside TLS; an update's delta of some kB is part of its. */
   readonly connectBytes: number
   readonly joinBytes: number
   readonly updateBytes: number

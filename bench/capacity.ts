@@ -6,8 +6,8 @@ import { mb, table } from './table.ts'
 
 /** Federations that are worked out: nodes in all. */
 const FEDERATIONS = [10_000, 100_000, 1_000_000]
-/** Memory that a coordinator's machine gives to connections. */
-const CONNECTION_BYTES = 8e9
+/** What V8 gives a process by itself on a machine of 16 GB or more. */
+const CONNECTION_BYTES = 4e9
 /** A round in which everybody takes part within this time is as short as rounds of slow members are. */
 const WINDOW_SECONDS = 3600
 /** Of the window, the share in which nodes may be expected to come: they do not come one after the other. */
@@ -17,12 +17,19 @@ const MODEL_BYTES = 4e9
 /** A line of 1 Gbit/s, half of it used. */
 const LINE_BYTES_PER_SECOND = 62.5e6
 
+/** Processors of a coordinator's machine, one for the process that serves, and those that its database has. */
+const DATABASE_PROCESSORS = 4
+/** Connections that one process of a coordinator has: its pool and the one that listens. */
+const CONNECTIONS_A_PROCESS = 7
+/** Replicas of one region: the second is there for when the first is not. */
+const REPLICAS = 2
+
 /** The page about more nodes than were measured. Pure: the same figures give the same bytes. */
 export function capacityPage({ machine, figures }: Result<'scale'>): string | undefined {
   const largest = figures.at(-1)
   if (largest === undefined) return undefined
   const limits = limitsOf(largest)
-  const most = Math.min(limits.byMemory, limits.byRate)
+  const most = Math.min(limits.byMemory, limits.byServing, limits.byDatabase)
   return `# Capacity
 
 How many nodes a coordinator carries, and what larger federations need. **Everything below the first table is arithmetic, not a
@@ -32,65 +39,134 @@ measurement**: \`npm run bench -- scale\` measures, and writes this page from \`
 ## What was measured
 
 ${machineLine(machine)}
-At ${largest.nodes} nodes on one coordinator, clients and database on the same machine:
+At ${nodesText(largest.nodes)} nodes on one coordinator, clients and database on the same machine:
 
-${table(
-  ['', 'symbol', 'value'],
-  [
-    ['memory of the serving process for a connected node', 'm', `${shortNumber(largest.bytesPerNode / 1000)} kB`],
-    ['memory without nodes', 'm0', `${mb(largest.servingBytes - largest.nodes * largest.bytesPerNode)} MB`],
-    ['joins a second', 'j', shortNumber(largest.joinsPerSecond)],
-    ['updates a second', 'u', shortNumber(largest.updatesPerSecond)],
-    ['connections a second', 'c', shortNumber(largest.connectsPerSecond)],
-    ['rows an update', 'r', shortNumber(largest.updateRows)],
-  ],
-)}
+${measuredTable(largest)}
+${growthText(figures)}
+
 ## One coordinator
 
-- By memory: n <= (M - m0) / m. With M = ${mb(CONNECTION_BYTES)} MB for connections: ${nodesText(limits.byMemory)} nodes.
-- By work: in a round everybody joins and updates once, so n (1/j + 1/u) <= f W, where W is the time in which nodes come and f the
-  share of it that is used, since they do not come one after the other. With W = ${WINDOW_SECONDS} s and f = ${USED_SHARE}: ${nodesText(limits.byRate)} nodes.
-- After a restart everybody connects again: n / c seconds, ${shortNumber(most / largest.connectsPerSecond)} s for ${nodesText(most)} nodes. Clients wait with jitter.
-- File descriptors: one a node, and some hundred more. \`ulimit -n\` has to be above n.
-- Bytes are another matter: n deltas of B bytes take n B / L seconds on a line of L bytes a second. A model of ${mb(MODEL_BYTES)} MB and a line of
-  ${mb(LINE_BYTES_PER_SECOND)} MB/s carry ${shortNumber((WINDOW_SECONDS * LINE_BYTES_PER_SECOND) / MODEL_BYTES)} updates an hour; codecs divide B by up to 50. For large models the line is what ends first.
+A process that serves runs its JavaScript on one processor; Postgres uses several. In a round everybody joins once and submits
+one update within a window of W = ${nodesText(WINDOW_SECONDS)} s. Nodes do not come evenly, so only a share f = ${USED_SHARE} of it is counted on.
 
-So the smaller of the first two, ${nodesText(most)} nodes, is what one coordinator of this kind carries with hourly rounds.
+${table(
+  ['limit', 'formula', 'nodes'],
+  [
+    [`memory M = ${mb(CONNECTION_BYTES)} MB of the serving process`, 'n <= (M - m0) / m', nodesText(limits.byMemory)],
+    ['one processor that serves', 'n <= f W / (sj + su)', nodesText(limits.byServing)],
+    [
+      `${DATABASE_PROCESSORS} processors of the database`,
+      `n <= ${DATABASE_PROCESSORS} f W / (dj + du)`,
+      nodesText(limits.byDatabase),
+    ],
+  ],
+)}
+The smallest of these, **${nodesText(most)} nodes**, is what one coordinator of this kind carries with hourly rounds; ${nodesText(most * 24)} with daily ones, if
+memory allowed it. A second replica beside it divides memory and serving, and not the database.
+
+- After a restart everybody connects again: n sc = ${shortNumber((most * largest.connect.servingCpuMs) / 1000)} s of one processor for ${nodesText(most)} nodes. Clients wait with full jitter (up to 30 s),
+  and what is not answered in time is tried again.
+- Telling all of a change of phase takes n st = ${shortNumber((most * largest.watch.servingCpuMs) / 1000)} s of it.
+- File descriptors: one a node, and some hundred more; \`ulimit -n\` and \`maxConnections\` have to be above n.
+- The database writes n r rows a round: ${shortNumber((most * (largest.join.rows + largest.update.rows)) / (USED_SHARE * WINDOW_SECONDS))} a second over f W.
+- The network carries ${shortNumber((largest.joinBytes + largest.updateBytes) / 1000)} kB a node and round beside weights and larger deltas. Bytes of these are another matter: n deltas of B bytes take
+  n B / L seconds on a line of L bytes a second. A model of ${mb(MODEL_BYTES)} MB and a line of ${mb(LINE_BYTES_PER_SECOND)} MB/s carry
+  ${shortNumber((WINDOW_SECONDS * LINE_BYTES_PER_SECOND) / MODEL_BYTES)} whole updates an hour; codecs divide B by up to 50. For large models the line is what ends first.
 
 ## Regions
 
-A region is a coordinator that is itself a node of another: it forwards a sum and a weight. With at most k nodes at each coordinator, n nodes need
-ceil(n / k) regions; where there are more than k of these, another level above them. Each level adds the time of one update,
-and one vector a region to the level above.
+A region is a coordinator with its own nodes and database that is itself a node of another: it forwards a sum and a weight. With at
+most k = ${nodesText(most)} nodes at each coordinator, n nodes need ceil(n / k) of them, and where there are several, one more level above.
+Each level adds the time of one update, and one vector a region to the level above: ${mb(MODEL_BYTES)} MB take ${shortNumber(MODEL_BYTES / LINE_BYTES_PER_SECOND)} s on the line above.
 
 ${table(
-  ['nodes', 'regions of up to k', 'levels', 'updates at the top in a round', 'rows in all databases in a round'],
+  [
+    'nodes',
+    'coordinators',
+    `processes that serve (${REPLICAS} replicas each)`,
+    'Postgres connections of each coordinator',
+    'levels',
+    'updates at the top in a round',
+    'rows/s of each database',
+    'rows in all databases in a round',
+  ],
   FEDERATIONS.map((nodes) => regionRow(nodes, most, largest)),
 )}
-k is ${nodesText(most)} here. What the table does not say: regions fail by themselves, and a round of the federation is as slow as its slowest region that
-is waited for; these effects were not measured.
+## What was not measured
+
+- Regions themselves, their failures, and rounds that wait for the slowest of them; replicas under this load.
+- Enrolment by \`Enroll\`, renewal of certificates (one a node and day), evaluations and reviews: each is a call like a join or an
+  update, of which a round of evaluations adds one a node.
+- Networks: all connections were on one machine, without delay or loss. Clients that come back after an outage were not either.
+- Days: memory after hours, tables of many rounds, vacuum, backups.
+- Larger updates than of some kB, and merges of many of them: the merge reads n B bytes once.
 `
 }
 
-function limitsOf({ bytesPerNode, servingBytes, nodes, joinsPerSecond, updatesPerSecond }: ScaleFigure) {
-  const alone = servingBytes - nodes * bytesPerNode
+function measuredTable(figure: ScaleFigure): string {
+  const { connect, watch, join, update } = figure
+  const ms = (value: number) => `${shortNumber(value)} ms`
+  return table(
+    ['', 'symbol', 'value'],
+    [
+      ['memory of the serving process for a connected node', 'm', `${shortNumber(figure.bytesPerNode / 1000)} kB`],
+      ['memory without nodes', 'm0', `${mb(aloneBytes(figure))} MB`],
+      [
+        'processor time of the serving process: connection, being told, join, update',
+        'sc, st, sj, su',
+        [connect, watch, join, update].map((one) => ms(one.servingCpuMs)).join(', '),
+      ],
+      [
+        'processor time of the database: join, update',
+        'dj, du',
+        [join, update].map((one) => ms(one.databaseCpuMs)).join(', '),
+      ],
+      ['statements: join, update', '', [join, update].map((one) => shortNumber(one.statements)).join(', ')],
+      ['rows written: join and update', 'r', shortNumber(join.rows + update.rows)],
+    ],
+  )
+}
+
+function growthText(figures: readonly ScaleFigure[]): string {
+  const [smallest, largest] = [figures[0], figures.at(-1)]
+  if (smallest === undefined || largest === undefined || smallest === largest) return ''
+  const times = (pick: (figure: ScaleFigure) => number) => shortNumber(pick(largest) / pick(smallest))
+  return `From ${nodesText(smallest.nodes)} to ${nodesText(largest.nodes)} nodes, ${shortNumber(largest.nodes / smallest.nodes)} times as many, one node became: ${times((one) => one.bytesPerNode)} times as large in memory,
+an update ${times((one) => one.update.servingCpuMs)} times as expensive to serve and ${times((one) => one.update.databaseCpuMs)} times to store, with ${times((one) => one.update.statements)} times the statements and
+${times((one) => one.update.rows)} times the rows. What is near to 1 grows with the nodes and no faster.`
+}
+
+function aloneBytes({ servingBytes, nodes, bytesPerNode }: ScaleFigure): number {
+  return servingBytes - nodes * bytesPerNode
+}
+
+function limitsOf(figure: ScaleFigure) {
+  const { bytesPerNode, join, update } = figure
+  const usedMs = USED_SHARE * WINDOW_SECONDS * 1000
   return {
-    byMemory: Math.floor((CONNECTION_BYTES - alone) / bytesPerNode),
-    byRate: Math.floor((USED_SHARE * WINDOW_SECONDS) / (1 / joinsPerSecond + 1 / updatesPerSecond)),
+    byMemory: Math.floor((CONNECTION_BYTES - aloneBytes(figure)) / bytesPerNode),
+    byServing: Math.floor(usedMs / (join.servingCpuMs + update.servingCpuMs)),
+    byDatabase: Math.floor((DATABASE_PROCESSORS * usedMs) / (join.databaseCpuMs + update.databaseCpuMs)),
   }
 }
 
-function regionRow(nodes: number, most: number, { updateRows }: ScaleFigure): string[] {
+function regionRow(nodes: number, most: number, { join, update }: ScaleFigure): string[] {
   const levels = [nodes]
-  for (let width = nodes; width > most; width = Math.ceil(width / most)) levels.push(Math.ceil(width / most))
-  const regions = levels.slice(1)
-  const rows = levels.reduce((sum, width) => sum + width, 0) * updateRows
+  do levels.push(Math.ceil((levels.at(-1) ?? 1) / most))
+  while ((levels.at(-1) ?? 1) > 1)
+  const coordinators = levels.slice(1)
+  const senders = levels.slice(0, -1)
+  const rows = join.rows + update.rows
+  const busiest = Math.min(nodes, most)
   return [
     nodesText(nodes),
-    regions.length === 0 ? 'none' : regions.map(nodesText).join(' + '),
-    String(levels.length),
-    nodesText(levels.at(-1) ?? nodes),
-    shortNumber(rows),
+    coordinators.map(nodesText).join(' + '),
+    nodesText(coordinators.reduce((sum, count) => sum + count, 0) * REPLICAS),
+    String(CONNECTIONS_A_PROCESS * (REPLICAS + 1)),
+    String(coordinators.length),
+    nodesText(senders.at(-1) ?? nodes),
+    shortNumber((busiest * rows) / (USED_SHARE * WINDOW_SECONDS)),
+    shortNumber(senders.reduce((sum, count) => sum + count, 0) * rows),
   ]
 }
 

@@ -60,7 +60,7 @@ export class Coordinator {
   }
 
   /** The processes to measure: the server with its workers, and the database, which is in nobody's process tree. */
-  roots(): Record<string, number> {
+  roots(): { coordinator: number; database?: number } {
     const database = databasePid(this.directory)
     return { coordinator: this.#child.pid, ...(database === undefined ? {} : { database }) }
   }

@@ -51,6 +51,12 @@ export class GrpcSession {
     return this.#exchange(method, request, onMessage)
   }
 
+  /** Bytes that went to and fro, inside TLS. */
+  get bytes(): number {
+    const { bytesRead = 0, bytesWritten = 0 } = this.#session.socket ?? {}
+    return bytesRead + bytesWritten
+  }
+
   close(): void {
     this.#session.destroy()
   }

@@ -103,6 +103,17 @@ export class TreeMeter {
   }
 }
 
+/** Processor seconds, user and system, that a process has spent so far. */
+export function processCpu(pid: number): number {
+  return statOf(pid)?.cpu ?? 0
+}
+
+/** The same of a process and all that descend from it, those that have ended included. */
+export function treeCpu(pid: number): number {
+  const all = [...treesOf({ root: pid }).keys()].map(statOf)
+  return all.reduce((sum, stat) => sum + (stat?.cpu ?? 0) + (stat?.endedCpu ?? 0), 0)
+}
+
 /** Every process of the trees, with the name of its root. */
 function treesOf(roots: Readonly<Record<string, number>>): Map<number, string> {
   const children = new Map<number, number[]>()
@@ -139,13 +150,14 @@ function shareOf(pid: number): number {
   return Number(/^Pss:\s+(\d+)/m.exec(readIfThere(`/proc/${pid}/smaps_rollup`) ?? '')?.[1] ?? 0) * 1024
 }
 
-/** /proc/<pid>/stat, proc(5): field 4 is the parent, 14 and 15 are user and system time in ticks. */
-function statOf(pid: number): { readonly parent: number; readonly cpu: number } | undefined {
+/** /proc/<pid>/stat, proc(5): field 4 is the parent, 14 and 15 are user and system time in ticks, 16 and 17 those of children that ended. */
+function statOf(pid: number): { readonly parent: number; readonly cpu: number; readonly endedCpu: number } | undefined {
   const text = readIfThere(`/proc/${pid}/stat`)
   // The name, in parentheses, may hold spaces and parentheses.
   const fields = text?.slice(text.lastIndexOf(')') + 2).split(' ')
   if (fields === undefined) return undefined
-  return { parent: Number(fields[1]), cpu: (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND }
+  const seconds = (at: number) => (Number(fields[at]) + Number(fields[at + 1])) / TICKS_PER_SECOND
+  return { parent: Number(fields[1]), cpu: seconds(11), endedCpu: seconds(13) }
 }
 
 function readIfThere(path: string): string | undefined {

@@ -141,15 +141,17 @@ async function heard(connected: readonly Connected[], since: number): Promise<nu
   return connected.map(({ heardAt }) => heardAt - since)
 }
 
+const bytesOf = (all: readonly Connected[]) => all.reduce((sum, { session }) => sum + session.bytes, 0)
+
 const nodes: Node[] = []
 for (let i = 0; i < task.count; i += 1) nodes.push(await makeNode(task.first + i))
 const connected: Connected[] = []
 let turn = Promise.resolve()
 process.on('message', (message) => {
   turn = turn.then(async () => {
-    const began = now()
+    const [began, before] = [now(), bytesOf(connected)]
     const ms = await obey(orderSchema.parse(message), nodes, connected)
-    tell({ type: 'done', ms, seconds: (now() - began) / 1000 })
+    tell({ type: 'done', ms, seconds: (now() - began) / 1000, bytes: bytesOf(connected) - before })
   })
   turn.catch((error) => {
     process.stderr.write(`${error instanceof Error ? error.stack : error}\n`)

@@ -1,7 +1,7 @@
 import { PRESETS } from '../src/plan/presets.ts'
 import type { PlanSpec } from '../src/plan/spec.ts'
 
-/** The smallest model that is still a Llama: its updates have some 20 kB, so what is measured is the control plane. */
+/** The smallest model that is still a Llama: its updates have some kB, so what is measured is the control plane. */
 export const SCALE_SPEC: PlanSpec = {
   ...PRESETS.tiny,
   architecture: {

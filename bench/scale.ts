@@ -4,7 +4,6 @@ import { appendFile, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { Client } from 'pg'
 import { pino } from 'pino'
 import { z } from 'zod'
 import { coordinatorPaths } from '../src/cli/coordinator-directory.ts'
@@ -17,6 +16,7 @@ import { publicKeyOf } from '../src/identity/key-file.ts'
 import type { Channel } from '../src/participant/channel.ts'
 import { BenchChild } from './child.ts'
 import { Coordinator, RUN } from './coordinator.ts'
+import { type Cost, CostMeter } from './scale-cost.ts'
 import { SCALE_SPEC } from './scale-plan.ts'
 import { secondsOf } from './statistics.ts'
 import { withWorkspace } from './workspace.ts'
@@ -29,28 +29,31 @@ export type ScaleFigure = {
   /** Calls that were under way at once. */
   readonly parallel: number
   readonly connectsPerSecond: number
+  readonly connect: Cost
   /** Resident memory of the serving process for each connected node that watches. */
   readonly bytesPerNode: number
   readonly servingBytes: number
   /** From the call that opens a round until a node hears of it: all nodes are told at once. */
   readonly watchMs: Latency
+  readonly watch: Cost
   readonly joinMs: Latency
   readonly joinsPerSecond: number
-  readonly joinStatements: number
+  readonly join: Cost
   /** Announcing, sending and submitting one update. */
   readonly updateMs: Latency
   readonly updatesPerSecond: number
-  /** Statements that the database executed for one update, those that begin and end transactions included. */
-  readonly updateStatements: number
-  /** Rows inserted, updated or deleted for one update. */
-  readonly updateRows: number
+  readonly update: Cost
+  /** To and fro, inside TLS; an update's delta of some kB is part of its. */
+  readonly connectBytes: number
+  readonly joinBytes: number
+  readonly updateBytes: number
   /** From the last update until the candidate was written. */
   readonly mergeSeconds: number
 }
 
 export const SCALE_NODES = [100, 1000, 10_000] as const
 const QUICK_NODES = [20]
-const PARALLEL = 32
+const PARALLEL = 256
 const DRIVERS = 2
 /** Nodes that one transaction enrols here. */
 const ENROL_BATCH = 500
@@ -59,7 +62,7 @@ const SPARE_DESCRIPTORS = 500
 
 const answerSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('nodes'), nodes: z.array(z.object({ id: z.string(), key: z.string() })) }),
-  z.object({ type: z.literal('done'), ms: z.array(z.number()), seconds: z.number() }),
+  z.object({ type: z.literal('done'), ms: z.array(z.number()), seconds: z.number(), bytes: z.number() }),
 ])
 type Driver = BenchChild<z.infer<typeof answerSchema>>
 
@@ -89,7 +92,7 @@ export async function measureScale(
 async function measureOne(directory: string, count: number, parallel: number): Promise<ScaleFigure> {
   const home = join(directory, 'coordinator')
   await prepare(home)
-  const coordinator = await Coordinator.serve(home)
+  const coordinator = await Coordinator.serve(home, { TAPESTRY_MAX_CONNECTIONS: String(count + SPARE_DESCRIPTORS) })
   const parts = await openCoordinator({
     dir: home,
     flags: {},
@@ -97,19 +100,17 @@ async function measureOne(directory: string, count: number, parallel: number): P
     clock: systemClock,
     log: pino({ level: 'silent' }),
   })
-  const database = new Client({ connectionString: parts.databaseUrl })
   const drivers: Driver[] = []
+  const meter = await CostMeter.open(parts.databaseUrl, coordinator.roots())
   try {
-    await database.connect()
-    await database.query('CREATE EXTENSION pg_stat_statements')
     await coordinator.createRun(SCALE_SPEC, count)
     drivers.push(...startDrivers(coordinator.address, parts, count, parallel))
     await enrol(parts, drivers)
     say(`${count} nodes have certificates and are enrolled`)
-    return { nodes: count, parallel, ...(await play(coordinator, new Ledger(database), drivers, count)) }
+    return { nodes: count, parallel, ...(await play(coordinator, meter, drivers, count)) }
   } finally {
     for (const driver of drivers) await driver.stop()
-    await database.end().catch(() => undefined)
+    await meter.close()
     await parts.context.store.close()
     await coordinator.stop()
   }
@@ -158,38 +159,44 @@ async function enrol({ context }: CoordinatorParts, drivers: readonly Driver[]):
   }
 }
 
-async function play(coordinator: Coordinator, ledger: Ledger, drivers: readonly Driver[], count: number) {
+async function play(coordinator: Coordinator, meter: CostMeter, drivers: readonly Driver[], count: number) {
   const before = await resident(coordinator.pid)
-  const connecting = await tellAll(drivers, { type: 'connect' })
+  const step = async (order: object) => {
+    await meter.begin()
+    const told = await tellAll(drivers, order)
+    return { ...told, cost: await meter.end(count), perSecond: count / told.seconds, bytes: told.bytes / count }
+  }
+  const connecting = await step({ type: 'connect' })
   const servingBytes = await resident(coordinator.pid)
-  say(`connected, ${(count / connecting.seconds).toFixed(0)} a second`)
+  say(`connected, ${connecting.perSecond.toFixed(0)} a second`)
   const operator = await coordinator.operator()
   try {
     const since = performance.timeOrigin + performance.now()
-    const { round } = await operator.call(OperatorService.method.startRound, { run: RUN })
-    const watching = await tellAll(drivers, { type: 'heard', since })
+    const opening = operator.call(OperatorService.method.startRound, { run: RUN })
+    const watching = await step({ type: 'heard', since })
+    const { round } = await opening
     const place = { run: RUN, number: round?.ref?.number ?? 0, base: round?.baseDigest ?? '' }
-    await ledger.begin()
-    const joining = await tellAll(drivers, { type: 'join', round: place })
-    const joined = await ledger.end(count)
-    say(`joined, ${(count / joining.seconds).toFixed(0)} a second`)
-    await ledger.begin()
-    const submitting = await tellAll(drivers, { type: 'submit', round: place })
-    const submitted = await ledger.end(count)
-    say(`submitted, ${(count / submitting.seconds).toFixed(0)} a second`)
+    const joining = await step({ type: 'join', round: place })
+    say(`joined, ${joining.perSecond.toFixed(0)} a second`)
+    const submitting = await step({ type: 'submit', round: place })
+    say(`submitted, ${submitting.perSecond.toFixed(0)} a second`)
     const mergeSeconds = await secondsOf(() => merged(operator, place))
     return {
-      connectsPerSecond: count / connecting.seconds,
+      connectsPerSecond: connecting.perSecond,
+      connect: connecting.cost,
+      connectBytes: connecting.bytes,
       bytesPerNode: (servingBytes - before) / count,
       servingBytes,
       watchMs: latencyOf(watching.ms),
+      watch: watching.cost,
       joinMs: latencyOf(joining.ms),
-      joinsPerSecond: count / joining.seconds,
-      joinStatements: joined.statements,
+      joinsPerSecond: joining.perSecond,
+      join: joining.cost,
+      joinBytes: joining.bytes,
       updateMs: latencyOf(submitting.ms),
-      updatesPerSecond: count / submitting.seconds,
-      updateStatements: submitted.statements,
-      updateRows: submitted.rows,
+      updatesPerSecond: submitting.perSecond,
+      update: submitting.cost,
+      updateBytes: submitting.bytes,
       mergeSeconds,
     }
   } finally {
@@ -197,12 +204,16 @@ async function play(coordinator: Coordinator, ledger: Ledger, drivers: readonly 
   }
 }
 
-/** Gives all drivers the same order. @returns what each node took, and the time of the slowest driver. */
+/** Gives all drivers the same order. @returns what each node took, the time of the slowest driver, and the bytes of all. */
 async function tellAll(drivers: readonly Driver[], order: object) {
   for (const driver of drivers) driver.send(order)
   const answers = await Promise.all(drivers.map((driver) => driver.next()))
   const done = answers.filter((answer) => answer.type === 'done')
-  return { ms: done.flatMap(({ ms }) => ms), seconds: Math.max(...done.map(({ seconds }) => seconds)) }
+  return {
+    ms: done.flatMap(({ ms }) => ms),
+    seconds: Math.max(...done.map(({ seconds }) => seconds)),
+    bytes: done.reduce((sum, { bytes }) => sum + bytes, 0),
+  }
 }
 
 async function merged(operator: Channel, ref: { readonly run: string; readonly number: number }): Promise<void> {
@@ -211,37 +222,6 @@ async function merged(operator: Channel, ref: { readonly run: string; readonly n
     if (round !== undefined && round.candidateDigest !== '') return
     if (round?.phase === RoundPhase.FAILED) throw new Error(`the round failed: ${round.reason}`)
     await new Promise((resolve) => setTimeout(resolve, 200))
-  }
-}
-
-/** What the database did between two moments. */
-class Ledger {
-  readonly #database: Client
-  #rows = 0
-
-  constructor(database: Client) {
-    this.#database = database
-  }
-
-  async begin(): Promise<void> {
-    await this.#database.query('SELECT pg_stat_statements_reset()')
-    this.#rows = await this.#written()
-  }
-
-  /** @returns for each of `count`. */
-  async end(count: number): Promise<{ readonly statements: number; readonly rows: number }> {
-    const { rows } = await this.#database.query<{ calls: string }>('SELECT sum(calls) AS calls FROM pg_stat_statements')
-    // What processes have counted they tell the others only now and then.
-    await new Promise((resolve) => setTimeout(resolve, 1500))
-    return { statements: Number(rows[0]?.calls) / count, rows: ((await this.#written()) - this.#rows) / count }
-  }
-
-  async #written(): Promise<number> {
-    const { rows } = await this.#database.query<{ written: string }>(
-      `SELECT tup_inserted + tup_updated + tup_deleted AS written FROM pg_stat_database
-       WHERE datname = current_database()`,
-    )
-    return Number(rows[0]?.written)
   }
 }
 
@@ -271,8 +251,8 @@ export function scaleLine(figure: ScaleFigure): string {
   return [
     `${figure.nodes} nodes: ${(figure.bytesPerNode / 1000).toFixed(0)} kB each`,
     `told in ${ms(figure.watchMs)}`,
-    `joined in ${ms(figure.joinMs)}, ${figure.joinsPerSecond.toFixed(0)}/s, ${figure.joinStatements.toFixed(1)} statements`,
-    `updated in ${ms(figure.updateMs)}, ${figure.updatesPerSecond.toFixed(0)}/s, ${figure.updateStatements.toFixed(1)} statements, ${figure.updateRows.toFixed(1)} rows`,
+    `joined in ${ms(figure.joinMs)}, ${figure.joinsPerSecond.toFixed(0)}/s, ${figure.join.statements.toFixed(1)} statements`,
+    `updated in ${ms(figure.updateMs)}, ${figure.updatesPerSecond.toFixed(0)}/s, ${figure.update.statements.toFixed(1)} statements, ${figure.update.rows.toFixed(1)} rows, ${figure.update.servingCpuMs.toFixed(1)} + ${figure.update.databaseCpuMs.toFixed(1)} ms of processors`,
     `merged in ${figure.mergeSeconds.toFixed(1)} s`,
   ].join('; ')
 }

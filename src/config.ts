@@ -12,6 +12,8 @@ const DEFAULT_MIN_FREE_BYTES = 512 * 2 ** 20
 /** Within what orchestrators allow between asking a process to stop and killing it. */
 const DEFAULT_GRACE_MS = 10_000
 
+/** Some hundred megabytes when all of them watch. */
+const DEFAULT_MAX_CONNECTIONS = 2048
 /** Two of the largest artifacts. */
 const DEFAULT_MAX_OPEN_BYTES = 2 * DEFAULT_MAX_ARTIFACT_BYTES
 /** All that may be open, and as much again for a node that was refused and sends another. */
@@ -45,6 +47,8 @@ const SCHEMA = z.strictObject({
   evaluationData: z.string().min(1).optional(),
   /** Largest single artifact in bytes. */
   maxArtifactBytes: z.int().min(1).default(DEFAULT_MAX_ARTIFACT_BYTES),
+  /** Connections at a time; more are closed at once. A node that watches has one, and each is a file descriptor. */
+  maxConnections: z.int().min(1).max(1_000_000).default(DEFAULT_MAX_CONNECTIONS),
   /** Announced and unfinished uploads that one node may have. */
   maxOpenUploads: z.int().min(1).max(1000).default(4),
   /** Free bytes below which uploads are refused. */
@@ -91,12 +95,13 @@ const ENVIRONMENT = {
   TAPESTRY_WORKERS: 'workers',
   TAPESTRY_EVALUATION_DATA: 'evaluationData',
   TAPESTRY_MAX_ARTIFACT_BYTES: 'maxArtifactBytes',
+  TAPESTRY_MAX_CONNECTIONS: 'maxConnections',
   TAPESTRY_METRICS_ADDRESS: 'metricsAddress',
   TAPESTRY_GRACE_MS: 'graceMs',
   TAPESTRY_LOG_LEVEL: 'logLevel',
 } as const satisfies Record<string, keyof ServerConfig>
 
-const NUMBERS: ReadonlySet<string> = new Set(['port', 'workers', 'maxArtifactBytes', 'graceMs'])
+const NUMBERS: ReadonlySet<string> = new Set(['port', 'workers', 'maxArtifactBytes', 'maxConnections', 'graceMs'])
 
 /**
  * Merges the sources, strongest first: flags, environment, file, defaults.

@@ -139,9 +139,14 @@ export async function storeDelta(
   { context }: TestCoordinator,
   value: number,
 ): Promise<{ digest: Digest; size: number }> {
+  return context.blobs.put(deltaBytes(value))
+}
+
+/** The bytes of such a file. */
+export function deltaBytes(value: number): Buffer {
   const specs = inNameOrder(parameterSpecs(TEST_PLAN.spec))
   const parts = specs.map(({ shape }) => new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(value))
-  return context.blobs.put(Buffer.concat([encodeHeader(specs, {}), ...parts.map((part) => Buffer.from(part.buffer))]))
+  return Buffer.concat([encodeHeader(specs, {}), ...parts.map((part) => Buffer.from(part.buffer))])
 }
 
 /** Opens the run's next round and lets nodes 1, 2, 3 hand in deltas of these values, in the order given by `arrival`. */
@@ -182,7 +187,7 @@ export async function joinedRound(
   const { key } = live[0] ?? (await store.transact('start-round', (tx) => openNextRound(tx, run.id, clock.now())))
   for (const index of arrival) {
     await store.transact('join', async (tx) => {
-      await tx.addToRoster(key, testNode(index + 1), clock.now())
+      await tx.addToRoster(key, [testNode(index + 1)], clock.now())
       await advanceRound(tx, key, { type: 'node-joined' }, clock.now())
     })
   }
@@ -201,22 +206,24 @@ export async function contribute(
   const score = { mean: 3, standardError: 0.1, tokens: 100 }
   const report = { language, community: '', tokens: 1000 * n, documents: n, before: score, after: score }
   await context.store.transact('contribute', async (tx) => {
-    await tx.createContribution({
-      id: digestOf(`${key.run}/${key.number}/${n}`),
-      key,
-      node,
-      manifest: '{}',
-      signature: { keyId: 'none', value: 'none' },
-      nonce: digestOf(`nonce ${key.run} ${key.number} ${n}`).slice(7, 39),
-      payload: delta.digest,
-      bytes: delta.size,
-      norm,
-      weight: null,
-      languages: [report],
-      records: [],
-      acceptedAt: clock.now(),
-    })
-    await tx.setStanding(key, node, 'accepted')
+    await tx.createContributions([
+      {
+        id: digestOf(`${key.run}/${key.number}/${n}`),
+        key,
+        node,
+        manifest: '{}',
+        signature: { keyId: 'none', value: 'none' },
+        nonce: digestOf(`nonce ${key.run} ${key.number} ${n}`).slice(7, 39),
+        payload: delta.digest,
+        bytes: delta.size,
+        norm,
+        weight: null,
+        languages: [report],
+        records: [],
+        acceptedAt: clock.now(),
+      },
+    ])
+    await tx.setStanding(key, [node], 'accepted')
     await advanceRound(tx, key, { type: 'contribution-accepted', from: 'joined' }, clock.now())
   })
 }

@@ -133,7 +133,7 @@ export async function openCoordinatorDirectory(dir: string): Promise<{
 }> {
   const paths = coordinatorPaths(dir)
   await requireVersion(paths)
-  const key = (name: string) => readFile(join(paths.keys, name), 'utf8')
+  const key = (name: string) => readKey(join(paths.keys, name))
   const [certificate, caKey, releaseKey] = await Promise.all([key('ca.crt'), key('ca.key'), key('release.key')])
   return {
     paths,
@@ -141,6 +141,16 @@ export async function openCoordinatorDirectory(dir: string): Promise<{
     federation: JSON.parse(await readFile(join(dir, 'federation.json'), 'utf8')),
     file: JSON.parse(await readFile(paths.config, 'utf8')),
   }
+}
+
+async function readKey(path: string): Promise<string> {
+  return readFile(path, 'utf8').catch((cause) => {
+    if (!isFileSystemError(cause, 'ENOENT')) throw cause
+    throw new TapestryError('DATA_INVALID', `${path} is missing`, {
+      cause,
+      hint: 'restore it from the copy that is kept offline (docs/OPERATIONS.md, Key loss)',
+    })
+  })
 }
 
 /** Directories from before there was a log get its key here. Of several processes that start at once, one makes it. */

@@ -54,8 +54,10 @@ export async function revokeWith(
   const estimates = await estimateRevocation(channel, wish)
   if (dryRun || estimates.length === 0) return estimateResult(estimates)
   if (!yes) {
-    output.note(estimates.map(estimateText).join('\n'))
-    throw new TapestryError('INVALID_ARGUMENT', 'a revocation cannot be taken back', { hint: 'add --yes' })
+    // A program reads one JSON value from stderr, and asks for the plan by --dry-run.
+    if (!output.json) output.note(estimates.map(estimateText).join('\n'))
+    const hint = output.json ? 'add --yes; --dry-run tells what it costs' : 'add --yes'
+    throw new TapestryError('INVALID_ARGUMENT', 'a revocation cannot be taken back', { hint })
   }
   const begun = await requestRevocation(channel, wish)
   const revocations = wait ? await untilEnded(channel, begun, output) : begun

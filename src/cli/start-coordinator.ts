@@ -151,6 +151,7 @@ async function openFront(
     grpc,
     http: watch.transfers(httpHandler(context, log)),
     upgrade: artifactTakeover(context, watch.transfer),
+    maxConnections: context.config.maxConnections,
     log: context.log,
   })
   const renewal = renewPeriodically(listener, certify, parts)

@@ -1,3 +1,8 @@
+/** A number of things, such as `1 channel` and `2 channels`. */
+export function counted(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`
+}
+
 /** How much a stream can show. */
 export type Terminal = {
   /** Lines may be redrawn. */

@@ -127,8 +127,8 @@ async function record({ context, job }: Task, weighed: readonly Weighed[], candi
   await context.store.transact('record-candidate', async (tx) => {
     await finish(tx, job, now)
     if (!(await isStillAsked(tx, job, weighed))) return
-    for (const { row, weight } of weighed) await tx.setWeight(row.id, weight)
-    for (const event of weightEvents(job.key, digest, weighed)) await tx.appendToLedger(event, now)
+    await tx.setWeights(weighed.map(({ row, weight }) => ({ id: row.id, weight })))
+    await tx.appendToLedger(weightEvents(job.key, digest, weighed), now)
     await tx.putDiagnostics(job.key, diagnostics, now)
     const excused = await excusedFrom(tx, job.key)
     await advanceRound(tx, job.key, { type: 'candidate-written', ...named, excused }, now)

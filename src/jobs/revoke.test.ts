@@ -187,6 +187,12 @@ describe('a revocation', () => {
     const { blobs } = coordinator.context
     const payload = (await store.reader.contribution(contributionId(run, 2, 3)))?.payload ?? digestOf('')
     const weights = touched.files.find(({ path }) => path === WEIGHTS_FILE)?.digest ?? digestOf('')
+    const keptBytes = async () => {
+      let sum = 0
+      for await (const { size } of blobs.old(Number.MAX_SAFE_INTEGER)) sum += size
+      return sum
+    }
+    const before = await keptBytes()
     const [begun] = await revoke(contributionId(run, 2, 3), 'rewind')
     expect(begun?.plan).toMatchObject({ base: clean.digest, superseded: [touched.digest], firstBase: false })
     expect((await store.reader.channel(run.channel))?.checkpoint).toBe(clean.digest)
@@ -197,6 +203,9 @@ describe('a revocation', () => {
     const key = createPublicKey(coordinator.signer.key)
     const bytes = Buffer.from(notice?.text ?? '', 'utf8')
     expect(notice && verifyMessage(key, DOMAINS.supersession, bytes, notice.signature)).toBe(true)
+    // What was foretold, as `--dry-run` does, is what went.
+    expect(before - (await keptBytes())).toBe(begun?.plan.deletedBytes)
+    expect(begun?.plan.deletedBytes).toBeGreaterThan(0)
     expect(await blobs.has(payload)).toBe(false)
     expect(await blobs.has(weights)).toBe(false)
     const kept = [...clean.files, ...touched.files.filter(({ path }) => path !== WEIGHTS_FILE)]

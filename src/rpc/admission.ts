@@ -12,7 +12,7 @@ import type { DatasetRecordRow, NodeRow } from '../store/records.ts'
  * @returns rejection NO_RECORD, INVALID_REPORT, or as `admitTogether` of src/policy
  */
 export async function admitContribution(
-  reader: Reader,
+  reader: AdmissionReader,
   manifest: ContributionManifest,
   node: NodeRow,
   round: Round,
@@ -30,9 +30,29 @@ export async function admitContribution(
   return admitTogether(named.value.map(recordOf), occasion, withdrawn)
 }
 
+/** What admission asks. */
+export type AdmissionReader = Pick<Reader, 'datasetRecords' | 'withdrawnRecords' | 'member'>
+
+type Asking = { readonly manifest: ContributionManifest; readonly node: NodeRow }
+
+/** Reads at once what the admission of several contributions asks for. It answers about these alone. */
+export async function admissionReader(reader: AdmissionReader, all: readonly Asking[]): Promise<AdmissionReader> {
+  const named = all.flatMap(({ manifest: { records = [] } }) => records.map(({ digest }) => digest))
+  if (named.length === 0) return reader
+  const ids = [...new Set(all.map(({ node }) => node.member))]
+  const records = await reader.datasetRecords([...new Set(named)])
+  const withdrawn = await reader.withdrawnRecords(ids)
+  const members = await Promise.all(ids.map((id) => reader.member(id)))
+  return {
+    datasetRecords: async (digests) => records.filter(({ digest }) => digests.includes(digest)),
+    withdrawnRecords: async (of) => withdrawn.filter(({ member }) => of.includes(member)),
+    member: async (id) => members[ids.indexOf(id)],
+  }
+}
+
 /** Where a node trains, and what its member has taken back. */
-export async function circumstances(reader: Reader, { member }: NodeRow) {
-  const withdrawn = (await reader.withdrawnRecords(member)).flatMap(withdrawnOf)
+export async function circumstances(reader: Pick<AdmissionReader, 'withdrawnRecords' | 'member'>, { member }: NodeRow) {
+  const withdrawn = (await reader.withdrawnRecords([member])).flatMap(withdrawnOf)
   return { trainedIn: (await reader.member(member))?.jurisdiction ?? null, withdrawn }
 }
 
@@ -42,10 +62,11 @@ export function recordOf({ text }: DatasetRecordRow): DatasetRecord {
 
 /** The node's own records behind a contribution, each in a language that it declares. */
 async function namedRecords(
-  reader: Reader,
+  reader: AdmissionReader,
   { records = [] }: ContributionManifest,
   node: NodeRow,
 ): Promise<Verdict<readonly DatasetRecordRow[]>> {
+  if (records.length === 0) return accept([])
   const rows = await reader.datasetRecords(records.map(({ digest }) => digest))
   for (const { digest, languages } of records) {
     const row = rows.find((one) => one.digest === digest && one.node === node.id)

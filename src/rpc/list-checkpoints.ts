@@ -1,12 +1,12 @@
 import type { Context } from '../context.ts'
-import { ensureRunId } from '../core/ids.ts'
 import type { ListCheckpointsRequest } from '../gen/proto/tapestry/v1/model_pb.ts'
 import { limitOf } from './message.ts'
+import { runFilter } from './run-filter.ts'
 
 /** Checkpoints of one run or of all, newest first, with the channels that point to each. */
 export async function listCheckpoints(context: Context, request: ListCheckpointsRequest) {
-  const run = request.run === '' ? {} : { run: ensureRunId(request.run) }
   const { reader } = context.store
+  const run = await runFilter(reader, request.run)
   const [rows, channels] = await Promise.all([
     reader.checkpoints({ ...run, limit: limitOf(request.limit) }),
     reader.channels(),

@@ -1,4 +1,5 @@
 import type { Context } from '../context.ts'
+import { TapestryError } from '../core/error.ts'
 import { ensureNodeId } from '../core/ids.ts'
 import type { ListRecordsRequest } from '../gen/proto/tapestry/v1/record_pb.ts'
 import type { Principal } from './auth.ts'
@@ -6,8 +7,13 @@ import { limitOf, signatureMessage } from './message.ts'
 
 /** Dataset records that the caller may read, newest first. */
 export async function listRecords(context: Context, request: ListRecordsRequest, principal: Principal) {
-  const rows = await context.store.reader.findDatasetRecords({
-    ...(request.node !== '' && { node: ensureNodeId(request.node) }),
+  const { reader } = context.store
+  const node = request.node === '' ? undefined : ensureNodeId(request.node)
+  if (node !== undefined && (await reader.node(node)) === undefined) {
+    throw new TapestryError('NOT_FOUND', `there is no node ${node}`)
+  }
+  const rows = await reader.findDatasetRecords({
+    ...(node !== undefined && { node }),
     ...(principal.kind !== 'operator' && {
       publicOnly: { orOf: principal.kind === 'node' ? principal.node.id : null },
     }),

@@ -46,7 +46,6 @@ const HANDSHAKE_MS = 10_000
 const HEADERS_MS = 15_000
 const SILENCE_MS = 120_000
 const KEEP_ALIVE_MS = 10_000
-const MOST_CONNECTIONS = 2048
 
 /**
  * One TLS port for gRPC (ALPN `h2`) and HTTPS (everything else), with one kind of identity: a client certificate of
@@ -64,7 +63,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     ALPNProtocols: ['h2', 'http/1.1'],
     handshakeTimeout: HANDSHAKE_MS,
   })
-  tls.maxConnections = options.maxConnections ?? MOST_CONNECTIONS
+  if (options.maxConnections !== undefined) tls.maxConnections = options.maxConnections
   const sockets = trackSockets(tls)
   tls.on('secureConnection', (socket) => route(socket, options, http))
   tls.on('tlsClientError', (error) => options.log.debug({ err: error }, 'a TLS handshake failed'))

@@ -18,13 +18,15 @@ export type RoundFeed = {
   current(): readonly RoundRow[]
   /** Where every member of a round's roster stands, as of this version of the round or later: read once for all watchers. */
   standings(row: RoundRow): Promise<ReadonlyMap<NodeId, RosterRow>>
-  subscribe(subscriber: Subscriber): () => void
+  /** @param phasesOnly not called for changes within a phase: ten thousand watchers hear of ten thousand updates else. */
+  subscribe(subscriber: Subscriber, phasesOnly: boolean): () => void
   stop(): Promise<void>
 }
 
 export async function startRoundFeed(store: Store, log: Logger): Promise<RoundFeed> {
   const rows = new Map<string, RoundRow>()
-  const subscribers = new Set<Subscriber>()
+  const ofChanges = new Set<Subscriber>()
+  const ofPhases = new Set<Subscriber>()
   const rosters = new Map<string, Rosters>()
 
   function take(row: RoundRow): void {
@@ -32,7 +34,8 @@ export async function startRoundFeed(store: Store, log: Logger): Promise<RoundFe
     const known = rows.get(id)
     if (known !== undefined && known.version >= row.version) return
     rows.set(id, row)
-    for (const subscriber of subscribers) subscriber(row)
+    for (const subscriber of ofChanges) subscriber(row)
+    if (known?.round.phase !== row.round.phase) for (const subscriber of ofPhases) subscriber(row)
     forgetOlder(rows, row)
     for (const other of rosters.keys()) if (!rows.has(other)) rosters.delete(other)
   }
@@ -63,7 +66,8 @@ export async function startRoundFeed(store: Store, log: Logger): Promise<RoundFe
   return {
     current: () => [...rows.values()],
     standings,
-    subscribe(subscriber) {
+    subscribe(subscriber, phasesOnly) {
+      const subscribers = phasesOnly ? ofPhases : ofChanges
       subscribers.add(subscriber)
       return () => subscribers.delete(subscriber)
     },

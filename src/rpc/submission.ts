@@ -64,7 +64,7 @@ export async function recordRefusal(
 async function countRefusal(tx: Tx, key: RoundKey, node: NodeId, now: number): Promise<void> {
   const entry = await tx.rosterEntry(key, node)
   if (entry?.standing !== 'joined') return
-  await tx.setStanding(key, node, 'refused')
+  await tx.setStanding(key, [node], 'refused')
   await advanceRound(tx, key, { type: 'contribution-refused', from: 'joined' }, now)
 }
 

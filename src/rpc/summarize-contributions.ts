@@ -1,11 +1,11 @@
 import { EFFECT_METHOD } from '../aggregation/language-effects.ts'
 import type { Context } from '../context.ts'
 import { TapestryError } from '../core/error.ts'
-import { ensureRunId } from '../core/ids.ts'
 import { type SummarizeContributionsRequest, SummaryKey } from '../gen/proto/tapestry/v1/contribution_pb.ts'
 import type { SummaryBy, SummaryRow } from '../store/records.ts'
 import type { NodePrincipal, OperatorPrincipal } from './auth.ts'
 import { contributionEffects, type EffectsByKey } from './contribution-effects.ts'
+import { runFilter } from './run-filter.ts'
 
 const KEYS: Partial<Record<SummaryKey, SummaryBy>> = {
   [SummaryKey.LANGUAGE]: 'language',
@@ -25,7 +25,7 @@ export async function summarizeContributions(
   const by = KEYS[request.by]
   if (by === undefined) throw new TapestryError('INVALID_ARGUMENT', 'say what to add up by')
   const filter = {
-    ...(request.run === '' ? {} : { run: ensureRunId(request.run) }),
+    ...(await runFilter(reader, request.run)),
     ...(principal.kind === 'node' ? { node: principal.node.id } : {}),
   }
   const [rows, effects] = await Promise.all([reader.summary(by, filter), contributionEffects(reader, by, filter)])

@@ -46,7 +46,7 @@ async function* changes(
     pending.set(`${row.key.run}/${row.key.number}`, { row, told })
     wake()
   }
-  const unsubscribe = feed.subscribe((row) => offer(row, true))
+  const unsubscribe = feed.subscribe((row) => offer(row, true), phasesOnly)
   signal.addEventListener('abort', () => wake(), { once: true })
   for (const row of feed.current()) offer(row, false)
   try {

@@ -3,7 +3,7 @@ import { TapestryError } from '../core/error.ts'
 import type { RoundKey, RunId } from '../core/ids.ts'
 import { type RevocationOutcome, stepRevocation } from '../round/revocation.ts'
 import { hasEnded, openRound, type Phase, type Round } from '../round/round.ts'
-import { type RoundEvent, type Step, step } from '../round/step.ts'
+import { type RoundEvent, type Step, step, type Work } from '../round/step.ts'
 import type { RoundRow, RunRow } from './records.ts'
 import { assignReviews } from './review-assignment.ts'
 import type { Tx } from './store.ts'
@@ -20,13 +20,24 @@ export const LIVE_PHASES: readonly Phase[] = ['open', 'collecting', 'reviewing',
  * @throws TapestryError NOT_FOUND for an unknown round.
  */
 export async function advanceRound(tx: Tx, key: RoundKey, event: RoundEvent, now: Millis): Promise<RoundRow> {
-  const row = await requireRound(tx, key)
-  const { round, changed, work } = await stepWithReviews(tx, row, event, now)
+  return advanceRow(tx, await requireRound(tx, key), [event], now)
+}
+
+/** As {@link advanceRound}, by several events one after another, from a row that this transaction has read; written once. */
+export async function advanceRow(tx: Tx, row: RoundRow, events: readonly RoundEvent[], now: Millis): Promise<RoundRow> {
+  let [round, changed] = [row.round, false]
+  const work: Work[] = []
+  for (const event of events) {
+    const stepped = await stepWithReviews(tx, { ...row, round }, event, now)
+    round = stepped.round
+    changed ||= stepped.changed
+    work.push(...stepped.work)
+  }
   if (!changed) return row
   await tx.saveRound(row, round, work, now)
   if (hasEnded(round) && !hasEnded(row.round)) {
-    if (round.revisionOf !== undefined) await endRevision(tx, key.run, round.revisionOf, outcomeOf(round), now)
-    await goOn(tx, key.run, now)
+    if (round.revisionOf !== undefined) await endRevision(tx, row.key.run, round.revisionOf, outcomeOf(round), now)
+    await goOn(tx, row.key.run, now)
   }
   return { ...row, round, version: row.version + 1, updatedAt: now }
 }

@@ -7,7 +7,10 @@ import type { Reader } from './reader.ts'
 import type { DatasetRecordFilter, DatasetRecordRow } from './records.ts'
 import type { Tx } from './store.ts'
 
-type Reads = Pick<Reader, 'datasetRecords' | 'findDatasetRecords' | 'countDatasetRecords' | 'withdrawnRecords'>
+type Reads = Pick<
+  Reader,
+  'datasetRecords' | 'findDatasetRecords' | 'countDatasetRecords' | 'declaring' | 'withdrawnRecords'
+>
 type Writes = Pick<Tx, 'createDatasetRecord' | 'withdrawDatasetRecords'>
 
 const WITH_NODE = { include: { node: true } } as const
@@ -35,8 +38,13 @@ export function datasetRecordReads(database: Database): Reads {
       return rows.map(datasetRecordRow)
     },
     countDatasetRecords: (node) => database.datasetRecord.count({ where: { nodeId: node } }),
-    withdrawnRecords: async (member) => {
-      const where = { withdrawnAt: { not: null }, node: { memberId: member } }
+    declaring: async (nodes) => {
+      const where = { nodeId: { in: [...nodes] } }
+      const rows = await database.datasetRecord.groupBy({ by: ['nodeId'], where })
+      return new Set(rows.map(({ nodeId }) => ensureNodeId(nodeId)))
+    },
+    withdrawnRecords: async (members) => {
+      const where = { withdrawnAt: { not: null }, node: { memberId: { in: [...members] } } }
       const rows = await database.datasetRecord.findMany({ where, orderBy: { digest: 'asc' }, ...WITH_NODE })
       return rows.map(datasetRecordRow)
     },

@@ -17,11 +17,16 @@ export function inspectionReads(database: Database): Pick<Reader, 'inspection'> 
 }
 
 /** What is known about the bytes of artifacts: changes. */
-export function inspectionWrites(database: Database): Pick<Tx, 'putInspection'> {
+export function inspectionWrites(database: Database): Pick<Tx, 'putInspections'> {
   return {
-    putInspection: async (digest, summary, now) => {
-      await database.inspection.deleteMany({ where: { digest } })
-      await database.inspection.createMany({ data: [{ digest, summary: summaryText(summary), at: new Date(now) }] })
+    putInspections: async (rows, now) => {
+      if (rows.length === 0) return
+      const texts = rows.map(({ summary }) => summaryText(summary))
+      const digests = rows.map(({ digest }) => digest)
+      await database.$executeRaw`
+        INSERT INTO inspection (digest, summary, at)
+        SELECT digest, summary, ${new Date(now)}::timestamptz FROM unnest(${digests}::text[], ${texts}::text[]) AS told(digest, summary)
+        ON CONFLICT (digest) DO UPDATE SET summary = excluded.summary, at = excluded.at`
     },
   }
 }
@@ -40,6 +45,6 @@ export async function summaryOf({ store, blobs, clock }: Context, digest: Digest
   const known = await store.reader.inspection(digest)
   if (known !== undefined) return known
   const summary = await blobs.summarize(digest)
-  await store.transact('record-inspection', (tx) => tx.putInspection(digest, summary, clock.now()))
+  await store.transact('record-inspection', (tx) => tx.putInspections([{ digest, summary }], clock.now()))
   return summary
 }

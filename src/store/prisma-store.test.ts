@@ -153,8 +153,8 @@ describe('rounds', () => {
 
   it('keeps the roster', async () => {
     await store.transact('join', async (tx) => {
-      for (const index of [2, 0]) await tx.addToRoster(ROUND, nodeId(index), NOW)
-      await tx.setStanding(ROUND, nodeId(2), 'refused')
+      for (const index of [2, 0]) await tx.addToRoster(ROUND, [nodeId(index)], NOW)
+      await tx.setStanding(ROUND, [nodeId(2)], 'refused')
       await tx.setEvaluated(ROUND, nodeId(0))
     })
     expect(await store.reader.roster(ROUND)).toEqual([
@@ -162,9 +162,9 @@ describe('rounds', () => {
       { node: nodeId(2), standing: 'refused', evaluated: false, declined: false },
     ])
     expect(await store.reader.rosterEntry(ROUND, nodeId(1))).toBeUndefined()
-    const again = store.transact('join', (tx) => tx.addToRoster(ROUND, nodeId(2), NOW))
+    const again = store.transact('join', (tx) => tx.addToRoster(ROUND, [nodeId(2)], NOW))
     await expect(again).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
-    const nowhere = store.transact('join', (tx) => tx.addToRoster({ run: RUN, number: 99 }, nodeId(2), NOW))
+    const nowhere = store.transact('join', (tx) => tx.addToRoster({ run: RUN, number: 99 }, [nodeId(2)], NOW))
     await expect(nowhere).rejects.toMatchObject({ code: 'NOT_FOUND' })
   })
 })
@@ -177,8 +177,8 @@ describe('submissions', () => {
       contributionRow(nodeId(0), { languages: [quechua, languageReport()] }),
       contributionRow(nodeId(2)),
     ]
-    await store.transact('submit', (tx) => tx.createContribution(second))
-    await store.transact('submit', (tx) => tx.createContribution(first))
+    await store.transact('submit', (tx) => tx.createContributions([second]))
+    await store.transact('submit', (tx) => tx.createContributions([first]))
     expect(await store.reader.contributions(ROUND)).toEqual([first, second])
     expect(await store.transact('look', (tx) => tx.contributionByNonce(nodeId(2), '00ff'))).toEqual(second)
     expect(await store.transact('look', (tx) => tx.contributionByNonce(nodeId(2), 'ff'))).toBeUndefined()
@@ -192,7 +192,7 @@ describe('submissions', () => {
       { value: 1, reason: 'uniform', decision },
       { value: 1 / 3, reason: 'older', decision: null },
     ]) {
-      await store.transact('seal', (tx) => tx.setWeight(first.id, weight))
+      await store.transact('seal', (tx) => tx.setWeights([{ id: first.id, weight }]))
       const [row] = await store.reader.contributions(ROUND)
       expect(row?.weight).toMatchObject({ value: weight.value, reason: weight.reason })
       expect(row?.weight?.decision).toEqual(decision)
@@ -201,7 +201,7 @@ describe('submissions', () => {
 
   it('refuses a second one, and numbers that are none', async () => {
     const submit = (change: Parameters<typeof contributionRow>[1], node = nodeId(1)) =>
-      store.transact('submit', (tx) => tx.createContribution(contributionRow(node, change)))
+      store.transact('submit', (tx) => tx.createContributions([contributionRow(node, change)]))
     const again = { id: digest('another manifest'), nonce: '01' }
     await expect(submit(again, nodeId(0))).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
     for (const bytes of [-1, 0.5, Number.NaN, 2 ** 60]) {
@@ -278,7 +278,7 @@ describe('submissions', () => {
         }),
       ],
     })
-    await store.transact('submit', (tx) => tx.createContribution(third))
+    await store.transact('submit', (tx) => tx.createContributions([third]))
     const [, swahili] = await store.reader.summary('language', {})
     expect(swahili?.lossBefore).toBeCloseTo((3 * 200 + 7 * 300) / 500, 12)
     expect(swahili?.lossAfter).toBeCloseTo(2, 12)
@@ -305,23 +305,29 @@ describe('releases', () => {
 
   it('keeps announced uploads until they are done', async () => {
     const row = { digest: digest('artifact'), size: 6_000_000_000, node: nodeId(0), createdAt: NOW }
-    await store.transact('announce', (tx) => tx.putUpload(row))
-    await store.transact('announce', (tx) => tx.putUpload({ ...row, node: nodeId(1) }))
+    await store.transact('announce', (tx) => tx.putUploads([row]))
+    await store.transact('announce', (tx) => tx.putUploads([{ ...row, node: nodeId(1) }]))
     expect(await store.reader.upload(row.digest)).toEqual({ ...row, node: nodeId(1) })
     expect(await store.reader.uploadsOf(nodeId(0))).toEqual([])
     expect(await store.reader.uploadsOf(nodeId(1))).toHaveLength(1)
-    await store.transact('done', (tx) => tx.removeUpload(row.digest))
-    await store.transact('done', (tx) => tx.removeUpload(row.digest))
+    await store.transact('done', (tx) => tx.removeUploads([row.digest]))
+    await store.transact('done', (tx) => tx.removeUploads([row.digest]))
     expect(await store.reader.upload(row.digest)).toBeUndefined()
   })
 
   it('counts what a node announces for the round that collects from it, else for the last it joined, else for none', async () => {
-    const count = (bytes: number) => store.transact('count', (tx) => tx.countAnnounced(nodeId(1), bytes))
-    expect(await count(3)).toEqual({ bytes: 3, until: null })
-    await store.transact('join', (tx) => tx.addToRoster(ROUND, nodeId(1), NOW))
+    const count = (bytes: number, most = 6_000_000_000) =>
+      store.transact('count', async (tx) =>
+        (await tx.countAnnounced([{ node: nodeId(1), bytes, most }])).get(nodeId(1)),
+      )
+    expect(await count(3)).toEqual({ counted: true, until: null })
+    await store.transact('join', (tx) => tx.addToRoster(ROUND, [nodeId(1)], NOW))
     const deadline = NOW + POLICY.joinWindowMs
-    expect(await count(5_000_000_000)).toEqual({ bytes: 5_000_000_000, until: deadline })
-    expect(await count(7)).toEqual({ bytes: 5_000_000_007, until: deadline })
+    expect(await count(4, 3)).toEqual({ counted: false, until: deadline })
+    expect(await count(5_000_000_000)).toEqual({ counted: true, until: deadline })
+    expect(await count(1_000_000_001)).toEqual({ counted: false, until: deadline })
+    expect(await count(1_000_000_000)).toEqual({ counted: true, until: deadline })
+    expect(await count(1)).toEqual({ counted: false, until: deadline })
   })
 })
 

@@ -5,6 +5,7 @@ import { type Database, openClient } from './database.ts'
 import { datasetRecordReads, datasetRecordWrites } from './dataset-records.ts'
 import { diagnosticsReads, diagnosticsWrites } from './diagnostics.ts'
 import { faultOf } from './fault.ts'
+import { gathered } from './gathered-reads.ts'
 import { inspectionReads, inspectionWrites } from './inspections.ts'
 import { jobReads, jobWrites } from './jobs.ts'
 import { ledgerReads, ledgerWrites } from './ledger.ts'
@@ -38,8 +39,8 @@ export async function openStore({ url }: { readonly url: string }): Promise<Stor
     throw faultOf(thrown).error
   }
   return {
-    reader: withFaults(readerOf(client)),
-    transact: (name, work) => transactor.run(name, (database) => inTransaction(database, work)),
+    reader: withFaults(gathered(readerOf(client))),
+    transact: (name, work, isolation) => transactor.run(name, (database) => inTransaction(database, work), isolation),
     numberEntries: () => numberer.run(),
     listen: (onNotice) => board.listen(onNotice),
     ready: () =>

@@ -36,6 +36,12 @@ import type {
   UploadRow,
 } from './records.ts'
 
+/** An entry of the log as it was written, and its place. */
+export type LogEntry = { readonly index: number; readonly entry: Uint8Array }
+
+/** That a node has used a payload in a contribution. */
+export type PayloadUse = { readonly payload: Digest; readonly node: NodeId; readonly revoked: boolean }
+
 /** Everything that may be asked and nothing that may be changed: what read-only rooms receive. */
 export type Reader = {
   federation(): Promise<FederationRow | undefined>
@@ -50,8 +56,10 @@ export type Reader = {
   /** Newest first. */
   findDatasetRecords(filter: DatasetRecordFilter): Promise<readonly DatasetRecordRow[]>
   countDatasetRecords(node: NodeId): Promise<number>
-  /** Every withdrawn record of every node of the member. */
-  withdrawnRecords(member: MemberId): Promise<readonly DatasetRecordRow[]>
+  /** Those of the nodes that have declared something. */
+  declaring(nodes: readonly NodeId[]): Promise<ReadonlySet<NodeId>>
+  /** Every withdrawn record of every node of the members. */
+  withdrawnRecords(members: readonly MemberId[]): Promise<readonly DatasetRecordRow[]>
   run(id: RunId): Promise<RunRow | undefined>
   runs(): Promise<readonly RunRow[]>
   /** Any run that uses the plan. */
@@ -119,6 +127,8 @@ export type Reader = {
   isReleased(file: Digest): Promise<boolean>
   /** True while some round evaluates a candidate of which this file is the weights, their index, or a shard. */
   isCandidate(file: Digest): Promise<boolean>
+  /** Accepted contributions of these payloads: who made them, and whether one was revoked. */
+  payloadUses(payloads: readonly Digest[]): Promise<readonly PayloadUse[]>
   /** Nodes with an accepted contribution of this payload. */
   payloadOwners(payload: Digest): Promise<readonly NodeId[]>
   /** True when a contribution of this payload was revoked: its bytes are deleted, and never taken again. */
@@ -128,6 +138,8 @@ export type Reader = {
   upload(digest: Digest): Promise<UploadRow | undefined>
   /** Undefined when nothing was kept, or by a build that said other things. */
   inspection(digest: Digest): Promise<Summary | undefined>
+  /** Every open upload of these nodes, or of these artifacts. */
+  uploadsBeside(rows: readonly Pick<UploadRow, 'node' | 'digest'>[]): Promise<readonly UploadRow[]>
   /** Announced and unfinished, newest first. */
   uploadsOf(node: NodeId): Promise<readonly UploadRow[]>
   jobs(filter: { readonly states?: readonly JobRow['state'][]; readonly limit: number }): Promise<readonly JobRow[]>
@@ -149,5 +161,7 @@ export type Reader = {
   /** At most `limit` entries from an index on, as they were written. */
   ledgerEntries(start: number, limit: number): Promise<readonly Uint8Array[]>
   /** The first entry about a contribution, a checkpoint or a node. */
-  ledgerEntryAbout(subject: string): Promise<{ readonly index: number; readonly entry: Uint8Array } | undefined>
+  ledgerEntryAbout(subject: string): Promise<LogEntry | undefined>
+  /** The first entry about each of the subjects that have one. */
+  ledgerEntriesAbout(subjects: readonly string[]): Promise<ReadonlyMap<string, LogEntry>>
 }

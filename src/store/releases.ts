@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { ensureDigest } from '../core/digest.ts'
-import { ensureChannelName, ensureNodeId, ensureRunId } from '../core/ids.ts'
+import { ensureChannelName, ensureNodeId, ensureRunId, type NodeId } from '../core/ids.ts'
 import { compareText } from '../core/order.ts'
 import type { Channel, Checkpoint, CheckpointFile, Upload } from '../gen/prisma/client.ts'
 import { digestSchema } from '../model/parsing.ts'
@@ -9,7 +9,7 @@ import { parseStored, toCount } from './column.ts'
 import type { Database } from './database.ts'
 import type { Reader } from './reader.ts'
 import type { UploadRow } from './records.ts'
-import type { Tx } from './store.ts'
+import type { AnnouncedBytes, CountedBytes, Tx } from './store.ts'
 
 type Reads = Pick<
   Reader,
@@ -21,14 +21,17 @@ type Reads = Pick<
   | 'channels'
   | 'isReleased'
   | 'upload'
+  | 'uploadsBeside'
   | 'uploadsOf'
 >
-type Writes = Pick<Tx, 'createCheckpoint' | 'moveChannel' | 'putUpload' | 'removeUpload' | 'countAnnounced'>
+type Writes = Pick<Tx, 'createCheckpoint' | 'moveChannel' | 'putUploads' | 'removeUploads' | 'countAnnounced'>
 
 const Line = z.array(
   z.object({ digest: digestSchema, version: z.int(), round: z.int(), parent: digestSchema.nullable() }),
 )
-const Announced = z.tuple([z.object({ bytes: z.number(), until: z.number().nullable() })])
+const Announced = z.array(
+  z.object({ node: z.string().transform(ensureNodeId), counted: z.boolean(), until: z.number().nullable() }),
+)
 const WITH_FILES = { files: true } as const
 const WITH_CHECKPOINT = { checkpoint: { select: { runId: true, version: true } } } as const
 
@@ -73,6 +76,11 @@ export function releaseReads(database: Database): Reads {
       const row = await database.upload.findUnique({ where: { digest } })
       return row === null ? undefined : uploadRow(row)
     },
+    uploadsBeside: async (rows) => {
+      const [nodes, digests] = [rows.map(({ node }) => node), rows.map(({ digest }) => digest)]
+      const where = { OR: [{ nodeId: { in: nodes } }, { digest: { in: digests } }] }
+      return (await database.upload.findMany({ where })).map(uploadRow)
+    },
     uploadsOf: async (node) => {
       const newest = [{ createdAt: 'desc' as const }, { digest: 'asc' as const }]
       const rows = await database.upload.findMany({ where: { nodeId: node }, orderBy: newest })
@@ -94,34 +102,53 @@ export function releaseWrites(database: Database): Writes {
       const target = { checkpointDigest: checkpoint, updatedAt: new Date(now) }
       await database.channel.upsert({ where: { name }, create: { name, ...target }, update: target })
     },
-    putUpload: async (row) => {
-      const columns = { size: toCount(row.size), nodeId: row.node, createdAt: new Date(row.createdAt) }
-      const where = { digest: row.digest }
-      await database.upload.upsert({ where, create: { digest: row.digest, ...columns }, update: columns })
+    putUploads: async (rows) => {
+      if (rows.length === 0) return
+      const at = rows.map(({ createdAt }) => new Date(createdAt))
+      const [digests, nodes] = [rows.map(({ digest }) => digest), rows.map(({ node }) => node)]
+      const sizes = rows.map(({ size }) => toCount(size))
+      await database.$executeRaw`
+        INSERT INTO upload (digest, size, node_id, created_at)
+        SELECT * FROM unnest(${digests}::text[], ${sizes}::bigint[], ${nodes}::text[], ${at}::timestamptz[])
+        ON CONFLICT (digest) DO UPDATE
+          SET size = excluded.size, node_id = excluded.node_id, created_at = excluded.created_at`
     },
-    removeUpload: async (digest) => {
-      await database.upload.deleteMany({ where: { digest } })
+    removeUploads: async (digests) => {
+      if (digests.length > 0) await database.upload.deleteMany({ where: { digest: { in: [...digests] } } })
     },
-    countAnnounced: async (node, bytes) => {
-      const found: unknown = await database.$queryRaw`
-        WITH place AS (
-          SELECT e.run_id, e.round, r.deadline FROM roster_entry e
-          JOIN round r ON r.run_id = e.run_id AND r.number = e.round
-          LEFT JOIN announced_bytes a ON a.node_id = e.node_id AND a.run_id = e.run_id AND a.round = e.round
-          WHERE e.node_id = ${node}
-          ORDER BY r.phase = 'collecting' DESC,
-            CASE WHEN r.phase = 'collecting' THEN coalesce(a.bytes, 0) ELSE 0 END, e.joined_at DESC, e.run_id LIMIT 1
-        ), counted AS (
-          INSERT INTO announced_bytes AS a (node_id, run_id, round, bytes)
-          SELECT ${node}, coalesce(p.run_id, ''), coalesce(p.round, 0), ${toCount(bytes)}
-          FROM (SELECT 1) AS one LEFT JOIN place p ON true
-          ON CONFLICT (node_id, run_id, round) DO UPDATE SET bytes = a.bytes + excluded.bytes RETURNING bytes
-        ) SELECT counted.bytes::float8 AS bytes, extract(epoch FROM place.deadline)::float8 * 1000 AS until
-        FROM counted LEFT JOIN place ON true`
-      const [row] = parseStored(Announced, found, 'announced bytes')
-      return row
-    },
+    countAnnounced: (announced) => countAnnounced(database, announced),
   }
+}
+
+async function countAnnounced(
+  database: Database,
+  announced: readonly AnnouncedBytes[],
+): Promise<ReadonlyMap<NodeId, CountedBytes>> {
+  if (announced.length === 0) return new Map()
+  const nodes = announced.map(({ node }) => node)
+  const bytes = announced.map((one) => toCount(one.bytes))
+  const most = announced.map((one) => toCount(Math.min(one.most, Number.MAX_SAFE_INTEGER)))
+  const found: unknown = await database.$queryRaw`
+    WITH place AS (
+      SELECT asked.*, coalesce(p.run_id, '') AS run_id, coalesce(p.round, 0) AS round, p.deadline
+      FROM unnest(${nodes}::text[], ${bytes}::bigint[], ${most}::bigint[]) AS asked(node_id, more, most)
+      LEFT JOIN LATERAL (
+        SELECT e.run_id, e.round, r.deadline, a.bytes FROM roster_entry e
+        JOIN round r ON r.run_id = e.run_id AND r.number = e.round
+        LEFT JOIN announced_bytes a ON a.node_id = e.node_id AND a.run_id = e.run_id AND a.round = e.round
+        WHERE e.node_id = asked.node_id
+        ORDER BY r.phase = 'collecting' DESC,
+          CASE WHEN r.phase = 'collecting' THEN coalesce(a.bytes, 0) ELSE 0 END, e.joined_at DESC, e.run_id LIMIT 1
+      ) p ON true
+    ), counted AS (
+      INSERT INTO announced_bytes AS a (node_id, run_id, round, bytes)
+      SELECT node_id, run_id, round, more FROM place WHERE more <= most
+      ON CONFLICT (node_id, run_id, round) DO UPDATE SET bytes = a.bytes + excluded.bytes
+        WHERE a.bytes + excluded.bytes <= (SELECT most FROM place WHERE place.node_id = a.node_id)
+      RETURNING node_id
+    ) SELECT node_id AS node, counted.node_id IS NOT NULL AS counted, extract(epoch FROM deadline)::float8 * 1000 AS until
+    FROM place LEFT JOIN counted USING (node_id)`
+  return new Map(parseStored(Announced, found, 'announced bytes').map(({ node, ...rest }) => [node, rest]))
 }
 
 function checkpointColumns(row: CheckpointRow) {

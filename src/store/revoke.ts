@@ -147,10 +147,8 @@ async function openRevisionRound(
   }
   const always = { base, plan: run.planDigest, policy: run.policy, uncounted, revisionOf: of }
   await tx.createRound(revision, openRevision(always, judges.size), now, ['aggregate'])
-  for (const node of judges) {
-    await tx.addToRoster(revision, node, now)
-    await tx.setStanding(revision, node, 'accepted')
-  }
+  await tx.addToRoster(revision, [...judges], now)
+  await tx.setStanding(revision, [...judges], 'accepted')
   await tx.createRemerge(revision, ids)
 }
 

@@ -137,12 +137,13 @@ export function roundWrites(database: Database, notify: (notice: Notice) => void
       notify({ kind: 'round', key })
       await createJobs(database, key, work, now, notify)
     },
-    addToRoster: async (key, node, now) => {
-      const data = { ...roundOf(key), nodeId: node, standing: 'joined', joinedAt: new Date(now) }
-      await database.rosterEntry.createMany({ data: [data] })
+    addToRoster: async (key, nodes, now) => {
+      const same = { ...roundOf(key), standing: 'joined', joinedAt: new Date(now) }
+      await database.rosterEntry.createMany({ data: nodes.map((nodeId) => ({ ...same, nodeId })) })
     },
-    setStanding: async (key, node, standing) => {
-      await database.rosterEntry.update({ where: entryOf(key, node), data: { standing } })
+    setStanding: async (key, nodes, standing) => {
+      const where = { ...roundOf(key), nodeId: { in: [...nodes] } }
+      await database.rosterEntry.updateMany({ where, data: { standing } })
     },
     setEvaluated: async (key, node) => {
       await database.rosterEntry.update({ where: entryOf(key, node), data: { evaluated: true } })

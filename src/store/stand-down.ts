@@ -60,7 +60,7 @@ async function dropContribution(tx: Tx, key: RoundKey, node: NodeId, now: Millis
   const detail = `${node} was ejected`
   if (round.phase !== 'evaluating') {
     await tx.removeContribution(key, node)
-    await tx.setStanding(key, node, 'refused')
+    await tx.setStanding(key, [node], 'refused')
     await tx.createRejection({ key, node, kind: 'contribution', reason: 'EJECTED', detail, at: now })
   }
   await tx.setDeclined(key, node)

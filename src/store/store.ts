@@ -35,6 +35,9 @@ import type {
   WithdrawalRow,
 } from './records.ts'
 
+export type AnnouncedBytes = { readonly node: NodeId; readonly bytes: number; readonly most: number }
+export type CountedBytes = { readonly counted: boolean; readonly until: Millis | null }
+
 /** One transaction's hands. Every method takes the time from its caller. */
 export type Tx = Reader & {
   createFederation(row: FederationRow): Promise<void>
@@ -66,17 +69,17 @@ export type Tx = Reader & {
    * Also notifies watchers after the commit. @throws a conflict (retried by transact) when the version moved.
    */
   saveRound(row: RoundRow, next: Round, work: readonly Work[], now: Millis): Promise<void>
-  addToRoster(key: RoundKey, node: NodeId, now: Millis): Promise<void>
-  setStanding(key: RoundKey, node: NodeId, standing: Standing): Promise<void>
+  addToRoster(key: RoundKey, nodes: readonly NodeId[], now: Millis): Promise<void>
+  setStanding(key: RoundKey, nodes: readonly NodeId[], standing: Standing): Promise<void>
   setEvaluated(key: RoundKey, node: NodeId): Promise<void>
   setDeclined(key: RoundKey, node: NodeId): Promise<void>
   /** As if it had never joined: for rounds that are open. */
   removeFromRoster(key: RoundKey, node: NodeId): Promise<void>
-  createContribution(row: ContributionRow): Promise<void>
+  createContributions(rows: readonly ContributionRow[]): Promise<void>
   contributionByNonce(node: NodeId, nonce: string): Promise<ContributionRow | undefined>
   /** Takes an accepted contribution away. @returns its id; undefined when there is none. */
   removeContribution(key: RoundKey, node: NodeId): Promise<Digest | undefined>
-  setWeight(id: Digest, weight: WeightRow): Promise<void>
+  setWeights(weights: readonly { readonly id: Digest; readonly weight: WeightRow }[]): Promise<void>
   createRejection(row: RejectionRow): Promise<void>
   createRevocation(row: RevocationRow): Promise<void>
   /** Replaces state and notice. */
@@ -104,21 +107,21 @@ export type Tx = Reader & {
   createCheckpoint(row: CheckpointRow): Promise<void>
   createAttestations(checkpoint: Digest, rows: readonly AttestationRow[]): Promise<void>
   moveChannel(name: ChannelName, checkpoint: Digest, now: Millis): Promise<void>
-  putUpload(row: UploadRow): Promise<void>
-  removeUpload(digest: Digest): Promise<void>
+  putUploads(rows: readonly UploadRow[]): Promise<void>
+  removeUploads(digests: readonly Digest[]): Promise<void>
   /**
-   * Adds bytes to what a node has announced for a round: the one that collects from it, of several that for which it has
-   * announced least; otherwise the last that it joined, or none.
-   * @returns all that it has announced for that round, and when the round's present phase ends, if it does.
+   * Adds bytes to what nodes, each named once, have announced for a round: the one that collects from it, of several that
+   * for which it has announced least; otherwise the last that it joined, or none. Not counted is what would make it more than `most`.
+   * @returns whether they were counted, and when the round's present phase ends, if it does.
    */
-  countAnnounced(node: NodeId, bytes: number): Promise<{ readonly bytes: number; readonly until: Millis | null }>
+  countAnnounced(announced: readonly AnnouncedBytes[]): Promise<ReadonlyMap<NodeId, CountedBytes>>
   /** Inserts or replaces. */
-  putInspection(digest: Digest, summary: Summary, now: Millis): Promise<void>
+  putInspections(rows: readonly { readonly digest: Digest; readonly summary: Summary }[], now: Millis): Promise<void>
   /**
-   * Writes an entry into the log, for ever once the transaction commits. Its number follows the commit, so that
+   * Writes entries into the log, for ever once the transaction commits. Their numbers follow the commit, so that
    * transactions do not wait for each other. @throws TapestryError INVALID_ARGUMENT for one over 65,535 bytes.
    */
-  appendToLedger(event: LedgerEvent, now: Millis): Promise<void>
+  appendToLedger(events: LedgerEvent | readonly LedgerEvent[], now: Millis): Promise<void>
   /** Binds the log to the key that signs it. @returns whether it was bound to none before. @throws TapestryError FAILED_PRECONDITION for another key. */
   bindLedgerKey(keyId: string): Promise<boolean>
   /** Makes the job of a revocation ready, also when it was done before: there is more to do. */
@@ -154,15 +157,19 @@ export type Notice = { readonly kind: 'round'; readonly key: RoundKey } | { read
 /** How many connections a pool has, how many of them rest, and how many callers wait for one. */
 export type PoolUse = { readonly open: number; readonly idle: number; readonly waiting: number }
 
+/** What a transaction may rely on: everything it read, or each statement for itself. */
+export type Isolation = 'Serializable' | 'ReadCommitted'
+
 export type Store = {
   readonly reader: Reader
   /**
    * Runs `work` in one serializable transaction, from the start again on a conflict, at most a
    * bounded number of times. `work` does no network calls and no file I/O: it may run twice.
    * @param name names the transaction in logs, such as `submit-contribution`.
+   * @param isolation `ReadCommitted` only for work that decides nothing from what it reads.
    * @throws TapestryError UNAVAILABLE when the database cannot be reached or conflicts do not end.
    */
-  transact<T>(name: string, work: (tx: Tx) => Promise<T>): Promise<T>
+  transact<T>(name: string, work: (tx: Tx) => Promise<T>, isolation?: Isolation): Promise<T>
   /**
    * Numbers the entries that were committed before the call, in the order of their arrival, and grows the tree by them.
    * Any number of processes may call it at once, and any number of times.

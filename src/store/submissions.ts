@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { ensureDigest } from '../core/digest.ts'
+import { TapestryError } from '../core/error.ts'
 import { ensureNodeId, ensureRunId, type RoundKey } from '../core/ids.ts'
 import { ensureLanguageTag } from '../core/language-tag.ts'
 import { compareText } from '../core/order.ts'
@@ -21,6 +22,7 @@ type Reads = Pick<
   | 'contribution'
   | 'contributionsOf'
   | 'remerged'
+  | 'payloadUses'
   | 'payloadOwners'
   | 'isRevoked'
   | 'rejections'
@@ -28,14 +30,17 @@ type Reads = Pick<
 >
 type Writes = Pick<
   Tx,
-  | 'createContribution'
+  | 'createContributions'
   | 'contributionByNonce'
   | 'removeContribution'
-  | 'setWeight'
+  | 'setWeights'
   | 'setRemergeWeight'
   | 'createRejection'
   | 'putEvaluations'
 >
+
+/** Some 4 MiB of reasons and records. */
+const WEIGHTS_A_STATEMENT = 2000
 
 const WITH_PARTS = { include: { languages: true, records: true } } as const
 
@@ -70,6 +75,15 @@ export function submissionReads(database: Database): Reads {
       const row = await database.contribution.findUnique({ where, ...WITH_PARTS })
       return row === null ? undefined : contributionRow(row)
     },
+    payloadUses: async (payloads) => {
+      const rows = await database.contribution.findMany({
+        where: { payloadDigest: { in: [...payloads] } },
+        select: { payloadDigest: true, nodeId: true, revocation: true },
+      })
+      return rows.map(({ payloadDigest, nodeId, revocation }) => {
+        return { payload: ensureDigest(payloadDigest), node: ensureNodeId(nodeId), revoked: revocation !== null }
+      })
+    },
     payloadOwners: async (payload) => {
       const rows = await database.contribution.findMany({
         where: { payloadDigest: payload },
@@ -96,13 +110,16 @@ export function submissionReads(database: Database): Reads {
 /** What nodes sent for a round: changes. */
 export function submissionWrites(database: Database): Writes {
   return {
-    createContribution: async (row) => {
-      await database.contribution.createMany({ data: [contributionColumns(row)] })
-      const languages = row.languages.map((report) => languageColumns(row.id, report))
+    createContributions: async (rows) => {
+      if (rows.length === 0) return
+      await database.contribution.createMany({ data: rows.map(contributionColumns) })
+      const languages = rows.flatMap(({ id, languages }) => languages.map((report) => languageColumns(id, report)))
       if (languages.length > 0) await database.contributionLanguage.createMany({ data: languages })
-      const records = row.records.map(({ record, language, tokens }) => {
-        return { contributionId: row.id, recordDigest: record, language, tokens: toCount(tokens) }
-      })
+      const records = rows.flatMap((row) =>
+        row.records.map(({ record, language, tokens }) => {
+          return { contributionId: row.id, recordDigest: record, language, tokens: toCount(tokens) }
+        }),
+      )
       if (records.length > 0) await database.contributionRecord.createMany({ data: records })
     },
     contributionByNonce: async (node, nonce) => {
@@ -119,8 +136,10 @@ export function submissionWrites(database: Database): Writes {
       await database.contribution.delete({ where: { id: row.id } })
       return ensureDigest(row.id)
     },
-    setWeight: async (id, weight) => {
-      await database.contribution.update({ where: { id }, data: weightColumns(weight) })
+    setWeights: async (weights) => {
+      for (let at = 0; at < weights.length; at += WEIGHTS_A_STATEMENT) {
+        await setWeights(database, weights.slice(at, at + WEIGHTS_A_STATEMENT))
+      }
     },
     setRemergeWeight: async ({ run, number }, contribution, weight) => {
       const place = { runId: run, revision: number, contributionId: contribution }
@@ -141,6 +160,21 @@ export function submissionWrites(database: Database): Writes {
       await database.evaluation.createMany({ data: rows.map(evaluationColumns) })
     },
   }
+}
+
+/** In one statement, so that the merge of a large round does not outlast its transaction. */
+async function setWeights(
+  database: Database,
+  weights: readonly { readonly id: string; readonly weight: WeightRow }[],
+): Promise<void> {
+  const rows = weights.map(({ id, weight }) => ({ id, ...weightColumns(weight) }))
+  const set = await database.$executeRaw`
+    UPDATE contribution SET weight = decided.weight, weight_reason = decided."weightReason", 
+      weight_record = coalesce(decided."weightRecord", contribution.weight_record)
+    FROM jsonb_to_recordset(${JSON.stringify(rows)}::jsonb)
+      AS decided(id text, weight double precision, "weightReason" text, "weightRecord" jsonb)
+    WHERE contribution.id = decided.id`
+  if (set !== rows.length) throw new TapestryError('NOT_FOUND', 'a contribution that was weighed is gone')
 }
 
 function contributionColumns(row: ContributionRow) {

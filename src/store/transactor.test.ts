@@ -33,7 +33,7 @@ function join(through: Store, index: number): Promise<void> {
     const row = await tx.round(ROUND)
     if (row === undefined) throw new TapestryError('NOT_FOUND', 'no round')
     const next = step(row.round, { type: 'node-joined' }, NOW)
-    await tx.addToRoster(ROUND, nodeId(index), NOW)
+    await tx.addToRoster(ROUND, [nodeId(index)], NOW)
     await tx.saveRound(row, next.round, next.work, NOW)
   })
 }
@@ -69,7 +69,7 @@ describe('transact', () => {
     const swap = (reads: string, writes: string) => (through: Store) =>
       through.transact(`write-${writes}`, async (tx) => {
         if ((await tx.upload(digest(reads))) !== undefined) return false
-        await tx.putUpload({ digest: digest(writes), size: 1, node: nodeId(0), createdAt: NOW })
+        await tx.putUploads([{ digest: digest(writes), size: 1, node: nodeId(0), createdAt: NOW }])
         return true
       })
     const won = await Promise.all([swap('x', 'y')(store), swap('y', 'x')(other)])

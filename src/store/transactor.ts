@@ -2,13 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { PrismaClient } from '../gen/prisma/client.ts'
 import type { Database } from './database.ts'
 import { type Fault, faultOf } from './fault.ts'
+import type { Isolation } from './store.ts'
 
 /** With a lane per name, conflicts come from other names and processes only: twenty lost races are a defect. */
 const MOST_ATTEMPTS = 20
 const FIRST_PAUSE_MS = 4
 const LONGEST_PAUSE_MS = 250
 const OPTIONS = {
-  isolationLevel: 'Serializable',
   /** Milliseconds to wait for a connection of the pool. */
   maxWait: 15_000,
   /** A transaction does no I/O but its own statements: after this many milliseconds it is stuck. */
@@ -32,18 +32,22 @@ export class Transactor {
   }
 
   /** @throws TapestryError: what `work` threw, or the fault of the database (see fault.ts). */
-  async run<T>(name: string, work: (database: Database) => Promise<T>): Promise<T> {
+  async run<T>(
+    name: string,
+    work: (database: Database) => Promise<T>,
+    isolation: Isolation = 'Serializable',
+  ): Promise<T> {
     if (!this.#lanes.has(name)) {
-      const first = await this.#attempt(work)
+      const first = await this.#attempt(work, isolation)
       if (first.done) return first.value
       if (!mayRepeat(first)) throw first.fault.error
     }
-    return this.#inLane(name, () => this.#repeat(work))
+    return this.#inLane(name, () => this.#repeat(work, isolation))
   }
 
-  async #repeat<T>(work: (database: Database) => Promise<T>): Promise<T> {
+  async #repeat<T>(work: (database: Database) => Promise<T>, isolation: Isolation): Promise<T> {
     for (let attempt = 1, duplicates = 0; ; attempt++) {
-      const outcome = await this.#attempt(work)
+      const outcome = await this.#attempt(work, isolation)
       if (outcome.done) return outcome.value
       // Run again, the work sees the row that was in its way; in the way twice, it is the work's own mistake.
       if (outcome.fault.kind === 'duplicate') duplicates++
@@ -52,14 +56,14 @@ export class Transactor {
     }
   }
 
-  async #attempt<T>(work: (database: Database) => Promise<T>): Promise<Outcome<T>> {
+  async #attempt<T>(work: (database: Database) => Promise<T>, isolationLevel: Isolation): Promise<Outcome<T>> {
     let begun = false
     const begin = (database: Database) => {
       begun = true
       return work(database)
     }
     try {
-      return { done: true, value: await this.#client.$transaction(begin, OPTIONS) }
+      return { done: true, value: await this.#client.$transaction(begin, { ...OPTIONS, isolationLevel }) }
     } catch (thrown) {
       return { done: false, fault: faultOf(thrown), begun }
     }

@@ -5,10 +5,11 @@ import type { Digest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import type { NodeId } from '../core/ids.ts'
 import type { Rejection } from '../core/rejection.ts'
+import { announce, ensureSameSize, finishUpload } from './announcements.ts'
 import type { BlobStore, ByteSource, Whole } from './blob-store.ts'
 import type { UploadRow } from './records.ts'
 import { steady } from './steady.ts'
-import type { Store, Tx } from './store.ts'
+import type { Store } from './store.ts'
 
 /** What uploads need: a Context, and how much room its blobs have. */
 export type UploadContext = {
@@ -68,9 +69,11 @@ export async function announceUpload(
 ): Promise<UploadState> {
   await ensureSize(ctx, node, size)
   const whole = await finished(ctx, digest)
-  if (whole) return sameSize(whole.size, size, whole)
-  const row = { digest, size, node, createdAt: ctx.clock.now() }
-  await reserve(ctx, row, await makeRoom(ctx, row))
+  if (whole) {
+    ensureSameSize(whole.size, size)
+    return whole
+  }
+  await reserve(ctx, { digest, size, node, createdAt: ctx.clock.now() })
   const offset = await ctx.blobs.partial(digest)
   await ensureRoom(ctx, size - offset)
   // All bytes arrived, but the process ended before their hash was checked.
@@ -141,7 +144,7 @@ async function finished(ctx: UploadContext, digest: Digest): Promise<(UploadStat
   const blob = await ctx.blobs.renew(digest)
   if (!blob) return undefined
   if (await ctx.store.reader.upload(digest)) {
-    await ctx.store.transact('forget-upload', (tx) => tx.removeUpload(digest))
+    await ctx.store.transact('forget-upload', (tx) => tx.removeUploads([digest]))
   }
   return { kind: 'complete', offset: blob.size, size: blob.size }
 }
@@ -155,11 +158,7 @@ async function finish(ctx: UploadContext, node: NodeId, digest: Digest, size: nu
 
 /** The announcement ends, and what was learned about the bytes is kept. */
 async function record(ctx: UploadContext, { digest, size, summary }: Whole): Promise<UploadState> {
-  const now = ctx.clock.now()
-  await ctx.store.transact('finish-upload', async (tx) => {
-    await tx.removeUpload(digest)
-    if (summary !== undefined) await tx.putInspection(digest, summary, now)
-  })
+  await finishUpload(ctx.store, { digest, summary, now: ctx.clock.now() })
   return { kind: 'complete', offset: size, size }
 }
 
@@ -167,7 +166,7 @@ async function refuse(ctx: UploadContext, node: NodeId, digest: Digest, rejectio
   await ctx.blobs.discard(digest)
   const at = ctx.clock.now()
   await ctx.store.transact('refuse-upload', async (tx) => {
-    await tx.removeUpload(digest)
+    await tx.removeUploads([digest])
     await tx.createRejection({ key: null, node, kind: 'upload', ...rejection, at })
   })
   return { kind: 'rejected', rejection }
@@ -181,19 +180,20 @@ async function countRefusal(ctx: UploadContext, node: NodeId, rejection: Rejecti
   )
 }
 
-/**
- * Discards what stands in the way of an announcement and has gone stale: the node's older uploads when it has as many
- * as it may, and the same artifact begun by another node, whose bytes would only fail this node's hash check.
- * @returns digests whose rows are to be removed. An upload that is being written to is in use, however old.
- */
-async function makeRoom(ctx: UploadContext, row: UploadRow): Promise<readonly Digest[]> {
-  const { reader } = ctx.store
-  const others = (await reader.uploadsOf(row.node)).filter(({ digest }) => digest !== row.digest)
-  const known = await reader.upload(row.digest)
-  const inTheWay = [
-    ...(others.length < ctx.config.maxOpenUploads ? [] : others),
-    ...(known && known.node !== row.node ? [known] : []),
-  ]
+/** Announces, and where something stands in the way of that, once more after what of it has gone stale was discarded. */
+async function reserve(ctx: UploadContext, row: UploadRow): Promise<void> {
+  const { maxOpenUploads, maxOpenBytes, maxRoundBytes } = ctx.config
+  const limits = { maxOpenUploads, maxOpenBytes, maxRoundBytes }
+  const ask = (gone: readonly Digest[]) => announce(ctx.store, { row, gone, ...limits })
+  const inTheWay = await ask([])
+  if (inTheWay === undefined) return
+  const gone = await discardStale(ctx, row, inTheWay.uploads)
+  const still = gone.length === 0 ? inTheWay : await ask(gone)
+  if (still !== undefined) throw still.refusal
+}
+
+/** @returns digests whose rows are to be removed. An upload that is being written to is in use, however old. */
+async function discardStale(ctx: UploadContext, row: UploadRow, inTheWay: readonly UploadRow[]): Promise<Digest[]> {
   const gone: Digest[] = []
   for (const { digest, createdAt } of inTheWay) {
     if (row.createdAt - createdAt > STALE_MS && (await discardIdle(ctx, digest))) gone.push(digest)
@@ -211,36 +211,6 @@ async function discardIdle({ blobs }: UploadContext, digest: Digest): Promise<bo
   }
 }
 
-function reserve(ctx: UploadContext, row: UploadRow, gone: readonly Digest[]): Promise<void> {
-  return ctx.store.transact('announce-upload', async (tx) => {
-    for (const digest of gone) await tx.removeUpload(digest)
-    const known = await tx.upload(row.digest)
-    if (known && known.node !== row.node) {
-      throw new TapestryError('FAILED_PRECONDITION', 'another node is sending this artifact', {
-        hint: 'try again later',
-      })
-    }
-    if (known) sameSize(known.size, row.size, undefined)
-    const others = (await tx.uploadsOf(row.node)).filter(({ digest }) => digest !== row.digest)
-    const { maxOpenUploads, maxOpenBytes } = ctx.config
-    if (others.length >= maxOpenUploads) throw tooMany(`more than ${maxOpenUploads} unfinished uploads`)
-    const open = others.reduce((sum, { size }) => sum + size, row.size)
-    if (open > maxOpenBytes) throw tooMany(`more than ${maxOpenBytes} bytes of unfinished uploads`)
-    if (known === undefined) await countForRound(ctx, tx, row)
-    await tx.putUpload(row)
-  })
-}
-
-/** What is resumed was counted when it began. */
-async function countForRound({ config, clock }: UploadContext, tx: Tx, { node, size }: UploadRow): Promise<void> {
-  const { bytes, until } = await tx.countAnnounced(node, size)
-  if (bytes <= config.maxRoundBytes) return
-  throw new TapestryError('RESOURCE_EXHAUSTED', `more than ${config.maxRoundBytes} bytes for one round`, {
-    hint: 'take part in the next round; the operator can raise maxRoundBytes',
-    retryMs: Math.max(RETRY_MS, (until ?? 0) - clock.now()),
-  })
-}
-
 async function ensureSize(ctx: UploadContext, node: NodeId, size: number): Promise<void> {
   if (!Number.isSafeInteger(size) || size < 1) {
     throw new TapestryError('INVALID_ARGUMENT', `not an artifact's size: ${size}`)
@@ -252,11 +222,6 @@ async function ensureSize(ctx: UploadContext, node: NodeId, size: number): Promi
   throw new TapestryError('TOO_LARGE', detail, { hint: 'the operator can raise maxArtifactBytes' })
 }
 
-function sameSize<T>(announced: number, size: number, value: T): T {
-  if (announced === size) return value
-  throw new TapestryError('INVALID_ARGUMENT', `this artifact has ${announced} bytes, not ${size}`)
-}
-
 async function ensureRoom({ freeBytes, config }: UploadContext, bytes: number): Promise<void> {
   if ((await freeBytes()) - bytes >= config.minFreeBytes) return
   throw new TapestryError('DISK_FULL', 'the coordinator has no room for this artifact', {
@@ -265,13 +230,5 @@ async function ensureRoom({ freeBytes, config }: UploadContext, bytes: number): 
   })
 }
 
-/** Uploads end within seconds or minutes; a full disk is a person's to mend. */
-const RETRY_MS = 10_000
+/** A full disk is a person's to mend. */
 const FULL_DISK_RETRY_MS = 60_000
-
-function tooMany(detail: string): TapestryError {
-  return new TapestryError('RESOURCE_EXHAUSTED', detail, {
-    hint: 'finish the uploads that are open',
-    retryMs: RETRY_MS,
-  })
-}

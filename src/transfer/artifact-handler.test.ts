@@ -123,7 +123,8 @@ beforeEach(async () => {
 afterEach(async () => {
   await listener.close(0)
   await store.transact('clean', async (tx) => {
-    for (const node of [NODE, OTHER]) for (const { digest } of await tx.uploadsOf(node)) await tx.removeUpload(digest)
+    for (const node of [NODE, OTHER])
+      for (const { digest } of await tx.uploadsOf(node)) await tx.removeUploads([digest])
   })
   await rm(directory, { recursive: true })
 })

@@ -6,6 +6,9 @@ import { methodPath } from '../../src/core/grpc-service.ts'
 import { ensureNodeId, type RoundKey } from '../../src/core/ids.ts'
 import { ArtifactService } from '../../src/gen/proto/tapestry/v1/artifact_pb.ts'
 import { ContributionService, SummaryKey } from '../../src/gen/proto/tapestry/v1/contribution_pb.ts'
+import { ModelService } from '../../src/gen/proto/tapestry/v1/model_pb.ts'
+import { RecordService } from '../../src/gen/proto/tapestry/v1/record_pb.ts'
+import { RevocationService } from '../../src/gen/proto/tapestry/v1/revocation_pb.ts'
 import { RoundPhase, RoundService } from '../../src/gen/proto/tapestry/v1/round_pb.ts'
 import { type Authority, createAuthority, issueClientCertificate } from '../../src/identity/certificate-authority.ts'
 import type { CertificateIdentity } from '../../src/identity/certificate-identity.ts'
@@ -270,6 +273,20 @@ describe('a node', () => {
     await one.join(round.key)
     expect(await standingOf(one, round.key)).toBe('joined')
     expect(await standingOf(other, round.key)).toBe('none')
+  })
+
+  test('is told that there is no such run or node, rather than nothing about it', async () => {
+    const { summarizeContributions } = ContributionService.method
+    const run = 'nope'
+    for (const asked of [
+      () => network.operator.call(summarizeContributions, { by: SummaryKey.NODE, run }),
+      () => network.operator.call(RoundService.method.listRounds, { run }),
+      () => network.operator.call(RevocationService.method.listRevocations, { run }),
+      () => network.operator.call(ModelService.method.listCheckpoints, { run }),
+      () => network.operator.call(RecordService.method.listRecords, { node: `node-${'0'.repeat(32)}` }),
+    ]) {
+      await expect(asked()).rejects.toMatchObject({ code: 'NOT_FOUND' })
+    }
   })
 
   test('sees only its own part of the accounts', async () => {

@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, rename, rm } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -59,6 +59,26 @@ describe('a coordinator', () => {
     const other = join(home, 'other')
     await initCoordinator({ dir: other, name: 'Other', settings: { port: 0 }, now: network.clock.now() })
     expect(await coordinator(undefined, other)).toEqual({ database: 'fail', port: 'warn' })
+  })
+
+  test('that is not there is one failure, and nothing that rests on it is looked at', async () => {
+    const empty = join(home, 'empty')
+    await mkdir(empty)
+    const findings = await diagnose(coordinatorExaminations(empty, {}, network.clock))
+    expect(findings[0]).toMatchObject({
+      check: 'directory',
+      state: 'fail',
+      detail: expect.stringMatching(/^NOT_FOUND: /),
+    })
+    expect(new Set(findings.slice(1).map(({ state }) => state))).toEqual(new Set(['skip']))
+  })
+
+  test('without one of its keys says which', async () => {
+    const key = join(network.directory, 'keys', 'ca.key')
+    await without(key, async () => {
+      const [first] = await diagnose(coordinatorExaminations(network.directory, {}, network.clock))
+      expect(first?.detail).toBe(`DATA_INVALID: ${key} is missing`)
+    })
   })
 
   test('lives without a Redis that does not answer', async () => {

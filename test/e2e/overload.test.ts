@@ -33,7 +33,7 @@ afterAll(() => network?.close())
 test('a node may announce only so many bytes for one round, and what it resumes counts once', async () => {
   const parts = Array.from({ length: ROUND_BYTES / OPEN_BYTES }, (_, part) => digestOf(`part ${part}`))
   const last = digestOf('one more')
-  const finish = (digest: typeof last) => network.store.transact('finish', (tx) => tx.removeUpload(digest))
+  const finish = (digest: typeof last) => network.store.transact('finish', (tx) => tx.removeUploads([digest]))
   for (const part of parts) {
     await greedy.announce(part, OPEN_BYTES)
     await greedy.announce(part, OPEN_BYTES)

@@ -10,6 +10,7 @@ import { isPassing } from '../../participant/retry.ts'
 import { defineCommand, flag, setting } from '../command.ts'
 import { defaultNodeDirectory } from '../directories.ts'
 import { federationId } from '../input.ts'
+import { counted } from '../terminal.ts'
 
 export const nodeExport = defineCommand({
   path: 'node export',
@@ -44,9 +45,11 @@ export const nodeExport = defineCommand({
       output.note('no connection: the log is left out; run this again to add it')
       return null
     })
+    const parts = size === null ? '' : `, and the log's ${counted(size, 'entry', 'entries')}`
+    const written = `written to ${resolve(target)}: what this node signed, its keys' history, its receipts${parts}`
     return {
       json: { directory: resolve(target), federation, log: size === null ? null : { size } },
-      text: `exported\ncheck it: tapestry node export --verify ${resolve(target)} --trust ${federation}`,
+      text: `${written}\ncheck it, with no node and no network: tapestry node export --verify ${resolve(target)} --trust ${federation}`,
     }
   },
 })
@@ -68,10 +71,10 @@ async function exportLog(directory: NodeDirectory, target: string): Promise<numb
 function proved(exit: ProvedExit) {
   const { node, member, documents, keyChanges, receipts, log } = exit
   const lines = [
-    `${node} of ${member}: ${documents} documents signed by its keys (changed ${keyChanges} times), ${receipts} receipts`,
+    `${node} of ${member}: ${counted(documents, 'document')} signed by its keys (changed ${counted(keyChanges, 'time')}), ${counted(receipts, 'receipt')}`,
     log === null
       ? 'without the log: what is here holds, but nothing proves that it is everything'
-      : `all that the log of ${log.size} entries names of this node is here`,
+      : `all that the log of ${counted(log.size, 'entry', 'entries')} names of this node is here`,
     ...(log?.weights ?? []).map(
       ({ contribution, weight, reason }) => `${contribution}: weight ${weight.toFixed(4)}: ${reason}`,
     ),

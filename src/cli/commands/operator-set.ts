@@ -11,6 +11,15 @@ import { readNamedFile } from '../named-file.ts'
 import { OPERATOR_INPUT, OPERATOR_OPTIONS, readAuthority, withOperator } from '../operator-client.ts'
 import { fetchOperatorRecord, ownFederation, readSigningKey } from '../operator-record-client.ts'
 
+/** A private key has no business in this command: whoever holds it would have to trust it not to travel. */
+async function readPublicKey(name: string, file: string): Promise<string> {
+  const text = await readNamedFile(file)
+  if (!text.includes('PRIVATE KEY')) return text
+  throw new TapestryError('INVALID_ARGUMENT', `${file} is the private key of ${name}: nothing was sent`, {
+    hint: `name its public half, which tapestry operator key wrote to ${file}.pub`,
+  })
+}
+
 export const operatorSet = defineCommand({
   path: 'operator set',
   summary: 'set who may override the release gate together; a change takes the signatures of those who may now',
@@ -31,7 +40,7 @@ export const operatorSet = defineCommand({
   async run({ threshold, operator, key, ...access }, { env }) {
     const federation = ownFederation(await readAuthority(access, env))
     const keys = await Promise.all(
-      operator.map(async ({ name, file }) => ({ name, publicKey: await readNamedFile(file) })),
+      operator.map(async ({ name, file }) => ({ name, publicKey: await readPublicKey(name, file) })),
     )
     const signingKey = key === undefined ? undefined : await readSigningKey(key)
     const answer = await withOperator(access, env, async (channel) => {

@@ -28,8 +28,11 @@ export function coordinatorExaminations(dir: string, env: Environment, clock: Cl
     const { secrets, federation, file } = await openCoordinatorDirectory(dir)
     return { secrets, federation, config: serverConfig({ flags: {}, env, file }) }
   }
-  return [
-    { check: 'directory', examine: async () => ok(`federation ${(await opened()).federation.id} in ${dir}`) },
+  const directory: Examination = {
+    check: 'directory',
+    examine: async () => ok(`federation ${(await opened()).federation.id} in ${dir}`),
+  }
+  const others: readonly Examination[] = [
     { check: 'keys', examine: () => examineKeys(paths.keys, KEYS, (name) => name.endsWith('.key')) },
     {
       check: 'authority',
@@ -65,6 +68,7 @@ export function coordinatorExaminations(dir: string, env: Environment, clock: Cl
     { check: 'redis', examine: async () => examineRedis((await opened()).config) },
     { check: 'port', examine: async () => examinePort((await opened()).config, dir, env) },
   ]
+  return [directory, ...others.map((one) => ({ ...one, needs: directory.check }))]
 }
 
 async function examineBlobs({ storage }: ServerConfig, paths: CoordinatorPaths): Promise<Diagnosis> {

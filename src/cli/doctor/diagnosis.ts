@@ -4,13 +4,19 @@ import { printable, table } from '../terminal.ts'
 
 /** What a check found. `remedy` says what to do about it, and is absent where nothing need be done. */
 export type Diagnosis = {
-  readonly state: 'ok' | 'warn' | 'fail'
+  /** `skip`: not checked, because what it needs has failed. */
+  readonly state: 'ok' | 'warn' | 'fail' | 'skip'
   readonly detail: string
   readonly remedy?: string | undefined
 }
 
 /** One thing that is looked at. What it throws is a failure, and its hint the remedy. */
-export type Examination = { readonly check: string; examine(): Promise<Diagnosis> }
+export type Examination = {
+  readonly check: string
+  /** Another, earlier, without which this one would only fail for the same reason. */
+  readonly needs?: string
+  examine(): Promise<Diagnosis>
+}
 
 export type Finding = Diagnosis & { readonly check: string }
 
@@ -21,8 +27,15 @@ export const fail = (detail: string, remedy: string): Diagnosis => ({ state: 'fa
 /** Examines one after the other: what is wrong first often explains what is wrong later. Never rejects. */
 export async function diagnose(examinations: readonly Examination[]): Promise<readonly Finding[]> {
   const findings: Finding[] = []
-  for (const { check, examine } of examinations) findings.push({ check, ...(await examine().catch(failureOf)) })
+  for (const { check, needs, examine } of examinations) {
+    const failed = findings.some((found) => found.check === needs && found.state === 'fail')
+    findings.push({ check, ...(failed ? skipped(needs) : await examine().catch(failureOf)) })
+  }
   return findings
+}
+
+function skipped(needs = ''): Diagnosis {
+  return { state: 'skip', detail: `not checked: first mend "${needs}"` }
 }
 
 function failureOf(thrown: unknown): Diagnosis {

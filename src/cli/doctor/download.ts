@@ -1,6 +1,7 @@
 import type { Clock } from '../../core/clock.ts'
 import { ModelService } from '../../gen/proto/tapestry/v1/model_pb.ts'
 import { openPublicClient, type PublicClient, type Trust } from '../../participant/public-client.ts'
+import { counted } from '../terminal.ts'
 import { IMPATIENT, reach } from './coordinator-reach.ts'
 import { type Diagnosis, type Examination, ok, warn } from './diagnosis.ts'
 
@@ -24,5 +25,5 @@ export function downloadExaminations(from: string, trust: Trust, clock: Clock): 
 async function examineReleases(client: PublicClient): Promise<Diagnosis> {
   const { channels } = await client.call(ModelService.method.listChannels, {}, IMPATIENT)
   if (channels.length === 0) return warn('nothing has been released', 'wait for the first round to be published')
-  return ok(`${channels.length} channels: ${channels.map(({ name }) => name).join(', ')}`)
+  return ok(`${counted(channels.length, 'channel')}: ${channels.map(({ name }) => name).join(', ')}`)
 }

@@ -34,10 +34,10 @@ const SCHEMA = z.strictObject({
   hostnames: z.array(z.string().min(1)).default([]),
   /** External Postgres; the embedded one when absent. */
   databaseUrl: z.string().min(1).optional(),
-  /** Where blobs are kept, `file:<directory>`; in the coordinator's own directory when absent. */
+  /** Where blobs are kept, `file:<directory>` or `s3://<bucket>/<prefix>?...` (docs/OPERATIONS.md); in the coordinator's own directory when absent. */
   storage: z
     .string()
-    .regex(/^file:./, 'expected file:<directory>')
+    .regex(/^(file:|s3:\/\/)./, 'expected file:<directory> or s3://<bucket>/<prefix>')
     .optional(),
   /** Redis for waking workers; Postgres does it when absent. */
   redisUrl: z.string().min(1).optional(),

@@ -1,8 +1,8 @@
-import { availableParallelism } from 'node:os'
 import { TapestryError } from '../core/error.ts'
 import { TILE } from './block-layout.ts'
 import { dotCount } from './compare-spans.ts'
 import { type Layout, nameOf } from './merge-layout.ts'
+import { threadsFor } from './merge-pass.ts'
 import { addSpans, type CompareTask, sharedWork } from './merge-task.ts'
 import { runWorkers, type Watch } from './merge-workers.ts'
 
@@ -60,7 +60,7 @@ async function passOver(layouts: readonly Layout[], elements: number, pairs: Com
   const width = dotCount(layouts.length, pairs)
   const { spans, ...work } = sharedWork(elements, width)
   const task: CompareTask = { kind: 'compare', layouts, pairs, every: pass.every ?? 1, ...work }
-  await runWorkers(task, Math.min(pass.threads ?? Math.min(2, availableParallelism()), spans), pass)
+  await runWorkers(task, Math.min(pass.threads ?? threadsFor(task), spans), pass)
   return addSpans(work, width)
 }
 

@@ -1,7 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { toTapestryError } from '../core/error.ts'
-import { compareSpans } from './compare-spans.ts'
-import { foldSpans } from './fold-spans.ts'
+import { runPass } from './merge-pass.ts'
 import type { MergeNotice, WorkerTask } from './merge-task.ts'
 
 const port = parentPort
@@ -10,8 +9,7 @@ if (port !== null) {
   const task: WorkerTask = workerData
   const onBlock = (elements: number) => say({ kind: 'folded', elements })
   try {
-    if (task.kind === 'merge') foldSpans(task, onBlock)
-    else compareSpans(task, onBlock)
+    runPass(task, onBlock)
     say({ kind: 'finished' })
   } catch (thrown) {
     const { code, message, cause } = toTapestryError(thrown)

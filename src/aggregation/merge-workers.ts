@@ -2,6 +2,7 @@ import type { Worker } from 'node:worker_threads'
 import { isErrorCode, TapestryError } from '../core/error.ts'
 import { startWorker } from '../core/worker-thread.ts'
 import { ELEMENT_BYTES } from './merge-layout.ts'
+import { runPass } from './merge-pass.ts'
 import type { MergeNotice, WorkerTask } from './merge-task.ts'
 
 /** How a caller follows a pass and ends it. */
@@ -11,7 +12,7 @@ export type Watch = {
 }
 
 /**
- * Runs one pass over the deltas on `threads` workers and ends them all, whatever happens.
+ * Runs one pass over the deltas on `threads` workers and ends them all, whatever happens; with none, on this thread.
  * @throws TapestryError what the first worker to fail says; the reason of `signal`
  */
 export async function runWorkers(task: WorkerTask, threads: number, { onProgress, signal }: Watch): Promise<void> {
@@ -22,6 +23,7 @@ export async function runWorkers(task: WorkerTask, threads: number, { onProgress
     done += elements * ELEMENT_BYTES
     onProgress?.(done, total)
   }
+  if (threads === 0) return runPass(task, onFolded)
   const workers = Array.from({ length: threads }, () => startWorker('./merge-worker', import.meta.url, task))
   const stop = abortion(signal)
   try {

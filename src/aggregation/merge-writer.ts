@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto'
 import { open, rename, rm } from 'node:fs/promises'
-import { availableParallelism } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { TapestryError } from '../core/error.ts'
 import { encodeHeader, type TensorEntry } from '../model/safetensors.ts'
@@ -8,6 +7,7 @@ import { contentsOf, shardPaths, shardsOf } from '../model/weight-index.ts'
 import { type BlockShape, sumCount, sumsOf } from './block-layout.ts'
 import type { MergeResult, WrittenFile } from './merge.ts'
 import { ELEMENT_BYTES, type Model, mergeError, nameOf } from './merge-layout.ts'
+import { threadsFor } from './merge-pass.ts'
 import type { MergeSources } from './merge-sources.ts'
 import { addSpans, type CombineRule, type MergeTask, type OptimizerTask, sharedWork } from './merge-task.ts'
 import { runWorkers, type Watch } from './merge-workers.ts'
@@ -102,7 +102,7 @@ async function foldInWorkers(
   const width = sumCount(deltas.length)
   const { spans, ...work } = sharedWork(elements, width)
   const task: MergeTask = { kind: 'merge', layouts: [base, ...deltas], rule, optimizer, shape, out, ...work }
-  await runWorkers(task, Math.min(threads ?? Math.min(2, availableParallelism()), spans), watch)
+  await runWorkers(task, Math.min(threads ?? threadsFor(task), spans), watch)
   return addSpans(work, width)
 }
 

@@ -2,11 +2,13 @@ import { chmod, copyFile, mkdir, readdir, readFile, rm, stat, writeFile } from '
 import { join } from 'node:path'
 import { serverConfig } from '../config.ts'
 import type { Millis } from '../core/clock.ts'
+import type { Digest } from '../core/digest.ts'
 import { TapestryError } from '../core/error.ts'
 import { digestOfFile } from '../participant/file-digest.ts'
-import { type BlobFile, copyBlob, listBlobs } from '../store/blob-copy.ts'
+import { type BlobFile, copyFileAsBlob, listBlobs } from '../store/blob-copy.ts'
+import type { Blob, BlobStore } from '../store/blob-store.ts'
 import { writeSnapshot } from '../store/snapshot.ts'
-import { storageDirectory } from '../store/storage.ts'
+import { openStorage } from '../store/storage.ts'
 import { BACKUP_FORMAT, type BackupManifest, backupPaths } from './backup-manifest.ts'
 import { type CoordinatorPaths, openCoordinatorDirectory, writeAtomically } from './coordinator-directory.ts'
 import { openDatabase } from './coordinator-parts.ts'
@@ -41,9 +43,9 @@ const SECRET_SETTINGS: ReadonlySet<string> = new Set(['databaseUrl', 'redisUrl']
 export async function backUp(options: BackupOptions): Promise<BackupManifest> {
   const { paths, federation, file } = await openCoordinatorDirectory(options.dir)
   const config = serverConfig({ flags: {}, env: options.env, file })
-  const blobs = storageDirectory(config.storage, paths.blobs)
   const to = backupPaths(options.to)
   await prepare(options.to)
+  const { blobs } = await openStorage(config.storage, paths)
   // Before the moment, so that what is deleted after it is here; once more after it, for what came in between.
   await copyBlobs(blobs, to.blobs, options)
   const database = await openDatabase(config, paths)
@@ -83,15 +85,25 @@ async function prepare(root: string): Promise<void> {
   for (const part of [parts.database, parts.files, parts.keys]) await rm(part, { recursive: true, force: true })
 }
 
-async function copyBlobs(from: string, to: string, { apart, onProgress }: BackupOptions): Promise<void> {
-  const blobs = await listBlobs(from)
-  const total = blobs.reduce((sum, { bytes }) => sum + bytes, 0)
+async function copyBlobs(from: BlobStore, to: string, { apart, onProgress }: BackupOptions): Promise<void> {
+  const blobs: Blob[] = []
+  for await (const blob of from.old(Number.POSITIVE_INFINITY)) blobs.push(blob)
+  const total = blobs.reduce((sum, { size }) => sum + size, 0)
   let done = 0
-  for (const blob of blobs) {
+  for (const { digest, size } of blobs) {
     // One that has gone meanwhile is not missed: nothing refers to it any more.
-    await copyBlob(from, to, blob, apart)
-    done += blob.bytes
+    await copyFileAsBlob(() => pathOf(from, digest), to, { digest, bytes: size }, apart)
+    done += size
     onProgress?.(done, total)
+  }
+}
+
+async function pathOf(blobs: BlobStore, digest: Digest): Promise<string | undefined> {
+  try {
+    return await blobs.localPath(digest)
+  } catch (error) {
+    if (error instanceof TapestryError && error.code === 'NOT_FOUND') return undefined
+    throw error
   }
 }
 

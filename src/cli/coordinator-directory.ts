@@ -30,6 +30,8 @@ export type CoordinatorPaths = {
   readonly keys: string
   readonly postgres: string
   readonly blobs: string
+  /** Where bytes arrive, and copies lie, when the storage is not a directory. May be lost. */
+  readonly spool: string
   /** `host:port` of the running coordinator, for the operator's commands on this machine. */
   readonly address: string
   /** Held by the one server that may use the embedded database: it stops the database when it stops. */
@@ -62,6 +64,7 @@ export function coordinatorPaths(root: string): CoordinatorPaths {
     keys: within('keys'),
     postgres: within('postgres'),
     blobs: within('blobs'),
+    spool: within('spool'),
     address: within('address'),
     lock: within('serve.lock'),
   }

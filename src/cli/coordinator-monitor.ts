@@ -1,9 +1,7 @@
 import { X509Certificate } from 'node:crypto'
 import type { RequestListener } from 'node:http'
 import { TapestryError } from '../core/error.ts'
-import { blobUsageOf } from '../store/blob-usage.ts'
 import type { PublicLog } from '../store/public-log.ts'
-import { storageDirectory } from '../store/storage.ts'
 import { type CallWatch, watchCalls } from '../telemetry/calls.ts'
 import { Gauges, type Vitals } from '../telemetry/gauges.ts'
 import { createInstruments, type Instruments } from '../telemetry/instruments.ts'
@@ -100,7 +98,7 @@ async function checksOf(parts: CoordinatorParts, log: PublicLog): Promise<Readin
 
 function vitalsOf(parts: CoordinatorParts, keeper: ReadinessKeeper, certificate: () => string): () => Promise<Vitals> {
   const { store, clock, config, freeBytes } = parts.context
-  const usage = remembered(() => blobUsageOf(storageDirectory(config.storage, parts.paths.blobs)), BLOB_USAGE_MS)
+  const usage = remembered(parts.storage.usage, BLOB_USAGE_MS)
   const orUndefined = <T>(work: Promise<T>) => work.catch(() => undefined)
   const end = (pem: string) => Date.parse(new X509Certificate(pem).validTo)
   return async () => {

@@ -11,7 +11,7 @@ import { verifierText } from '../ledger/note.ts'
 import { startEmbeddedPostgres } from '../store/embedded-postgres.ts'
 import { migrate } from '../store/migrate.ts'
 import { openStore } from '../store/prisma-store.ts'
-import { ensureStorageOf, openStorage, storageDirectory } from '../store/storage.ts'
+import { ensureStorageOf, openStorage, type Storage } from '../store/storage.ts'
 import type { Store, Tx } from '../store/store.ts'
 import {
   type CoordinatorPaths,
@@ -24,6 +24,7 @@ import { version } from './version.ts'
 /** What the processes of one coordinator have in common: serving, and working. */
 export type CoordinatorParts = {
   readonly context: Context
+  readonly storage: Storage
   readonly paths: CoordinatorPaths
   readonly secrets: CoordinatorSecrets
   /** Signs the checkpoints of the log. */
@@ -50,7 +51,7 @@ export type CoordinatorOptions = {
 /**
  * Opens directory, database and blobs of a coordinator, applying migrations.
  * @throws TapestryError NOT_FOUND, DATA_VERSION, DATA_INVALID for blobs that are not the database's, WRONG_FEDERATION, UNAUTHENTICATED,
- *   UNAVAILABLE, INVALID_ARGUMENT.
+ *   UNAVAILABLE, INVALID_ARGUMENT, FAILED_PRECONDITION for a storage that cannot be used.
  */
 export async function openCoordinator(options: CoordinatorOptions): Promise<CoordinatorParts> {
   const { paths, secrets, federation, file } = await openCoordinatorDirectory(options.dir)
@@ -66,13 +67,15 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     store = await openStore({ url: database.url })
     const signer = signerOf(federation, secrets)
     await claimDatabase(store, federation, signer, options.clock.now())
-    const storage = await openStorage(storageDirectory(config.storage, paths.blobs))
-    await ensureStorageOf(store.reader, storage.blobs)
+    const storage = await openStorage(config.storage, paths)
+    const { blobs, freeBytes } = storage
+    await ensureStorageOf(store.reader, blobs)
     const { clock, log } = options
     const own = { config, version: version(), federation: federation.id }
-    const context: Context = { ...own, store, ...storage, clock, log }
+    const context: Context = { ...own, store, blobs, freeBytes, clock, log }
     return {
       context,
+      storage,
       paths,
       secrets,
       logSigner: signer,

@@ -1,7 +1,6 @@
 import type { Context } from '../context.ts'
 import { TapestryError } from '../core/error.ts'
 import { ownMigrations } from '../store/migrate.ts'
-import { probeStorage, storageDirectory } from '../store/storage.ts'
 import type { Check, Checks } from '../telemetry/readiness.ts'
 import { openCoordinatorDirectory } from './coordinator-directory.ts'
 import type { CoordinatorParts } from './coordinator-parts.ts'
@@ -14,7 +13,7 @@ const MOST_JOBS = 1_000
 
 /** What server and worker cannot do their work without. `leastBytes` must be free in the storage. */
 export async function commonChecks({ context, paths }: CoordinatorParts, leastBytes: number): Promise<Checks> {
-  const { store, config, freeBytes } = context
+  const { store, blobs, freeBytes } = context
   const own = await ownMigrations()
   return {
     database: async () => {
@@ -25,7 +24,7 @@ export async function commonChecks({ context, paths }: CoordinatorParts, leastBy
       const missing = [...own.keys()].filter((name) => !applied.has(name))
       if (missing.length > 0) throw new TapestryError('DATA_VERSION', `the database lacks ${missing.join(', ')}`)
     },
-    storage: () => probeStorage(storageDirectory(config.storage, paths.blobs)),
+    storage: () => blobs.check(),
     disk: async () => {
       const free = await freeBytes()
       if (free >= leastBytes) return

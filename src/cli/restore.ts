@@ -1,17 +1,19 @@
 import { X509Certificate } from 'node:crypto'
+import { createReadStream } from 'node:fs'
 import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { serverConfig } from '../config.ts'
+import { type ServerConfig, serverConfig } from '../config.ts'
 import { TapestryError } from '../core/error.ts'
 import { fingerprintOf } from '../core/fingerprint.ts'
 import type { FederationId } from '../core/ids.ts'
 import { digestOfFile } from '../participant/file-digest.ts'
-import { blobPath, copyBlob } from '../store/blob-copy.ts'
+import { type BlobFile, blobPath, copyFileAsBlob } from '../store/blob-copy.ts'
+import { isS3 } from '../store/s3/location.ts'
 import { tableFile } from '../store/snapshot.ts'
 import { ensureReadable, loadSnapshot } from '../store/snapshot-load.ts'
-import { storageDirectory } from '../store/storage.ts'
+import { openStorage, storageDirectory } from '../store/storage.ts'
 import { type BackupManifest, backupPaths, readBackupManifest } from './backup-manifest.ts'
-import { coordinatorPaths, writeAtomically } from './coordinator-directory.ts'
+import { type CoordinatorPaths, coordinatorPaths, writeAtomically } from './coordinator-directory.ts'
 import { openDatabase } from './coordinator-parts.ts'
 import { isFileSystemError } from './named-file.ts'
 
@@ -46,20 +48,36 @@ export async function restore(options: RestoreOptions): Promise<BackupManifest> 
   await mkdir(paths.keys, { recursive: true, mode: 0o700 })
   const file: Record<string, unknown> = JSON.parse(await readFile(join(from.files, 'config.json'), 'utf8'))
   const config = serverConfig({ flags: {}, env: options.env, file })
+  const store = await storeOf(config, paths, from.blobs)
   const database = await openDatabase(config, paths)
   try {
     await loadSnapshot(database.url, manifest.database, from.database)
   } finally {
     if (database.started) await database.stop()
   }
-  for (const blob of manifest.blobs)
-    await copyBlob(from.blobs, storageDirectory(config.storage, paths.blobs), blob, false)
+  for (const blob of manifest.blobs) await store(blob)
   for (const [name, text] of keys) await writeFile(join(paths.keys, name), text, { mode: 0o600 })
   for (const { name } of manifest.files)
     if (name !== 'VERSION') await copyFile(join(from.files, name), join(paths.root, name))
   // Last: a directory without it is not a coordinator.
   await writeAtomically(paths.version, await readFile(join(from.files, 'VERSION'), 'utf8'))
   return manifest
+}
+
+/** How a backup's blobs get into a storage: into a directory as files, by a link where that does; elsewhere as bytes. */
+async function storeOf(
+  { storage }: ServerConfig,
+  paths: CoordinatorPaths,
+  from: string,
+): Promise<(blob: BlobFile) => Promise<unknown>> {
+  const source = (blob: BlobFile) => blobPath(from, blob.digest)
+  if (storage === undefined || !isS3(storage)) {
+    const directory = storageDirectory(storage, paths.blobs)
+    return (blob) => copyFileAsBlob(async () => source(blob), directory, blob, false)
+  }
+  const { blobs } = await openStorage(storage, paths)
+  return async (blob) =>
+    (await blobs.stat(blob.digest))?.size === blob.bytes || blobs.put(createReadStream(source(blob)))
 }
 
 async function ensureEmptyDirectory(path: string): Promise<void> {

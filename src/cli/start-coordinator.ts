@@ -76,7 +76,7 @@ async function start(
   const monitor = await monitorCoordinator(parts, watch, front.log, serving, front.health.setServing)
   onFailure(() => monitor.close())
   await writeAtomically(paths.address, `${address}\n`)
-  const workers = startWorkerProcesses(context.config.workers, { dir: options.dir, env: options.env, log: context.log })
+  const workers = startWorkerProcesses(context.config.workers, { ...workerOptions(options, context), log: context.log })
   const wake = (job: string) => {
     workers.wake()
     queue?.wake(job)
@@ -190,6 +190,11 @@ function renewPeriodically(
   }, CERTIFICATE_RENEWAL_MS)
   timer.unref()
   return timer
+}
+
+/** A worker reads the directory's settings and the environment: what only a flag said is in neither. */
+function workerOptions({ dir, env }: CoordinatorOptions, { config: { storage } }: Context) {
+  return { dir, env: storage === undefined ? env : { ...env, TAPESTRY_STORAGE: storage } }
 }
 
 function hostnames({ context }: CoordinatorParts): string[] {

@@ -113,12 +113,23 @@ async function hasRoom({ freeBytes, config, log }: Context): Promise<boolean> {
   return false
 }
 
+/** While the storage is away work would fail until it is given up as well. */
+async function storageAnswers({ blobs, log }: Context): Promise<boolean> {
+  try {
+    await blobs.check()
+    return true
+  } catch (error) {
+    log.warn({ err: error }, 'the storage does not answer: work waits')
+    return false
+  }
+}
+
 /** Leases a job and runs it to its end. False when there is none. */
 async function workOnce(context: Context, signer: ReleaseSigner, options: WorkerOptions): Promise<boolean> {
   const leaseMs = options.leaseMs ?? LEASE_MS
   // A look costs nothing; an idle worker's serializable transactions would conflict with those that make jobs.
   if ((await context.store.reader.jobs({ states: ['ready', 'leased'], limit: 1 })).length === 0) return false
-  if (!(await hasRoom(context))) return false
+  if (!(await hasRoom(context)) || !(await storageAnswers(context))) return false
   const job = await context.store.transact('lease-job', (tx) =>
     tx.leaseJob(JOB_KINDS, context.clock.now(), leaseMs, options.holder),
   )

@@ -27,19 +27,22 @@ export async function listBlobs(directory: string): Promise<readonly BlobFile[]>
 }
 
 /**
- * Puts a blob into another directory of blobs: by a hard link where both are on one disk (blobs never change), else by a
+ * Puts a file with a blob's bytes into a directory of blobs: by a hard link where both are on one disk (blobs never change), else by a
  * copy that appears whole. One that is there already, with as many bytes, is left alone.
+ * @param find says where the file is; undefined when the blob has gone meanwhile.
  * @param apart always copy, so that the one does not share the other's sectors.
  * @returns false when the blob has gone meanwhile.
  */
-export async function copyBlob(
-  from: string,
+export async function copyFileAsBlob(
+  find: () => Promise<string | undefined>,
   to: string,
   { digest, bytes }: BlobFile,
   apart: boolean,
 ): Promise<boolean> {
-  const [source, target] = [blobPath(from, digest), blobPath(to, digest)]
+  const target = blobPath(to, digest)
   if ((await ifPresent(stat(target)))?.size === bytes) return true
+  const source = await find()
+  if (source === undefined) return false
   await mkdir(dirname(target), { recursive: true })
   const aside = `${target}.part`
   await rm(aside, { force: true })

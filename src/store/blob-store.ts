@@ -36,6 +36,8 @@ export type AppendResult =
  * Several processes may use one store at the same time.
  */
 export type BlobStore = {
+  /** Whether it can be used now. @throws TapestryError UNAVAILABLE when it cannot; DISK_FULL. */
+  check(): Promise<void>
   has(digest: Digest): Promise<boolean>
   /** Undefined when there is no whole blob with this digest. */
   stat(digest: Digest): Promise<Blob | undefined>

@@ -1,11 +1,11 @@
 import { execFileSync, spawn } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
 import { mkdir, mkdtemp, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { blobContract, cutAfter } from '../../test/blob-contract.ts'
 import { keepUnchecked } from '../../test/partials.ts'
 import { digestOf, hexOf } from '../core/digest.ts'
 import type { BlobStore } from './blob-store.ts'
@@ -32,14 +32,8 @@ async function age(path: string): Promise<void> {
   await utimes(path, old, old)
 }
 
-async function read(range?: { start?: number; end?: number }): Promise<string> {
-  return (await buffer(await blobs.open(DIGEST, range))).toString()
-}
-
-/** Delivers some bytes and then fails, as a cut connection does. */
-async function* cutAfter(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield bytes
-  throw new Error('connection cut')
+async function read(): Promise<string> {
+  return (await buffer(await blobs.open(DIGEST))).toString()
 }
 
 function partialPath(name: string): string {
@@ -50,6 +44,14 @@ function partialPath(name: string): string {
 async function claimAs(owner: string): Promise<void> {
   await rename(partialPath('idle'), partialPath(owner))
 }
+
+describe('a directory of blobs keeps the contract', () => {
+  let other: BlobStore
+  beforeEach(async () => {
+    other = await openBlobs(directory)
+  })
+  blobContract(() => ({ blobs, other }))
+})
 
 describe('whole blobs', () => {
   it('stores bytes under their digest, and the same bytes once', async () => {
@@ -80,42 +82,10 @@ describe('whole blobs', () => {
     expect(await read()).toBe(BYTES.toString())
   })
 
-  it('says what a blob holds', async () => {
-    await blobs.put(BYTES)
-    expect(await blobs.summarize(DIGEST)).toMatchObject({ kind: 'unreadable', rejection: { reason: 'MALFORMED' } })
-    await expect(blobs.summarize(digestOf('nothing'))).rejects.toMatchObject({ code: 'NOT_FOUND' })
-  })
-
   it('leaves nothing behind when the source fails', async () => {
     await expect(blobs.put(cutAfter(BYTES))).rejects.toThrow('connection cut')
     expect(await readdir(join(directory, 'scratch'))).toEqual([])
     expect(await blobs.has(DIGEST)).toBe(false)
-  })
-
-  it('reads inclusive ranges and refuses those that lie outside', async () => {
-    await blobs.put(BYTES)
-    expect(await read({ start: 4, end: 8 })).toBe('quick')
-    expect(await read({ start: 40, end: 4000 })).toBe('dog')
-    for (const start of [SIZE, -1, Number.NaN, 1.5]) {
-      await expect(blobs.open(DIGEST, { start })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
-    }
-    await expect(blobs.open(DIGEST, { start: 3, end: 2 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
-  })
-
-  it('holds the empty blob', async () => {
-    const { digest } = await blobs.put(new Uint8Array())
-    expect((await buffer(await blobs.open(digest))).byteLength).toBe(0)
-  })
-
-  it('says what is not there, and removes twice without complaint', async () => {
-    await expect(blobs.open(DIGEST)).rejects.toMatchObject({ code: 'NOT_FOUND' })
-    await expect(blobs.localPath(DIGEST)).rejects.toMatchObject({ code: 'NOT_FOUND' })
-    await blobs.put(BYTES)
-    const open = await blobs.open(DIGEST)
-    await blobs.remove(DIGEST)
-    await blobs.remove(DIGEST)
-    expect(await blobs.has(DIGEST)).toBe(false)
-    expect((await buffer(open)).byteLength).toBe(SIZE)
   })
 })
 
@@ -134,47 +104,6 @@ describe('blobs that arrive in parts', () => {
     expect(await readdir(join(directory, 'partial'))).toEqual([])
   })
 
-  it('refuses any other offset and writes nothing', async () => {
-    expect(await blobs.append(DIGEST, 5, SIZE, BYTES)).toEqual({ kind: 'wrong-offset', offset: 0 })
-    await blobs.append(DIGEST, 0, SIZE, BYTES.subarray(0, 10))
-    expect(await blobs.append(DIGEST, 0, SIZE, BYTES)).toEqual({ kind: 'wrong-offset', offset: 10 })
-    expect(await blobs.append(DIGEST, 11, SIZE, BYTES)).toEqual({ kind: 'wrong-offset', offset: 10 })
-    expect(await blobs.partial(DIGEST)).toBe(10)
-  })
-
-  it('keeps what arrived before the connection was cut', async () => {
-    await expect(blobs.append(DIGEST, 0, SIZE, cutAfter(BYTES.subarray(0, 12)))).rejects.toThrow('connection cut')
-    expect(await blobs.partial(DIGEST)).toBe(12)
-    expect(await blobs.append(DIGEST, 12, SIZE, BYTES.subarray(12))).toMatchObject({ kind: 'whole' })
-    expect(await blobs.complete(DIGEST, SIZE)).toMatchObject({ ok: true })
-  })
-
-  it('writes nothing beyond the announced size', async () => {
-    expect(await blobs.append(DIGEST, 0, 10, BYTES)).toEqual({ kind: 'too-large', offset: 10 })
-    expect(await blobs.partial(DIGEST)).toBe(10)
-    for (const [offset, size] of [
-      [11, 10],
-      [-1, 10],
-      [0, Number.NaN],
-      [0, 2 ** 60],
-    ] as const) {
-      await expect(blobs.append(DIGEST, offset, size, BYTES)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
-    }
-  })
-
-  it('keeps an incomplete blob and deletes a wrong one', async () => {
-    await expect(blobs.complete(DIGEST, SIZE)).rejects.toMatchObject({ code: 'NOT_FOUND' })
-    await blobs.append(DIGEST, 0, SIZE, BYTES.subarray(0, 10))
-    expect(await blobs.complete(DIGEST, SIZE)).toMatchObject({ ok: false, rejection: { reason: 'TRUNCATED' } })
-    expect(await blobs.partial(DIGEST)).toBe(10)
-    expect(await blobs.append(DIGEST, 10, SIZE, Buffer.alloc(SIZE - 10))).toMatchObject({
-      kind: 'refused',
-      rejection: { reason: 'DIGEST_MISMATCH' },
-    })
-    expect(await blobs.partial(DIGEST)).toBe(0)
-    expect(await blobs.has(DIGEST)).toBe(false)
-  })
-
   it('checks what a process left that ended before it could', async () => {
     await keepUnchecked(directory, DIGEST, BYTES)
     expect(await blobs.complete(DIGEST, SIZE)).toMatchObject({ ok: true, value: { digest: DIGEST, size: SIZE } })
@@ -189,22 +118,6 @@ describe('blobs that arrive in parts', () => {
     await keepUnchecked(directory, DIGEST, BYTES)
     expect(await blobs.complete(DIGEST, 10)).toMatchObject({ ok: false, rejection: { reason: 'TOO_LARGE' } })
     expect(await blobs.partial(DIGEST)).toBe(0)
-  })
-
-  it('forgets on request, also when there is nothing', async () => {
-    await blobs.discard(DIGEST)
-    await blobs.append(DIGEST, 0, SIZE, BYTES.subarray(0, 10))
-    await blobs.discard(DIGEST)
-    expect(await blobs.partial(DIGEST)).toBe(0)
-  })
-
-  it('names a full disk', async () => {
-    const full = async function* () {
-      yield BYTES
-      throw Object.assign(new Error('write'), { code: 'ENOSPC' })
-    }
-    await expect(blobs.append(DIGEST, 0, SIZE, full())).rejects.toMatchObject({ code: 'DISK_FULL' })
-    await expect(blobs.put(full())).rejects.toMatchObject({ code: 'DISK_FULL' })
   })
 })
 
@@ -234,25 +147,6 @@ describe('two writers of one blob', () => {
     release()
     expect(await first).toMatchObject({ kind: 'whole', blob: { digest: DIGEST } })
     expect(await second.complete(DIGEST, SIZE)).toMatchObject({ ok: true })
-  })
-
-  it('ends whole and right when many send at once', async () => {
-    const bytes = randomBytes(200_000)
-    const digest = digestOf(bytes)
-    const send = async () => {
-      for (;;) {
-        try {
-          if (await blobs.has(digest)) return
-          const offset = await blobs.partial(digest)
-          await blobs.append(digest, offset, bytes.byteLength, bytes.subarray(offset, offset + 7_001))
-        } catch (error) {
-          expect(error).toMatchObject({ code: expect.stringMatching(/^(UNAVAILABLE|NOT_FOUND)$/) })
-          await new Promise((resolve) => setImmediate(resolve))
-        }
-      }
-    }
-    await Promise.all([send(), send(), send(), send()])
-    expect(digestOf(await buffer(await blobs.open(digest)))).toBe(digest)
   })
 
   it('takes over from a writer that was killed', async () => {

@@ -6,6 +6,7 @@ import { TapestryError } from '../core/error.ts'
 import { accept, reject, type Verdict } from '../core/rejection.ts'
 import type { Summary } from '../model/summary.ts'
 import type { AppendResult, Blob, BlobStore, ByteRange, ByteSource, Whole } from './blob-store.ts'
+import { probeDirectory } from './directory-probe.ts'
 import { ifPresent, onDisk, settleFile } from './durable-file.ts'
 import { ownedName, ownerIsGone } from './file-owner.ts'
 import { takeIn } from './intake.ts'
@@ -44,6 +45,10 @@ class DirectoryBlobs implements BlobStore {
   constructor(root: string, beatMs: number | undefined) {
     this.#root = root
     this.#beatMs = beatMs
+  }
+
+  check(): Promise<void> {
+    return probeDirectory(join(this.#root, 'scratch'))
   }
 
   async has(digest: Digest): Promise<boolean> {

@@ -5,7 +5,7 @@ import { hasCode, ifPresent } from './durable-file.ts'
 import { ownedName, ownerIsGone } from './file-owner.ts'
 
 /** The name of a partial that nobody writes to. */
-const IDLE = 'idle'
+export const IDLE = 'idle'
 /** A writer shows this often that it lives, so that others know on machines from which its process cannot be seen. */
 export const BEAT_MS = 10_000
 /** Several lost beats, and clocks that differ by less than leases allow for anyway. */

@@ -1,40 +1,61 @@
 import { randomUUID } from 'node:crypto'
-import { rm, writeFile } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { TapestryError } from '../core/error.ts'
 import type { BlobStore } from './blob-store.ts'
+import { blobUsageOf } from './blob-usage.ts'
 import { openBlobs } from './blobs.ts'
 import type { Reader } from './reader.ts'
+import { isS3, s3Location } from './s3/location.ts'
 import { freeBytesOf } from './uploads.ts'
+
+/** A blob store, and what its operator wants to know of it. */
+export type Storage = {
+  /** For people; no secrets. */
+  readonly where: string
+  readonly blobs: BlobStore
+  /** Bytes that may still arrive on this machine. */
+  readonly freeBytes: () => Promise<number>
+  /** Whole blobs in it. Reads every name: not for each request. */
+  readonly usage: () => Promise<{ readonly count: number; readonly bytes: number }>
+  /** Writes, reads and clears something. @throws TapestryError saying what does not work. */
+  readonly probe: () => Promise<void>
+}
+
+/** Directories of a coordinator that storages use: `blobs` is one, `spool` belongs to those that are elsewhere. */
+export type StoragePaths = { readonly blobs: string; readonly spool: string }
+
+/**
+ * Opens the storage that a setting names: `file:<directory>`, `s3://<bucket>/<prefix>?...`, or the usual directory without one.
+ * @throws TapestryError INVALID_ARGUMENT, and as `openS3`.
+ */
+export async function openStorage(setting: string | undefined, paths: StoragePaths): Promise<Storage> {
+  if (setting === undefined || !isS3(setting)) return openDirectory(storageDirectory(setting, paths.blobs))
+  const location = s3Location(setting)
+  // Loaded here: the client costs what most commands take in all.
+  const { openS3 } = await import('./s3/open.ts')
+  return openS3(location, paths.spool)
+}
 
 /** The directory that a setting names, `file:<directory>`; the usual one without a setting. */
 export function storageDirectory(setting: string | undefined, usual: string): string {
   return setting === undefined ? usual : resolve(setting.slice('file:'.length))
 }
 
-/** Opens the blob store in a directory, with the room that is left for it. */
-export async function openStorage(
-  directory: string,
-): Promise<{ readonly blobs: BlobStore; readonly freeBytes: () => Promise<number> }> {
-  return { blobs: await openBlobs(directory), freeBytes: () => freeBytesOf(directory) }
-}
-
-/**
- * Writes a few bytes where blobs are kept, and takes them away again.
- * @throws TapestryError UNAVAILABLE when that is not possible; DISK_FULL.
- */
-export async function probeStorage(directory: string): Promise<void> {
-  const path = join(directory, 'scratch', `probe-${randomUUID()}`)
-  try {
-    await writeFile(path, 'probe', { flag: 'wx' })
-  } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown'
-    if (code === 'ENOSPC' || code === 'EDQUOT') {
-      throw new TapestryError('DISK_FULL', 'the storage has no room for a single file', { cause })
-    }
-    throw new TapestryError('UNAVAILABLE', `the storage cannot be written (${code})`, { cause })
-  } finally {
-    await rm(path, { force: true }).catch(() => {})
+async function openDirectory(directory: string): Promise<Storage> {
+  const blobs = await openBlobs(directory)
+  return {
+    where: directory,
+    blobs,
+    freeBytes: () => freeBytesOf(directory),
+    usage: () => blobUsageOf(directory),
+    async probe() {
+      const mark = randomUUID()
+      const { digest } = await blobs.put(Buffer.from(mark))
+      const read = await text(await blobs.open(digest))
+      await blobs.remove(digest)
+      if (read !== mark) throw new TapestryError('DATA_INVALID', 'it gave other bytes back', { hint: 'check the disk' })
+    },
   }
 }
 

@@ -7,6 +7,7 @@ import { Pace } from '../core/pace.ts'
 import type { BlobStore } from '../store/blob-store.ts'
 import type { Caller, NodePrincipal, OperatorPrincipal } from '../store/principal.ts'
 import type { Reader } from '../store/reader.ts'
+import { soon } from '../store/soon.ts'
 import { mayRead } from '../store/visibility.ts'
 import { sendProblem } from './problem.ts'
 import { chooseRange, type Span } from './range.ts'
@@ -46,6 +47,8 @@ export async function sendArtifact(
     return sendProblem(response, { status: 416, code: 'INVALID_ARGUMENT', detail: 'no such bytes', headers: past })
   }
   const span = range.kind === 'span' ? range : { start: 0, end: blob.size - 1 }
+  // First, because it may have to be fetched, and may fail: after the head nothing can be said any more.
+  const path = request.method === 'HEAD' ? '' : await soon(ctx.blobs.localPath(digest), 'this artifact')
   response.writeHead(range.kind === 'span' ? 206 : 200, {
     ...headers,
     'Content-Type': 'application/octet-stream',
@@ -53,12 +56,11 @@ export async function sendArtifact(
     ...(range.kind === 'span' ? { 'Content-Range': `bytes ${span.start}-${span.end}/${blob.size}` } : {}),
   })
   if (request.method === 'HEAD' || blob.size === 0) return void response.end()
-  await sendBytes(ctx, digest, span, response)
+  await sendBytes(ctx, path, span, response)
 }
 
 /** Reads only as fast as the receiver takes it, and stops when it goes away or takes next to nothing. */
-async function sendBytes(ctx: DownloadContext, digest: Digest, span: Span, response: ServerResponse): Promise<void> {
-  const path = await ctx.blobs.localPath(digest)
+async function sendBytes(ctx: DownloadContext, path: string, span: Span, response: ServerResponse): Promise<void> {
   const pace = new Pace(ctx.config.minBytesPerSecond)
   let left = span.end - span.start + 1
   for await (const block of fileBlocks(path, { start: span.start, end: span.end + 1 }, BLOCK_BYTES)) {
@@ -67,7 +69,7 @@ async function sendBytes(ctx: DownloadContext, digest: Digest, span: Span, respo
     pace.count(block.byteLength, ctx.clock.now() - from)
     left -= block.byteLength
   }
-  if (left > 0) throw new TapestryError('INTERNAL', `${digest} has become shorter`)
+  if (left > 0) throw new TapestryError('INTERNAL', `${path} has become shorter`)
   response.end()
 }
 

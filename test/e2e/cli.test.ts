@@ -20,7 +20,12 @@ const dir = () => ['--dir', at('coordinator')]
 const stranger = () => ['--from', address, '--trust', federation]
 
 const errorSchema = z.strictObject({
-  error: z.strictObject({ code: z.string(), message: z.string().min(1), hint: z.string().optional() }),
+  error: z.strictObject({
+    code: z.string(),
+    message: z.string().min(1),
+    hint: z.string().optional(),
+    requestId: z.string().optional(),
+  }),
 })
 
 /** How a command with --json fails: exit code and error code; stdout stays empty. */

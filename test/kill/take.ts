@@ -200,6 +200,12 @@ class Processes {
     const env = { DATABASE_URL: this.#databaseUrl, TAPESTRY_STORAGE: storageOf(this.#root) }
     const service = new Service(victim, args, { home: this.#root, env })
     this.#running.set(victim, service)
-    if (!victim.startsWith('worker')) await service.line('serves', (line) => 'address' in line)
+    if (victim.startsWith('worker')) return
+    await service
+      .line('serves', (line) => 'address' in line)
+      .catch((error: unknown) => {
+        // Killed before it served: whoever killed it starts it again.
+        if (this.#running.get(victim) === service) throw error
+      })
   }
 }

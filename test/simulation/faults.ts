@@ -4,6 +4,7 @@ import type { BlobStore, ByteSource } from '../../src/store/blob-store.ts'
 import type { Isolation, Tx } from '../../src/store/store.ts'
 import type { Activity } from './activity.ts'
 import type { Dice } from './dice.ts'
+import type { Tally } from './tally.ts'
 
 /** What is broken at the moment. */
 export type Weather = {
@@ -11,6 +12,8 @@ export type Weather = {
   diskFull: boolean
   /** How many of the next transactions lose their connection: half of them before, half of them after the commit. */
   lostConnections: number
+  /** What of it was met. */
+  readonly tally: Tally
 }
 
 const PIECE_BYTES = 16_384
@@ -18,11 +21,17 @@ const PIECE_BYTES = 16_384
 /** A context as one activity of a simulated process has it: it stops before and after everything that it writes. */
 export function contextFor(activity: Activity, context: Context, weather: Weather, dice: Dice): Context {
   const transact = async <T>(name: string, work: (tx: Tx) => Promise<T>, isolation?: Isolation): Promise<T> => {
+    // Renewals come by real time, which no schedule knows: here nobody renews, and leases end by the simulated clock.
+    if (name === 'renew-lease') return true as T
     await activity.point(`before ${name}`)
     const lost = weather.lostConnections > 0
-    if (lost) weather.lostConnections -= 1
+    if (lost) {
+      weather.lostConnections -= 1
+      weather.tally.add('transaction lost its connection')
+    }
     if (lost && dice.chance(0.5)) throw unreachable()
     const value = await context.store.transact(name, work, isolation)
+    if (name === 'lease-job') weather.tally.add(leaseOf(value))
     if (lost) throw unreachable()
     await activity.point(`after ${name}`)
     return value
@@ -38,8 +47,9 @@ export function contextFor(activity: Activity, context: Context, weather: Weathe
 function blobsFor(activity: Activity, blobs: BlobStore, weather: Weather): BlobStore {
   const writing = async <T>(label: string, write: () => Promise<T>): Promise<T> => {
     await activity.point(label)
-    if (weather.diskFull) throw new TapestryError('DISK_FULL', 'no space left on the simulated disk')
-    return write()
+    if (!weather.diskFull) return write()
+    weather.tally.add('write on a full disk')
+    throw new TapestryError('DISK_FULL', 'no space left on the simulated disk')
   }
   const methods: Partial<BlobStore> = {
     put: (source: ByteSource) => writing('before put', () => blobs.put(source)),
@@ -62,6 +72,12 @@ export async function* arriving(activity: Activity, bytes: Uint8Array): AsyncGen
     await activity.receiving(`receiving at ${at}`)
     yield bytes.subarray(at, at + PIECE_BYTES)
   }
+}
+
+/** What a worker got when it asked for a job. */
+function leaseOf(value: unknown): string {
+  if (typeof value !== 'object' || value === null || !('attempts' in value)) return 'no job to lease'
+  return value.attempts === 1 ? 'job run' : 'job run again'
 }
 
 function unreachable(): TapestryError {

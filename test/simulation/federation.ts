@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -18,46 +19,56 @@ import { Activity } from './activity.ts'
 import type { Dice } from './dice.ts'
 import { contextFor, type Weather } from './faults.ts'
 import { SimulatedNode } from './node.ts'
+import { NOTHING_WRONG, type Spoil } from './spoil.ts'
+import { Tally } from './tally.ts'
 
 /** Milliseconds of simulated time. Renewals run on real time, so the lease is one that no schedule lasts as long as. */
 export const LEASE_MS = 60_000
 export const WINDOW_MS = 120_000
 const REPLICAS = 2
+/** In memory where there is such a place: no schedule loses power, and syncing to a real disk is what they would wait for. */
+const BLOBS_UNDER = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
 const never = new AbortController().signal
 
 /** One federation under simulation: real store, blobs, handlers and jobs; simulated processes, nodes, clock and faults. */
 export class SimulatedFederation {
   readonly nodes: readonly SimulatedNode[]
   readonly run: RunRow
-  readonly weather: Weather = { diskFull: false, lostConnections: 0 }
+  readonly tally = new Tally()
+  readonly weather: Weather = { diskFull: false, lostConnections: 0, tally: this.tally }
   /** Wakes under way, as Redis holds them: whatever happens to them, no job may depend on one. */
   readonly queue: string[] = []
   /** Errors that a caller should never see. */
   readonly surprises: string[] = []
   readonly #coordinator: TestCoordinator
   readonly #context: Context
+  /** As the simulated processes have it. */
+  readonly #spoilt: Context
   readonly #dice: Dice
+  #newest: RoundRow | undefined
   readonly #blobs: string
+  readonly #calls = new Map<SimulatedNode, Activity[]>()
   /** What each replica is in the middle of. */
   readonly #replicas: Activity[][] = Array.from({ length: REPLICAS }, () => [])
 
   private constructor(
     coordinator: TestCoordinator,
-    parts: { context: Context; blobs: string; run: RunRow },
+    parts: { context: Context; blobs: string; run: RunRow; spoil: Spoil },
     dice: Dice,
   ) {
     this.#coordinator = coordinator
     this.#context = parts.context
     this.#blobs = parts.blobs
     this.#dice = dice
+    this.#spoilt = this.#noticing(parts.spoil(parts.context))
     this.run = parts.run
     this.nodes = Array.from({ length: dice.between(3, 6) }, (_, index) => new SimulatedNode(index + 1, dice))
   }
 
   /** Empties the database and sets up a run with its nodes and its first round. */
-  static async open(coordinator: TestCoordinator, dice: Dice): Promise<SimulatedFederation> {
+  static async open(coordinator: TestCoordinator, dice: Dice, spoil = NOTHING_WRONG): Promise<SimulatedFederation> {
     await emptyTables(coordinator.databaseUrl)
-    const blobs = await mkdtemp(join(tmpdir(), 'tapestry-simulation-'))
+    const blobs = await mkdtemp(join(BLOBS_UNDER, 'tapestry-simulation-'))
     const context = { ...coordinator.context, blobs: await openBlobs(blobs) }
     const quorum = dice.between(2, 3)
     const windows = { joinWindowMs: WINDOW_MS, collectWindowMs: WINDOW_MS, evaluateWindowMs: WINDOW_MS }
@@ -65,7 +76,7 @@ export class SimulatedFederation {
     const now = coordinator.clock.now()
     const name = { id: ensureRunId('simulated'), channel: ensureChannelName('simulated'), policy }
     const run = await publishInitialCheckpoint(context, coordinator.signer, name, TEST_PLAN, now)
-    const federation = new SimulatedFederation(coordinator, { context, blobs, run }, dice)
+    const federation = new SimulatedFederation(coordinator, { context, blobs, run, spoil }, dice)
     await context.store.transact('enrol', async (tx) => {
       for (const { row } of federation.nodes) {
         await tx.ensureMember(row.member, now)
@@ -100,7 +111,9 @@ export class SimulatedFederation {
 
   /** Everything that a replica and its workers were doing stops where it is. */
   kill(replica: number): void {
-    for (const activity of this.#replicas[replica] ?? []) activity.kill()
+    const alive = this.#replicas[replica]?.filter(({ over }) => !over) ?? []
+    for (const activity of alive) activity.kill()
+    this.tally.add('activity killed', alive.length)
     this.#replicas[replica] = []
   }
 
@@ -123,21 +136,43 @@ export class SimulatedFederation {
   }
 
   async newestRound(): Promise<RoundRow> {
+    if (this.#newest !== undefined) return this.#newest
     const [round] = await this.#context.store.reader.rounds({ run: this.run.id, limit: 1 })
     if (round === undefined) throw new Error('the run has no round')
+    this.#newest = round
     return round
   }
 
+  /** Rounds change by transactions alone, and between two of them every node sees the same. */
+  #noticing(context: Context): Context {
+    const transact: Context['store']['transact'] = (name, work, isolation) =>
+      context.store.transact(name, work, isolation).finally(() => {
+        this.#newest = undefined
+      })
+    return { ...context, store: { ...context.store, transact } }
+  }
+
+  /** Whether a node waits for an answer. */
+  isBusy(node: SimulatedNode): boolean {
+    return this.#callsOf(node).length > 0
+  }
+
+  #callsOf(node: SimulatedNode): Activity[] {
+    return (this.#calls.get(node) ?? []).filter(({ over }) => !over)
+  }
+
   /** Lets a node begin its next call, if it has one; `copies` of it, as when a client sends it again without waiting. */
-  async act(node: SimulatedNode, copies = 1): Promise<boolean> {
-    const call = node.next(await this.newestRound(), this.#context.federation)
+  async act(node: SimulatedNode, { copies = 1, round }: { copies?: number; round?: RoundRow } = {}): Promise<boolean> {
+    const call = node.next(round ?? (await this.newestRound()), this.#context.federation)
     if (call === undefined) return false
+    this.tally.add(call.kind, copies)
     for (let copy = 0; copy < copies; copy += 1) {
-      this.#begin(call.name, async (context, activity) => {
+      const begun = this.#begin(call.name, async (context, activity) => {
         const learn = await call.perform(context, activity)
         await activity.point('answer on its way')
         learn()
       })
+      this.#calls.set(node, [...this.#callsOf(node), begun])
     }
     return true
   }
@@ -154,14 +189,16 @@ export class SimulatedFederation {
     this.#begin('sweep', (context) => sweep(context, (job) => void this.queue.push(job)))
   }
 
-  #begin(name: string, work: (context: Context, activity: Activity) => Promise<void>): void {
-    const replica = this.#replicas[this.#dice.between(0, REPLICAS - 1)]
-    const act = (activity: Activity) => work(this.#contextFor(activity), activity)
-    replica?.push(new Activity(name, act, (error) => this.#note(name, error)))
+  #begin(name: string, work: (context: Context, activity: Activity) => Promise<void>): Activity {
+    const replica = this.#dice.between(0, REPLICAS - 1)
+    const act = (self: Activity) => work(this.#contextFor(self), self)
+    const activity = new Activity(name, act, (error) => this.#note(name, error))
+    this.#replicas[replica] = [...(this.#replicas[replica] ?? []).filter(({ over }) => !over), activity]
+    return activity
   }
 
   #contextFor(activity: Activity): Context {
-    return contextFor(activity, this.#context, this.weather, this.#dice)
+    return contextFor(activity, this.#spoilt, this.weather, this.#dice)
   }
 
   #note(name: string, error: unknown): void {

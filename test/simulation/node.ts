@@ -34,12 +34,15 @@ type Work = {
   /** The payload holds a NaN: to be refused, and mended. */
   readonly spoilt: boolean
   uploaded: boolean
+  /** How often it was sent; each time after the first its answer was lost or is still on its way. */
+  sent: number
   stage: 'made' | 'accepted' | 'evaluated'
 }
 
 /** A call that a node makes: what the coordinator does, and what the node learns if the answer reaches it. */
 export type Call = {
   readonly name: string
+  readonly kind: 'join' | 'upload' | 'submit' | 'resubmit' | 'evaluate'
   readonly perform: (context: Context, activity: Activity) => Promise<() => void>
 }
 
@@ -91,6 +94,7 @@ export class SimulatedNode {
 
   #join(key: RoundKey): Call {
     return {
+      kind: 'join',
       name: `join ${this.#index}/${key.number}`,
       perform: async (context) => {
         const request = create(JoinRoundRequestSchema, { ref: { run: key.run, number: key.number } })
@@ -110,6 +114,7 @@ export class SimulatedNode {
   #upload(work: Work): Call {
     const { digest, payload, key } = work
     return {
+      kind: 'upload',
       name: `upload ${this.#index}/${key.number}`,
       perform: async (context, activity) => {
         const node = this.row.id
@@ -127,7 +132,9 @@ export class SimulatedNode {
 
   #submit(work: Work, base: Digest, federation: Context['federation']): Call {
     const { manifest, key } = work
+    work.sent += 1
     return {
+      kind: work.sent === 1 ? 'submit' : 'resubmit',
       name: `submit ${this.#index}/${key.number}`,
       perform: async (context) => {
         const request = create(SubmitContributionRequestSchema, {
@@ -174,6 +181,7 @@ export class SimulatedNode {
     const language = { language: LANGUAGE, community: '', base: SCORE, candidate: SCORE }
     const report = evaluationReportBytes({ ...place, languages: [language] })
     return {
+      kind: 'evaluate',
       name: `evaluate ${this.#index}/${round}`,
       perform: async (context) => {
         const signature = this.#sign(DOMAINS.evaluation, report)
@@ -203,7 +211,7 @@ export class SimulatedNode {
       nonce: this.#dice.hex(32),
       languages: [{ language: LANGUAGE, community: '', tokens: 1000, documents: 10, before: SCORE, after: SCORE }],
     })
-    return { key, payload, digest, manifest, spoilt, uploaded: false, stage: 'made' }
+    return { key, payload, digest, manifest, spoilt, uploaded: false, sent: 0, stage: 'made' }
   }
 
   #sign(domain: Domain, message: Uint8Array) {

@@ -5,18 +5,20 @@ import { Dice } from './dice.ts'
 import { LEASE_MS, SimulatedFederation, WINDOW_MS } from './federation.ts'
 import { violations } from './invariants.ts'
 import type { SimulatedNode } from './node.ts'
+import type { Spoil } from './spoil.ts'
 
 /** How likely each operation is, against the others. */
 const OPERATIONS = {
-  step: 60,
-  act: 25,
+  step: 50,
+  finish: 20,
+  act: 30,
   actTwice: 5,
-  work: 6,
-  sweep: 5,
-  deliver: 4,
-  deliverTwice: 1,
+  work: 8,
+  sweep: 6,
+  deliver: 8,
+  deliverTwice: 3,
   outlive: 0.5,
-  wipeQueue: 0.5,
+  wipeQueue: 1,
   killReplica: 2,
   passTime: 4,
   turnClockBack: 1,
@@ -24,7 +26,7 @@ const OPERATIONS = {
   freeDisk: 3,
   loseConnections: 2,
   cutDatabase: 0.3,
-  restartDatabase: 0.03,
+  restartDatabase: 0.02,
   forget: 1,
   partition: 2,
   reconnect: 4,
@@ -32,7 +34,7 @@ const OPERATIONS = {
 
 type Operation = keyof typeof OPERATIONS
 
-const MOST_OPERATIONS = 200
+const MOST_OPERATIONS = 400
 /** Once nothing breaks any more, a run ends within this many turns. */
 const MOST_TURNS = 60
 
@@ -41,6 +43,8 @@ export type Report = {
   readonly seed: number
   readonly operations: readonly string[]
   readonly rounds: readonly string[]
+  /** How often each operation took place. */
+  readonly counts: Readonly<Record<string, number>>
   readonly violations: readonly string[]
 }
 
@@ -48,10 +52,11 @@ export type Report = {
  * Runs the schedule of one seed: operations in random order while everything may break, then a time
  * in which nothing does, at the end of which the run must have ended and nothing may be lost.
  * The database of `coordinator` is emptied first.
+ * @param spoil what is wrong with the coordinator on purpose
  */
-export async function simulate(coordinator: TestCoordinator, seed: number): Promise<Report> {
+export async function simulate(coordinator: TestCoordinator, seed: number, spoil?: Spoil): Promise<Report> {
   const dice = new Dice(seed)
-  const federation = await SimulatedFederation.open(coordinator, dice)
+  const federation = await SimulatedFederation.open(coordinator, dice, spoil)
   const schedule = new Schedule(federation, dice)
   try {
     await schedule.storm()
@@ -59,7 +64,8 @@ export async function simulate(coordinator: TestCoordinator, seed: number): Prom
     const found = await violations(federation)
     const late = ended ? [] : ['the run did not end after everything worked again']
     const rounds = await roundsOf(federation)
-    return { seed, operations: schedule.operations, rounds, violations: [...late, ...found] }
+    const counts = federation.tally.counts()
+    return { seed, operations: schedule.operations, rounds, counts, violations: [...late, ...found] }
   } finally {
     await federation.close()
   }
@@ -94,17 +100,24 @@ class Schedule {
     this.#unreachable.clear()
     await this.#finishAll()
     for (let turn = 0; turn < MOST_TURNS; turn += 1) {
-      const { key, round } = await this.#federation.newestRound()
-      const waiting = await this.#federation.context.store.reader.jobs({ states: ['ready', 'leased'], limit: 1 })
-      if (hasEnded(round) && key.number >= this.#federation.run.policy.rounds && waiting.length === 0) return true
-      for (const node of nodes) await this.#federation.act(node)
+      const newest = await this.#federation.newestRound()
+      const { key, round } = newest
+      if (hasEnded(round) && key.number >= this.#federation.run.policy.rounds && !(await this.#hasJobs())) return true
+      let acted = false
+      for (const node of nodes) acted = (await this.#federation.act(node, { round: newest })) || acted
       await this.#finishAll()
       this.#federation.sweep()
       this.#federation.work()
       await this.#finishAll()
-      this.#federation.advanceClock(WINDOW_MS / 8)
+      // Only windows are waited for when nobody has anything to do.
+      this.#federation.advanceClock(acted ? WINDOW_MS / 8 : WINDOW_MS / 2)
     }
     return false
+  }
+
+  async #hasJobs(): Promise<boolean> {
+    const { reader } = this.#federation.context.store
+    return (await reader.jobs({ states: ['ready', 'leased'], limit: 1 })).length > 0
   }
 
   async #finishAll(): Promise<void> {
@@ -119,10 +132,18 @@ class Schedule {
     switch (operation) {
       case 'step':
         return this.#step(dice.pick(federation.waiting()))
+      case 'finish':
+        return this.#step(dice.pick(federation.waiting()), true)
       case 'act':
       case 'actTwice': {
-        const node = dice.pick(federation.nodes.filter((one) => !this.#unreachable.has(one)))
-        if (node && (await federation.act(node, operation === 'act' ? 1 : 2))) this.#log(operation, node.row.name)
+        // Mostly a node waits for its answer; now and then it gives up, and asks again.
+        const impatient = dice.chance(0.1)
+        const able = federation.nodes.filter(
+          (one) => !this.#unreachable.has(one) && (impatient || !federation.isBusy(one)),
+        )
+        const node = dice.pick(able)
+        if (node && (await federation.act(node, { copies: operation === 'act' ? 1 : 2 })))
+          this.#log(operation, node.row.name)
         return
       }
       case 'work':
@@ -139,6 +160,7 @@ class Schedule {
       case 'killReplica': {
         const replica = dice.pick(federation.replicas()) ?? 0
         this.#log(operation, String(replica))
+        federation.tally.add(operation)
         return federation.kill(replica)
       }
       case 'passTime':
@@ -151,15 +173,16 @@ class Schedule {
   }
 
   async #break(operation: Operation): Promise<void> {
-    const { weather, nodes } = this.#federation
+    const { weather, nodes, queue } = this.#federation
     const node = this.#dice.pick(nodes)
     this.#log(operation, node?.row.name ?? '')
+    if (operation !== 'wipeQueue' || queue.length > 0) this.#federation.tally.add(operation)
     if (operation === 'fillDisk') weather.diskFull = true
     if (operation === 'freeDisk') weather.diskFull = false
     if (operation === 'loseConnections') weather.lostConnections = this.#dice.between(1, 3)
     if (operation === 'cutDatabase') await this.#federation.cutDatabase()
     if (operation === 'restartDatabase') await this.#federation.restartDatabase()
-    if (operation === 'wipeQueue') this.#federation.queue.length = 0
+    if (operation === 'wipeQueue') queue.length = 0
     if (operation === 'forget') node?.forget()
     if (operation === 'partition' && node) this.#unreachable.add(node)
     if (operation === 'reconnect' && node) this.#unreachable.delete(node)
@@ -170,17 +193,19 @@ class Schedule {
     const job = this.#federation.queue.shift()
     if (job === undefined) return
     this.#log('wake', `${job} x${times}`)
+    this.#federation.tally.add(times === 1 ? 'deliver' : 'deliverTwice')
     for (let time = 0; time < times; time += 1) this.#federation.work()
   }
 
-  async #step(activity: Activity | undefined): Promise<void> {
+  async #step(activity: Activity | undefined, toEnd = false): Promise<void> {
     if (activity === undefined) return
-    await activity.step()
+    await (toEnd ? activity.finish() : activity.step())
     this.#log(activity.name, activity.over ? 'ended' : activity.at)
   }
 
   #move(ms: number): void {
     this.#log('clock', `${ms} ms`)
+    this.#federation.tally.add(ms < 0 ? 'turnClockBack' : ms > LEASE_MS ? 'outlive' : 'passTime')
     this.#federation.advanceClock(ms)
   }
 

@@ -17,7 +17,7 @@ export const coordinatorServe = defineCommand({
       '--public-address <host:port,...>',
       'what invitations carry and nodes connect to: all replicas, this one first',
     ),
-    flag('--storage <file:DIR>', 'where blobs are kept, one for all replicas (blobs in the directory)'),
+    flag('--storage <file:DIR|s3://BUCKET>', 'where blobs are kept, one for all replicas (blobs in the directory)'),
     flag('--hostname <name...>', 'further names and addresses for the server certificate'),
     flag('--workers <n>', 'most worker processes to start when there is work, 0 when they run elsewhere (1)'),
     flag('--evaluation-data <directory>', 'folder of <BCP-47>.txt public evaluation sets'),

@@ -1,14 +1,12 @@
-import { randomUUID, X509Certificate } from 'node:crypto'
+import { X509Certificate } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { text } from 'node:stream/consumers'
 import { type ServerConfig, serverConfig } from '../../config.ts'
 import type { Clock } from '../../core/clock.ts'
 import type { FederationId } from '../../core/ids.ts'
 import { OperatorService } from '../../gen/proto/tapestry/v1/operator_pb.ts'
-import { openBlobs } from '../../store/blobs.ts'
 import { type DatabaseExamination, examineDatabase } from '../../store/examination.ts'
-import { storageDirectory } from '../../store/storage.ts'
+import { openStorage } from '../../store/storage.ts'
 import { type CoordinatorPaths, coordinatorPaths, openCoordinatorDirectory } from '../coordinator-directory.ts'
 import { openDatabase } from '../coordinator-parts.ts'
 import { isFileSystemError } from '../named-file.ts'
@@ -50,7 +48,7 @@ export function coordinatorExaminations(dir: string, env: Environment, clock: Cl
     },
     {
       check: 'blobs',
-      examine: async () => examineBlobs(storageDirectory((await opened()).config.storage, paths.blobs)),
+      examine: async () => examineBlobs((await opened()).config, paths),
     },
     {
       check: 'database',
@@ -73,15 +71,10 @@ export function coordinatorExaminations(dir: string, env: Environment, clock: Cl
   return [directory, ...others.map((one) => ({ ...one, needs: directory.check }))]
 }
 
-async function examineBlobs(directory: string): Promise<Diagnosis> {
-  const blobs = await openBlobs(directory)
-  const mark = randomUUID()
-  const { digest } = await blobs.put(Buffer.from(mark))
-  const read = await text(await blobs.open(digest))
-  await blobs.remove(digest)
-  return read === mark
-    ? ok(`${directory} keeps what is written`)
-    : fail(`${directory} gave other bytes back`, 'check the disk')
+async function examineBlobs({ storage }: ServerConfig, paths: CoordinatorPaths): Promise<Diagnosis> {
+  const { where, probe } = await openStorage(storage, paths)
+  await probe()
+  return ok(`${where} keeps what is written`)
 }
 
 /** On the running database, or on one that is started for this and stopped again; one that was never made stays unmade. */

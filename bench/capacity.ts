@@ -94,6 +94,7 @@ ${table(
 )}
 ## What was not measured
 
+- More than ${nodesText(largest.nodes)} nodes at one coordinator: what is said of more goes on in a straight line.
 - Regions themselves, their failures, and rounds that wait for the slowest of them; replicas under this load.
 - Enrolment by \`Enroll\`, renewal of certificates (one a node and day), evaluations and reviews: each is a call like a join or an
   update, of which a round of evaluations adds one a node.

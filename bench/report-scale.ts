@@ -59,6 +59,7 @@ included; what arrives together shares them. Processor time is that of the servi
 on who else was at work; bytes are both ways, inside TLS.\n`,
     table(COST, figures.flatMap(costRows)),
     ...plotsOf(figures, plot),
+    '',
   ].join('\n')
 }
 

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { chmod, mkdir, mkdtemp, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -78,6 +79,14 @@ describe('a coordinator', () => {
     await without(key, async () => {
       const [first] = await diagnose(coordinatorExaminations(network.directory, {}, network.clock))
       expect(first?.detail).toBe(`DATA_INVALID: ${key} is missing`)
+    })
+  })
+
+  test('without the key of its log says so, and does not make another', async () => {
+    const key = join(network.directory, 'keys', 'log.key')
+    await without(key, async () => {
+      expect(await coordinator()).toMatchObject({ directory: 'fail' })
+      expect(existsSync(key)).toBe(false)
     })
   })
 

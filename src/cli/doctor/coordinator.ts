@@ -1,11 +1,15 @@
 import { X509Certificate } from 'node:crypto'
 import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
+import { join } from 'node:path'
 import { type ServerConfig, serverConfig } from '../../config.ts'
 import type { Clock } from '../../core/clock.ts'
+import { TapestryError } from '../../core/error.ts'
 import type { FederationId } from '../../core/ids.ts'
 import { OperatorService } from '../../gen/proto/tapestry/v1/operator_pb.ts'
 import { type DatabaseExamination, examineDatabase } from '../../store/examination.ts'
+import { isPostgres, readPostgresLock } from '../../store/postgres-lock.ts'
 import { openStorage } from '../../store/storage.ts'
 import { type CoordinatorPaths, coordinatorPaths, openCoordinatorDirectory } from '../coordinator-directory.ts'
 import { openDatabase } from '../coordinator-parts.ts'
@@ -25,7 +29,7 @@ type Environment = Readonly<Record<string, string | undefined>>
 export function coordinatorExaminations(dir: string, env: Environment, clock: Clock): readonly Examination[] {
   const paths = coordinatorPaths(dir)
   const opened = async () => {
-    const { secrets, federation, file } = await openCoordinatorDirectory(dir)
+    const { secrets, federation, file } = await openCoordinatorDirectory(dir, 'required')
     return { secrets, federation, config: serverConfig({ flags: {}, env, file }) }
   }
   const directory: Examination = {
@@ -86,11 +90,31 @@ async function onDatabase(
   if (config.databaseUrl === undefined && !existsSync(paths.postgres)) {
     return warn('there is none yet', 'the first start makes it')
   }
+  if (config.databaseUrl === undefined) await requireItsDatabase(paths)
   const database = await openDatabase(config, paths)
   try {
     return judge(await examineDatabase(database.url))
   } finally {
     if (database.started) await database.stop()
+  }
+}
+
+/** Starting the database of a coordinator that has lost it would hide what is wrong, and end again with this look. */
+async function requireItsDatabase(paths: CoordinatorPaths): Promise<void> {
+  const server = readPostgresLock(join(paths.postgres, 'postgres'))
+  if (server !== undefined && isPostgres(server.pid)) return
+  const holder = Number((await readFile(paths.lock, 'utf8').catch(() => '')).split(' ')[0])
+  if (!Number.isInteger(holder) || holder < 1 || !isRunning(holder)) return
+  throw new TapestryError('UNAVAILABLE', `the coordinator (process ${holder}) runs, but its database has ended`, {
+    hint: `look at ${join(paths.postgres, 'postgres', 'server.log')}; stop the coordinator and start it again`,
+  })
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
   }
 }
 

@@ -10,7 +10,7 @@ import { compareWithFlower, type FlowerFigure, flowerLines } from './flower.ts'
 import { kernelLines, measureKernels } from './kernels.ts'
 import { largeLine, measureLarge } from './large.ts'
 import { describeMachine } from './machine.ts'
-import { measureMergeMemory, mergeMemoryLine } from './merge-memory.ts'
+import { type MergeMemoryFigure, measureMergeMemory, mergeMemoryLine } from './merge-memory.ts'
 import { ensurePeers } from './python.ts'
 import { makeReport, PLOTS } from './report.ts'
 import { type Figures, loadResults, PARTS, type Part, saveResult } from './results.ts'
@@ -39,9 +39,12 @@ const MEASURES: { readonly [P in Part]: (choice: Choice, keep: Keep<P>) => Promi
     keep(figure)
   },
   async memory({ quick }, keep) {
-    const figures = await measureMergeMemory({ quick })
-    for (const figure of figures) say(mergeMemoryLine(figure))
-    keep(figures)
+    const figures: MergeMemoryFigure[] = []
+    await measureMergeMemory({ quick }, (figure) => {
+      say(mergeMemoryLine(figure))
+      figures.push(figure)
+      keep(figures)
+    })
   },
   async round({ quick, shapes }, keep) {
     const figures: RoundFigure[] = []

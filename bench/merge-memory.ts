@@ -28,10 +28,9 @@ const CHILD = fileURLToPath(new URL('./merge-child.ts', import.meta.url))
 
 const answerSchema = z.object({ peakBytes: z.number(), seconds: z.number() })
 
-/** Merges in a process of its own each time. */
-export function measureMergeMemory({ quick = false } = {}): Promise<MergeMemoryFigure[]> {
+/** Merges in a process of its own each time. @param keep is told of each figure at once. */
+export function measureMergeMemory({ quick = false }, keep: (figure: MergeMemoryFigure) => void): Promise<void> {
   return withWorkspace('merge', async (directory) => {
-    const figures: MergeMemoryFigure[] = []
     for (const megabytes of quick ? [1] : MEGABYTES) {
       const spec = planOfSize(megabytes * 1e6)
       const modelBytes = parameterCount(spec.architecture) * 4
@@ -41,14 +40,10 @@ export function measureMergeMemory({ quick = false } = {}): Promise<MergeMemoryF
         for (const strategy of STRATEGIES) {
           if (strategy.startsWith('krum') && (contributions ** 2 / 2) * modelBytes > MOST_COMPARED_BYTES) continue
           const took = await mergeOnce({ directory, paths, contributions, strategy })
-          figures.push({ strategy, contributions, modelBytes, ...took })
-          process.stderr.write(
-            `bench: merged ${contributions} x ${megabytes} MB by ${strategy}, ${took.seconds.toFixed(1)} s\n`,
-          )
+          keep({ strategy, contributions, modelBytes, ...took })
         }
       }
     }
-    return figures
   })
 }
 
@@ -70,6 +65,6 @@ export function mergeMemoryLine({
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const figures = await measureMergeMemory({ quick: process.argv.includes('--quick') })
-  process.stdout.write(`${figures.map(mergeMemoryLine).join('\n')}\n`)
+  const quick = process.argv.includes('--quick')
+  await measureMergeMemory({ quick }, (figure) => void process.stdout.write(`${mergeMemoryLine(figure)}\n`))
 }

@@ -11,6 +11,11 @@ const QUIET_SHARE = 0.1
 /** What was asked of a figure, and whether it is so. */
 export type Target = { readonly what: string; readonly met: boolean | 'not judged'; readonly found: string }
 
+/** Whether nothing was found to be missed. */
+export function isMet({ met }: Target): boolean {
+  return met !== false
+}
+
 /** Whether somebody else was at work when it was measured. */
 export function isLoud({ load, busyBefore }: Machine): boolean {
   return busyBefore === undefined ? (load[0] ?? 0) > 1 : busyBefore > QUIET_SHARE

@@ -6,6 +6,7 @@ import type { Machine } from './machine.ts'
 import { type BarPlot, barPlot, shortNumber } from './plot.ts'
 import { kernelSection, mergeMemorySection } from './report-kernels.ts'
 import { isLoud, machineLine, type Plotter, type Target, targets } from './report-parts.ts'
+import { flowerReasons, transferReasons } from './report-reasons.ts'
 import { largeSection, scaleSection } from './report-scale.ts'
 import type { Result, Results } from './results.ts'
 import type { RoundFigure } from './round.ts'
@@ -178,6 +179,7 @@ TLS, every byte hashed and on disk before it counts, every value inspected. Memo
       groups: groups(({ flower, tapestry }) => [flower.peakBytes / 1e6, tapestry.peakBytes.most / 1e6]),
     }),
     targets(figures.flatMap(flowerTargets)),
+    ...figures.map((figure) => flowerReasons(figure, flowerTargets(figure))),
   ].join('\n')
 }
 
@@ -236,6 +238,7 @@ acknowledged; grpcio (Python, one stream of 1 MiB messages) neither hashes nor w
     '\nThe cost of TLS: the same bytes over loopback with and without it, in GB/s.\n',
     table(LIMIT_HEAD, [['', ...limitCells(figures.limits)]]),
     targets(figures.rows.flatMap(transferTarget)),
+    transferReasons(figures, figures.rows.flatMap(transferTarget)),
   ].join('\n')
 }
 

@@ -124,8 +124,14 @@ async function writeOperator(paths: CoordinatorPaths, authority: Authority, now:
   await writeFile(join(paths.keys, 'operator.crt'), certificate)
 }
 
-/** @throws TapestryError NOT_FOUND without a coordinator here, DATA_VERSION for one of another layout. */
-export async function openCoordinatorDirectory(dir: string): Promise<{
+/**
+ * @param logKey `required` leaves the directory as it is; `made` gives one from before there was a log its key.
+ * @throws TapestryError NOT_FOUND without a coordinator here, DATA_VERSION for one of another layout, DATA_INVALID without a key.
+ */
+export async function openCoordinatorDirectory(
+  dir: string,
+  logKey: 'made' | 'required' = 'made',
+): Promise<{
   paths: CoordinatorPaths
   secrets: CoordinatorSecrets
   federation: StoredFederation
@@ -135,9 +141,10 @@ export async function openCoordinatorDirectory(dir: string): Promise<{
   await requireVersion(paths)
   const key = (name: string) => readKey(join(paths.keys, name))
   const [certificate, caKey, releaseKey] = await Promise.all([key('ca.crt'), key('ca.key'), key('release.key')])
+  const ofLog = await (logKey === 'made' ? ensureLogKey(paths) : key('log.key'))
   return {
     paths,
-    secrets: { authority: { certificate, key: caKey }, releaseKey, logKey: await ensureLogKey(paths) },
+    secrets: { authority: { certificate, key: caKey }, releaseKey, logKey: ofLog },
     federation: JSON.parse(await readFile(join(dir, 'federation.json'), 'utf8')),
     file: JSON.parse(await readFile(paths.config, 'utf8')),
   }

@@ -66,7 +66,7 @@ export async function withOperator<T>(
     return await use(channel)
   } catch (error) {
     if (!(error instanceof TapestryError) || error.code !== 'UNAVAILABLE') throw error
-    const hint = error.hint ?? `is the coordinator serving at ${channel.address.text}?`
+    const hint = error.hint ?? `ask "tapestry doctor coordinator"; is it serving at ${channel.address.text}?`
     throw new TapestryError('UNAVAILABLE', error.message, { cause: error, hint })
   } finally {
     channel.close()

@@ -32,7 +32,7 @@ const ALTERNATIVE_NAME =
 /**
  * Reads the identity out of a certificate that TLS has already verified against the federation's authority.
  * TLS checks the dates once, at the handshake; a connection may outlive its certificate, so they are checked here too.
- * @param der the peer's certificate, DER.
+ * @param der the peer's certificate, DER; whoever holds it does not change it.
  * @returns undefined for a certificate of another federation, without an identity, or outside its validity.
  */
 export function certificateIdentity(
@@ -40,17 +40,51 @@ export function certificateIdentity(
   federation: FederationId,
   now: Millis,
 ): CertificateIdentity | undefined {
+  const content = contentOf(der)
+  if (content === undefined || content.federation !== federation) return undefined
+  return content.from <= now && now <= content.to ? content.identity : undefined
+}
+
+type Content = {
+  readonly from: Millis
+  readonly to: Millis
+  readonly federation?: string
+  readonly identity?: CertificateIdentity | undefined
+}
+
+/**
+ * What certificates say, kept while the very array that holds one is: a connection hands over the same one with each of
+ * its calls, and parsing takes longer than all else that tells who calls. Nothing here depends on when it is asked.
+ */
+const contents = new WeakMap<Uint8Array, Content>()
+
+function contentOf(der: Uint8Array): Content | undefined {
+  const known = contents.get(der)
+  if (known !== undefined) return known
   const certificate = parseCertificate(der)
-  if (!certificate || !isValidAt(certificate, now)) return undefined
-  const [, authority, kind, name, keys] = ALTERNATIVE_NAME.exec(certificate.subjectAltName ?? '') ?? []
-  if (name === undefined || `sha256:${authority}` !== federation) return undefined
-  if (kind === 'node') return nodeIdentity(name, keys)
-  return keys === undefined && OPERATOR_NAME.test(name) ? { kind: 'operator', name } : undefined
+  if (certificate === undefined) return undefined
+  const content = { ...datesOf(certificate), ...subjectOf(certificate) }
+  contents.set(der, content)
+  return content
+}
+
+function subjectOf({ subjectAltName }: X509Certificate): Pick<Content, 'federation' | 'identity'> {
+  const [, authority, kind, name, keys] = ALTERNATIVE_NAME.exec(subjectAltName ?? '') ?? []
+  if (name === undefined) return {}
+  const federation = `sha256:${authority}`
+  if (kind === 'node') return { federation, identity: nodeIdentity(name, keys) }
+  const known = keys === undefined && OPERATOR_NAME.test(name)
+  return { federation, identity: known ? { kind: 'operator', name } : undefined }
 }
 
 /** True when `now` lies within the certificate's dates, which have a resolution of one second. */
 export function isValidAt(certificate: X509Certificate, now: Millis): boolean {
-  return Date.parse(certificate.validFrom) <= now && now <= Date.parse(certificate.validTo)
+  const { from, to } = datesOf(certificate)
+  return from <= now && now <= to
+}
+
+function datesOf({ validFrom, validTo }: X509Certificate): Pick<Content, 'from' | 'to'> {
+  return { from: Date.parse(validFrom), to: Date.parse(validTo) }
 }
 
 function nodeIdentity(name: string, keys: string | undefined): CertificateIdentity | undefined {

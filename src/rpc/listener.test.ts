@@ -254,6 +254,23 @@ describe('access', () => {
     await rounds.joinRound({})
     nodes.set(NODE, testNode(NODE, 'suspended'))
     await expect(rounds.joinRound({})).rejects.toMatchObject({ code: 'PERMISSION_DENIED' })
+    nodes.set(NODE, testNode(NODE))
+    await rounds.joinRound({})
+  })
+
+  it('ends with a change of keys, on the same connection, and comes back with the new certificate', async () => {
+    const nodes = new Map([[NODE, testNode(NODE)]])
+    const listener = await start(
+      (ctx, { server }) => addService<Service>(server, RoundService, stub(ctx, RoundService)),
+      { nodes },
+    )
+    const before = serviceClient(RoundService, connect(listener, 'node'))
+    await before.joinRound({})
+    nodes.set(NODE, { ...testNode(NODE), keyChanges: 1 })
+    await expect(before.joinRound({})).rejects.toMatchObject({ code: 'UNAUTHENTICATED' })
+    certificates['renewed'] = await federation.issue({ kind: 'node', node: NODE, keys: 1 })
+    await serviceClient(RoundService, connect(listener, 'renewed')).joinRound({})
+    await expect(before.joinRound({})).rejects.toMatchObject({ code: 'UNAUTHENTICATED' })
   })
 
   it('ends with the certificate, although the connection lives on', async () => {

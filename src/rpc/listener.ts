@@ -83,8 +83,21 @@ function secureContext({ certificate, key }: ListenerCertificate, authority: str
 
 function route(socket: TLSSocket, { grpc, log }: ListenOptions, http: HttpServer): void {
   socket.on('error', (error) => log.debug({ err: error }, 'a connection failed'))
+  keepCertificate(socket)
   if (socket.alpnProtocol === 'h2') grpc.accept(socket)
   else http.emit('connection', socket)
+}
+
+/**
+ * Has a connection read its peer's certificate once, at its first call, and hold nothing of it but its bytes (DER).
+ * TLS 1.3 knows no other certificate on a connection than that of its handshake, and every call asks for it.
+ */
+function keepCertificate(socket: TLSSocket): void {
+  let kept: { readonly raw?: Uint8Array } | undefined
+  const read = socket.getPeerCertificate.bind(socket)
+  // Null once the socket is closed, and an object without `raw` for a peer that presented none.
+  const value = () => (kept ??= read() && { raw: read().raw })
+  Object.defineProperty(socket, 'getPeerCertificate', { value })
 }
 
 /** An HTTP server that never listens itself: it is handed sockets. */

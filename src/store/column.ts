@@ -1,5 +1,6 @@
 import type { z } from 'zod'
 import { TapestryError } from '../core/error.ts'
+import type { RunId } from '../core/ids.ts'
 
 /** A count as its column holds it. @throws TapestryError INVALID_ARGUMENT unless it is a whole number from 0 to 2^53-1. */
 export function toCount(value: number): bigint {
@@ -23,4 +24,14 @@ export function parseStored<T>(form: z.ZodType<T>, value: unknown, what: string)
   const parsed = form.safeParse(value)
   if (parsed.success) return parsed.data
   throw new TapestryError('DATA_INVALID', `the database holds an invalid ${what}`, { cause: parsed.error })
+}
+
+/**
+ * The order that begins with the newest. Within a run its own count decides, for a clock may have been set back; times
+ * only put the rows of several runs beside each other.
+ * @param byCount the column that counts within a run
+ */
+export function newestFirst<const Order>(run: RunId | undefined, byCount: Order) {
+  if (run !== undefined) return [byCount]
+  return [{ createdAt: 'desc' as const }, { runId: 'asc' as const }, byCount]
 }

@@ -71,7 +71,7 @@ export function ledgerWrites(database: Database): Pick<Tx, 'appendToLedger' | 'b
           'FAILED_PRECONDITION',
           'this log is signed by another key than the one in keys/log.key',
           {
-            hint: 'every replica of a coordinator needs the same keys: copy log.key from the first one',
+            hint: 'restore log.key from the offline copy or another replica: a start makes a new one where it is missing',
           },
         )
       }

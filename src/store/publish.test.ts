@@ -73,6 +73,19 @@ describe('openNextRound', () => {
     await expect(open(run.id)).rejects.toMatchObject({ code: 'FAILED_PRECONDITION' })
   })
 
+  it('knows which round is the newest when the clock was set back between two', async () => {
+    const run = await testRun(coordinator, 'clock-set-back', { ...TEST_POLICY, rounds: 2, continuous: false })
+    await open(run.id)
+    const openedAt = coordinator.clock.now()
+    coordinator.clock.advance(TEST_POLICY.joinWindowMs)
+    const key = { run: run.id, number: 1 }
+    const at = coordinator.clock.now()
+    await store.transact('time', (tx) => advanceRound(tx, key, { type: 'time-passed' }, at))
+    await store.transact('start', (tx) => openNextRound(tx, run.id, openedAt - 1000))
+    const rounds = await store.reader.rounds({ run: run.id, limit: 2 })
+    expect(rounds.map(({ key }) => key.number)).toEqual([2, 1])
+  })
+
   it('knows no other runs', async () => {
     await expect(open(ensureRunId('nobody'))).rejects.toMatchObject({ code: 'NOT_FOUND' })
   })

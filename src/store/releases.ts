@@ -5,7 +5,7 @@ import { compareText } from '../core/order.ts'
 import type { Channel, Checkpoint, CheckpointFile, Upload } from '../gen/prisma/client.ts'
 import { digestSchema } from '../model/parsing.ts'
 import type { ChannelRow, CheckpointRow } from './checkpoint-row.ts'
-import { parseStored, toCount } from './column.ts'
+import { newestFirst, parseStored, toCount } from './column.ts'
 import type { Database } from './database.ts'
 import type { Reader } from './reader.ts'
 import type { UploadRow } from './records.ts'
@@ -49,8 +49,12 @@ export function releaseReads(database: Database): Reads {
     },
     checkpoints: async ({ run, limit }) => {
       const where = run === undefined ? {} : { runId: run }
-      const newest = [{ createdAt: 'desc' as const }, { runId: 'asc' as const }, { version: 'desc' as const }]
-      const rows = await database.checkpoint.findMany({ where, orderBy: newest, take: limit, include: WITH_FILES })
+      const rows = await database.checkpoint.findMany({
+        where,
+        orderBy: newestFirst(run, { version: 'desc' }),
+        take: limit,
+        include: WITH_FILES,
+      })
       return rows.map(checkpointRow)
     },
     lineTo: async (checkpoint) => {

@@ -4,7 +4,7 @@ import type { Revocation } from '../gen/prisma/client.ts'
 import { REVOCATION_MODES, revocationPlanSchema } from '../policy/revocation.ts'
 import { revocationStateSchema } from '../round/revocation.ts'
 import type { RevocationRow } from './checkpoint-row.ts'
-import { parseStored, toText } from './column.ts'
+import { newestFirst, parseStored, toText } from './column.ts'
 import type { Database } from './database.ts'
 import type { Reader } from './reader.ts'
 import type { Tx } from './store.ts'
@@ -22,9 +22,12 @@ export function revocationReads(database: Database): Reads {
       return row === null ? undefined : revocationRow(row)
     },
     revocations: async ({ run, requestedBy, limit }) => {
-      const newest = [{ createdAt: 'desc' as const }, { runId: 'asc' as const }, { number: 'desc' as const }]
       const where = { ...(run && { runId: run }), ...(requestedBy && { requestedBy }) }
-      const rows = await database.revocation.findMany({ where, orderBy: newest, take: limit })
+      const rows = await database.revocation.findMany({
+        where,
+        orderBy: newestFirst(run, { number: 'desc' }),
+        take: limit,
+      })
       return rows.map(revocationRow)
     },
   }

@@ -7,7 +7,7 @@ import { parseRound, parseRunPolicy } from '../round/codec.ts'
 import type { Round } from '../round/round.ts'
 import { deadlineOf } from '../round/round.ts'
 import type { Work } from '../round/step.ts'
-import { parseStored } from './column.ts'
+import { newestFirst, parseStored } from './column.ts'
 import type { Database } from './database.ts'
 import { VersionConflict } from './fault.ts'
 import { jobId } from './jobs.ts'
@@ -76,8 +76,7 @@ export function roundReads(database: Database): Reads {
         ...(run === undefined ? {} : { runId: run }),
         ...(phases === undefined ? {} : { phase: { in: [...phases] } }),
       }
-      const newest = [{ createdAt: 'desc' as const }, { runId: 'asc' as const }, { number: 'desc' as const }]
-      const rows = await database.round.findMany({ where, orderBy: newest, take: limit })
+      const rows = await database.round.findMany({ where, orderBy: newestFirst(run, { number: 'desc' }), take: limit })
       return rows.map(roundRow)
     },
     roundsPastDeadline: async (now, limit) => {

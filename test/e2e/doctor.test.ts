@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { chmod, mkdir, mkdtemp, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -55,10 +56,10 @@ describe('a coordinator', () => {
     expect(await coordinator()).toEqual({ keys: 'fail' })
     await chmod(key, 0o600)
     const nowhere = { DATABASE_URL: 'postgresql://nobody@127.0.0.1:1/none' }
-    expect(await coordinator(nowhere)).toEqual({ database: 'fail', 'database clock': 'fail' })
+    expect(await coordinator(nowhere)).toEqual({ database: 'fail', 'database clock': 'skip' })
     const other = join(home, 'other')
     await initCoordinator({ dir: other, name: 'Other', settings: { port: 0 }, now: network.clock.now() })
-    expect(await coordinator(undefined, other)).toEqual({ database: 'fail', port: 'warn' })
+    expect(await coordinator(undefined, other)).toEqual({ database: 'fail', 'database clock': 'skip', port: 'warn' })
   })
 
   test('that is not there is one failure, and nothing that rests on it is looked at', async () => {
@@ -78,6 +79,14 @@ describe('a coordinator', () => {
     await without(key, async () => {
       const [first] = await diagnose(coordinatorExaminations(network.directory, {}, network.clock))
       expect(first?.detail).toBe(`DATA_INVALID: ${key} is missing`)
+    })
+  })
+
+  test('without the key of its log says so, and does not make another', async () => {
+    const key = join(network.directory, 'keys', 'log.key')
+    await without(key, async () => {
+      expect(await coordinator()).toMatchObject({ directory: 'fail' })
+      expect(existsSync(key)).toBe(false)
     })
   })
 

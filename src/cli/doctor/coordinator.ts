@@ -1,11 +1,15 @@
 import { X509Certificate } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { join } from 'node:path'
 import { type ServerConfig, serverConfig } from '../../config.ts'
 import type { Clock } from '../../core/clock.ts'
+import { TapestryError } from '../../core/error.ts'
 import type { FederationId } from '../../core/ids.ts'
 import { OperatorService } from '../../gen/proto/tapestry/v1/operator_pb.ts'
+import { holderOf } from '../../participant/directory-lock.ts'
 import { type DatabaseExamination, examineDatabase } from '../../store/examination.ts'
+import { isPostgres, readPostgresLock } from '../../store/postgres-lock.ts'
 import { openStorage } from '../../store/storage.ts'
 import { type CoordinatorPaths, coordinatorPaths, openCoordinatorDirectory } from '../coordinator-directory.ts'
 import { openDatabase } from '../coordinator-parts.ts'
@@ -25,7 +29,7 @@ type Environment = Readonly<Record<string, string | undefined>>
 export function coordinatorExaminations(dir: string, env: Environment, clock: Clock): readonly Examination[] {
   const paths = coordinatorPaths(dir)
   const opened = async () => {
-    const { secrets, federation, file } = await openCoordinatorDirectory(dir)
+    const { secrets, federation, file } = await openCoordinatorDirectory(dir, 'required')
     return { secrets, federation, config: serverConfig({ flags: {}, env, file }) }
   }
   const directory: Examination = {
@@ -59,6 +63,7 @@ export function coordinatorExaminations(dir: string, env: Environment, clock: Cl
     },
     {
       check: 'database clock',
+      needs: 'database',
       examine: async () => {
         const sent = clock.now()
         const judge = ({ now }: DatabaseExamination) => examineClock(sent, now, clock.now(), 'the database')
@@ -66,9 +71,9 @@ export function coordinatorExaminations(dir: string, env: Environment, clock: Cl
       },
     },
     { check: 'redis', examine: async () => examineRedis((await opened()).config) },
-    { check: 'port', examine: async () => examinePort((await opened()).config, dir, env) },
+    { check: 'port', examine: async () => examinePort((await opened()).config, paths, dir, env) },
   ]
-  return [directory, ...others.map((one) => ({ ...one, needs: directory.check }))]
+  return [directory, ...others.map((one) => ({ needs: directory.check, ...one }))]
 }
 
 async function examineBlobs({ storage }: ServerConfig, paths: CoordinatorPaths): Promise<Diagnosis> {
@@ -86,12 +91,24 @@ async function onDatabase(
   if (config.databaseUrl === undefined && !existsSync(paths.postgres)) {
     return warn('there is none yet', 'the first start makes it')
   }
+  if (config.databaseUrl === undefined) await requireItsDatabase(paths)
   const database = await openDatabase(config, paths)
   try {
     return judge(await examineDatabase(database.url))
   } finally {
     if (database.started) await database.stop()
   }
+}
+
+/** Starting the database of a coordinator that has lost it would hide what is wrong, and end again with this look. */
+async function requireItsDatabase(paths: CoordinatorPaths): Promise<void> {
+  const server = readPostgresLock(join(paths.postgres, 'postgres'))
+  if (server !== undefined && isPostgres(server.pid)) return
+  const holder = await holderOf(paths.lock)
+  if (holder === undefined) return
+  throw new TapestryError('UNAVAILABLE', `the coordinator (process ${holder}) runs, but its database has ended`, {
+    hint: `look at ${join(paths.postgres, 'postgres', 'server.log')}; stop the coordinator and start it again`,
+  })
 }
 
 function judgeDatabase({ missing, unknown, federation }: DatabaseExamination, own: FederationId): Diagnosis {
@@ -110,12 +127,20 @@ async function examineRedis({ redisUrl }: ServerConfig): Promise<Diagnosis> {
 }
 
 /** The port is this coordinator's own, or free. */
-async function examinePort({ host, port }: ServerConfig, dir: string, env: Environment): Promise<Diagnosis> {
+async function examinePort(
+  { host, port }: ServerConfig,
+  paths: CoordinatorPaths,
+  dir: string,
+  env: Environment,
+): Promise<Diagnosis> {
   const serving = await withOperator({ dir }, env, async (client) => {
     await client.call(OperatorService.method.listRuns, {}, { attempts: 1, deadlineMs: 5_000 })
     return client.address.text
   }).catch(() => undefined)
   if (serving !== undefined) return ok(`the coordinator serves at ${serving}`)
+  const holder = await holderOf(paths.lock)
+  if (holder !== undefined)
+    return fail(`the coordinator (process ${holder}) runs and does not answer`, 'mend what else is found; read its log')
   const problem = await bindProblem(host, port)
   if (problem === undefined)
     return warn(`the coordinator does not serve; ${host}:${port} is free`, `tapestry coordinator serve --dir ${dir}`)

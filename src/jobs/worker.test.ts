@@ -248,6 +248,32 @@ describe('a worker', () => {
     }
   })
 
+  it('looks again when it was woken after its last look, before it rested', async () => {
+    const stop = new AbortController()
+    let wake = () => Promise.resolve()
+    const queue: WakeQueue = {
+      ...SILENT,
+      consume(onWake) {
+        wake = onWake
+      },
+    }
+    let made: RoundKey | undefined
+    // What a look found is on its way to the worker while the job is made, and its only wake comes.
+    const jobs: Store['reader']['jobs'] = async (filter) => {
+      const found = await store.reader.jobs(filter)
+      if (made === undefined) {
+        made = await sealed('woken-between')
+        await wake()
+      }
+      return found
+    }
+    const context = { ...coordinator.context, store: { ...store, reader: { ...store.reader, jobs } } }
+    const handlers = handle((task) => finishJob(task).then(() => stop.abort()))
+    const given = options(handlers, { signal: stop.signal, pollMs: NEVER_MS })
+    await startWorker(context, coordinator.signer, queue, given).stopped
+    expect(await job('aggregate/woken-between/1')).toMatchObject({ state: 'done', attempts: 1 })
+  })
+
   it('runs no more jobs at a time than asked, however often it is woken', async () => {
     for (const name of ['many-1', 'many-2', 'many-3']) await sealed(name)
     let running = 0

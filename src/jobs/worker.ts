@@ -64,12 +64,16 @@ export function startWorker(
 ): { readonly stopped: Promise<void> } {
   const busy = new Set<Promise<void>>()
   let wantedAt = context.clock.now()
+  // A wake that finds no free hand: whoever is busy may have looked before its job was there, and found nothing.
+  let missed = false
   const kick = (): Promise<void> => {
-    // Whoever is busy looks for more before resting, so a wake needs no free hand.
-    if (options.signal.aborted || busy.size >= options.concurrency) return Promise.resolve()
+    if (options.signal.aborted) return Promise.resolve()
+    missed = busy.size >= options.concurrency
+    if (missed) return Promise.resolve()
     const loop = workUntilIdle(context, signer, options).then((worked) => {
       if (worked) wantedAt = context.clock.now()
       busy.delete(loop)
+      if (missed) return kick()
     })
     busy.add(loop)
     return loop

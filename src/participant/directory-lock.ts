@@ -27,6 +27,12 @@ export async function takeLock(path: string): Promise<() => Promise<void>> {
   }
 }
 
+/** The living process that holds a lock, by its id; undefined when there is none, or it is this one. */
+export async function holderOf(path: string): Promise<number | undefined> {
+  const pid = pidOf(await readLock(path))
+  return isAlive(pid) ? pid : undefined
+}
+
 async function claim(path: string, mark: string): Promise<void> {
   // The file appears with its content, so no reader ever sees an empty lock.
   const own = `${path}.${randomUUID()}`

@@ -1,6 +1,5 @@
 import { X509Certificate } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { type ServerConfig, serverConfig } from '../../config.ts'
@@ -8,6 +7,7 @@ import type { Clock } from '../../core/clock.ts'
 import { TapestryError } from '../../core/error.ts'
 import type { FederationId } from '../../core/ids.ts'
 import { OperatorService } from '../../gen/proto/tapestry/v1/operator_pb.ts'
+import { holderOf } from '../../participant/directory-lock.ts'
 import { type DatabaseExamination, examineDatabase } from '../../store/examination.ts'
 import { isPostgres, readPostgresLock } from '../../store/postgres-lock.ts'
 import { openStorage } from '../../store/storage.ts'
@@ -63,6 +63,7 @@ export function coordinatorExaminations(dir: string, env: Environment, clock: Cl
     },
     {
       check: 'database clock',
+      needs: 'database',
       examine: async () => {
         const sent = clock.now()
         const judge = ({ now }: DatabaseExamination) => examineClock(sent, now, clock.now(), 'the database')
@@ -70,9 +71,9 @@ export function coordinatorExaminations(dir: string, env: Environment, clock: Cl
       },
     },
     { check: 'redis', examine: async () => examineRedis((await opened()).config) },
-    { check: 'port', examine: async () => examinePort((await opened()).config, dir, env) },
+    { check: 'port', examine: async () => examinePort((await opened()).config, paths, dir, env) },
   ]
-  return [directory, ...others.map((one) => ({ ...one, needs: directory.check }))]
+  return [directory, ...others.map((one) => ({ needs: directory.check, ...one }))]
 }
 
 async function examineBlobs({ storage }: ServerConfig, paths: CoordinatorPaths): Promise<Diagnosis> {
@@ -103,19 +104,11 @@ async function onDatabase(
 async function requireItsDatabase(paths: CoordinatorPaths): Promise<void> {
   const server = readPostgresLock(join(paths.postgres, 'postgres'))
   if (server !== undefined && isPostgres(server.pid)) return
-  const holder = Number((await readFile(paths.lock, 'utf8').catch(() => '')).split(' ')[0])
-  if (!Number.isInteger(holder) || holder < 1 || !isRunning(holder)) return
+  const holder = await holderOf(paths.lock)
+  if (holder === undefined) return
   throw new TapestryError('UNAVAILABLE', `the coordinator (process ${holder}) runs, but its database has ended`, {
     hint: `look at ${join(paths.postgres, 'postgres', 'server.log')}; stop the coordinator and start it again`,
   })
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    return process.kill(pid, 0)
-  } catch {
-    return false
-  }
 }
 
 function judgeDatabase({ missing, unknown, federation }: DatabaseExamination, own: FederationId): Diagnosis {
@@ -134,12 +127,20 @@ async function examineRedis({ redisUrl }: ServerConfig): Promise<Diagnosis> {
 }
 
 /** The port is this coordinator's own, or free. */
-async function examinePort({ host, port }: ServerConfig, dir: string, env: Environment): Promise<Diagnosis> {
+async function examinePort(
+  { host, port }: ServerConfig,
+  paths: CoordinatorPaths,
+  dir: string,
+  env: Environment,
+): Promise<Diagnosis> {
   const serving = await withOperator({ dir }, env, async (client) => {
     await client.call(OperatorService.method.listRuns, {}, { attempts: 1, deadlineMs: 5_000 })
     return client.address.text
   }).catch(() => undefined)
   if (serving !== undefined) return ok(`the coordinator serves at ${serving}`)
+  const holder = await holderOf(paths.lock)
+  if (holder !== undefined)
+    return fail(`the coordinator (process ${holder}) runs and does not answer`, 'mend what else is found; read its log')
   const problem = await bindProblem(host, port)
   if (problem === undefined)
     return warn(`the coordinator does not serve; ${host}:${port} is free`, `tapestry coordinator serve --dir ${dir}`)

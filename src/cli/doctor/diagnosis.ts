@@ -27,15 +27,19 @@ export const fail = (detail: string, remedy: string): Diagnosis => ({ state: 'fa
 /** Examines one after the other: what is wrong first often explains what is wrong later. Never rejects. */
 export async function diagnose(examinations: readonly Examination[]): Promise<readonly Finding[]> {
   const findings: Finding[] = []
+  /** What is to be mended first, for each check that did not come out. */
+  const causes = new Map<string, string>()
   for (const { check, needs, examine } of examinations) {
-    const failed = findings.some((found) => found.check === needs && found.state === 'fail')
-    findings.push({ check, ...(failed ? skipped(needs) : await examine().catch(failureOf)) })
+    const cause = needs === undefined ? undefined : causes.get(needs)
+    const found = cause === undefined ? await examine().catch(failureOf) : skipped(cause)
+    if (found.state === 'fail' || cause !== undefined) causes.set(check, cause ?? check)
+    findings.push({ check, ...found })
   }
   return findings
 }
 
-function skipped(needs = ''): Diagnosis {
-  return { state: 'skip', detail: `not checked: first mend "${needs}"` }
+function skipped(cause: string): Diagnosis {
+  return { state: 'skip', detail: `not checked: first mend "${cause}"` }
 }
 
 function failureOf(thrown: unknown): Diagnosis {

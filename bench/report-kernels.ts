@@ -57,7 +57,7 @@ export function mergeMemorySection({ machine, figures }: Result<'memory'>): stri
     '## Memory of a merge\n',
     machineLine(machine),
     `Peak resident memory of a process that does nothing but one merge, node and the loader of TypeScript included. The contributions are eight
-files, named again and again: what is read, and the work, are those of as many.\n`,
+files, named again and again: what is read, and the work, are those of as many. Memory, unlike time, does not depend on who else was at work.\n`,
     table(['strategy', 'contributions', 'model, MB', 'peak resident, MB', 's'], rows),
     targets([
       { what: 'under 300 MB for any number of contributions and any size', met: worst < MOST_MERGE_BYTES, found },

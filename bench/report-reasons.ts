@@ -1,7 +1,8 @@
 import type { FlowerFigure } from './flower.ts'
 import { shortNumber } from './plot.ts'
 import { isMet, type Target } from './report-parts.ts'
-import { mb, ratio } from './table.ts'
+import type { Spread } from './statistics.ts'
+import { mb } from './table.ts'
 import type { TransferFigure } from './transfer.ts'
 
 /** Why targets beside Flower are missed, from what the same run measured; empty when none is. */
@@ -23,18 +24,24 @@ is accepting and merging. Flower encrypts, hashes and writes nothing here. Memor
 }
 
 /** Why targets beside grpcio are missed, from what the same run measured; empty when none is. */
-export function transferReasons({ rows }: TransferFigure, targets: readonly Target[]): string {
-  const near = rows.filter(({ roundTripMs }) => roundTripMs === 0)
-  const far = rows.filter(({ roundTripMs }) => roundTripMs === Math.max(...rows.map((row) => row.roundTripMs)))
-  if (targets.every(isMet) || near.length === 0) return ''
-  const factors = (some: TransferFigure['rows']) =>
-    some
-      .flatMap(({ direction, tapestry, grpcio }) =>
-        grpcio ? [`${ratio(tapestry.median, grpcio.median)} (${direction})`] : [],
-      )
-      .join(' and ')
-  return `It is not the distance that costs: against grpcio the factor is ${factors(near)} with none, and ${factors(far)}
-over the longest way. What is missing is processor time: both ends and the way between them share the machine's processors, and
-Tapestry's ends encrypt, hash and write, each byte through JavaScript's event loop (decisions/0022-bytes-past-node-http.md).
+export function transferReasons({ bytes, rows }: TransferFigure, targets: readonly Target[]): string {
+  const distances = rows.map(({ roundTripMs }) => roundTripMs)
+  const [least, most] = [Math.min(...distances), Math.max(...distances)]
+  if (targets.every(isMet) || least > 0) return ''
+  const ways = (['upload', 'download'] as const).flatMap((direction) => {
+    const at = (roundTripMs: number) =>
+      rows.find((row) => row.direction === direction && row.roundTripMs === roundTripMs)
+    const [near, far] = [at(least), at(most)]
+    if (!near?.grpcio || !far?.grpcio) return []
+    const seconds = (rate: Spread) => bytes / (rate.median * 1e6)
+    const [ours, theirs] = [seconds(near.tapestry), seconds(near.grpcio)]
+    const added = [seconds(far.tapestry) - ours, seconds(far.grpcio) - theirs].map(shortNumber).join(' and ')
+    return [
+      `${direction}: ${shortNumber(ours)} s and ${shortNumber(theirs)} s without a distance, ${added} s more at ${most} ms`,
+    ]
+  })
+  return `Where the time goes, Tapestry and grpcio without TLS. ${ways.join('. ')}. What is
+missing without a distance is lost with each byte: Tapestry's are encrypted, hashed and durably written, and pass through one event loop
+at either end ([0022](decisions/0022-bytes-past-node-http.md)).
 `
 }

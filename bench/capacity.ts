@@ -132,9 +132,10 @@ function growthText(figures: readonly ScaleFigure[]): string {
   const [smallest, largest] = [figures[0], figures.at(-1)]
   if (smallest === undefined || largest === undefined || smallest === largest) return ''
   const times = (pick: (figure: ScaleFigure) => number) => shortNumber(pick(largest) / pick(smallest))
-  return `From ${nodesText(smallest.nodes)} to ${nodesText(largest.nodes)} nodes, ${shortNumber(largest.nodes / smallest.nodes)} times as many, one node became: ${times((one) => one.bytesPerNode)} times as large in memory,
-an update ${times((one) => one.update.servingCpuMs)} times as expensive to serve and ${times((one) => one.update.databaseCpuMs)} times to store, with ${times((one) => one.update.statements)} times the statements and
-${times((one) => one.update.rows)} times the rows. What is near to 1 grows with the nodes and no faster.`
+  return `From ${nodesText(smallest.nodes)} to ${nodesText(largest.nodes)} nodes, ${shortNumber(largest.nodes / smallest.nodes)} times as many, an update became
+${times((one) => one.update.servingCpuMs)} times as expensive to serve and ${times((one) => one.update.databaseCpuMs)} times to store, with ${times((one) => one.update.statements)} times the statements and
+${times((one) => one.update.rows)} times the rows; what is near to 1 grows with the nodes and no faster. A connected node took ${figures.map((one) => shortNumber(one.bytesPerNode / 1e3)).join(', ')} kB at
+${figures.map((one) => nodesText(one.nodes)).join(', ')} nodes; with few of them that is about what a heap varies by anyway.`
 }
 
 function aloneBytes({ servingBytes, nodes, bytesPerNode }: ScaleFigure): number {

@@ -37,10 +37,10 @@ export function transferReasons({ bytes, rows }: TransferFigure, targets: readon
     const [ours, theirs] = [seconds(near.tapestry), seconds(near.grpcio)]
     const added = [seconds(far.tapestry) - ours, seconds(far.grpcio) - theirs].map(shortNumber).join(' and ')
     return [
-      `${direction}: ${shortNumber(ours)} s and ${shortNumber(theirs)} s without a distance, ${added} s more at ${most} ms`,
+      `${direction} ${shortNumber(ours)} s and ${shortNumber(theirs)} s without a distance, ${added} s more at ${most} ms`,
     ]
   })
-  return `Where the time goes, Tapestry and grpcio without TLS. ${ways.join('. ')}. What is
+  return `Where the time goes, Tapestry and grpcio without TLS: ${ways.join('; ')}. What is
 missing without a distance is lost with each byte: Tapestry's are encrypted, hashed and durably written, and pass through one event loop
 at either end ([0022](decisions/0022-bytes-past-node-http.md)).
 `

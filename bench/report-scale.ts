@@ -48,7 +48,7 @@ export function scaleSection({ machine, figures }: Result<'scale'>, plot: Plotte
     '## Many nodes\n',
     machineLine(machine),
     `Simulated nodes, each with its own certificate and TLS connection, at one coordinator started by its command on an embedded Postgres:
-all watch the rounds, join one, and submit a small update in three calls (announce, send, submit), ${figures[0]?.parallel ?? 0} calls under way at
+all watch the rounds, join one, and submit a small update in three calls (announce, send over gRPC, submit), ${figures[0]?.parallel ?? 0} calls under way at
 once. They are two processes on the same processors. Latencies are p50 / p99: with so many calls under way they are mostly the
 wait behind the others. *Told* is from the call that opens a round until a node hears of it. Memory is what the serving process has
 more, once they are connected and watch. They were not enrolled by \`Enroll\`: their rows were inserted. [CAPACITY.md](CAPACITY.md) says what

@@ -95,8 +95,13 @@ function route(socket: TLSSocket, { grpc, log }: ListenOptions, http: HttpServer
 function keepCertificate(socket: TLSSocket): void {
   let kept: { readonly raw?: Uint8Array } | undefined
   const read = socket.getPeerCertificate.bind(socket)
-  // Null once the socket is closed, and an object without `raw` for a peer that presented none.
-  const value = () => (kept ??= read() && { raw: read().raw })
+  const value = () => {
+    if (kept !== undefined) return kept
+    const certificate = read()
+    // Null once the socket is closed, and an object without `raw` for a peer that presented none.
+    kept = certificate && { raw: certificate.raw }
+    return kept
+  }
   Object.defineProperty(socket, 'getPeerCertificate', { value })
 }
 

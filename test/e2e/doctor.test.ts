@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { chmod, mkdir, mkdtemp, rename, rm } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -33,8 +33,10 @@ async function illOf(examinations: readonly Examination[]): Promise<Record<strin
   return Object.fromEntries(ill.map(({ check, state }) => [check, state]))
 }
 
-const coordinator = (env = { DATABASE_URL: network.parts.databaseUrl }, dir = network.directory) =>
-  illOf(coordinatorExaminations(dir, env, network.clock))
+const coordinator = (
+  env: Readonly<Record<string, string>> = { DATABASE_URL: network.parts.databaseUrl },
+  dir = network.directory,
+) => illOf(coordinatorExaminations(dir, env, network.clock))
 const node = (clock: Clock = network.clock) => illOf(nodeExaminations(network.nodes[0]?.directory.root ?? '', clock))
 const stranger = (from: string, federation = network.federation) =>
   illOf(downloadExaminations(from, { federation }, network.clock))
@@ -88,6 +90,15 @@ describe('a coordinator', () => {
       expect(await coordinator()).toMatchObject({ directory: 'fail' })
       expect(existsSync(key)).toBe(false)
     })
+  })
+
+  test('that runs without its database, and does not answer, is said to run', async () => {
+    const lost = join(home, 'lost')
+    await initCoordinator({ dir: lost, name: 'Lost', settings: { port: 0 }, now: network.clock.now() })
+    await mkdir(join(lost, 'postgres'))
+    // The lock of a process that lives and is another.
+    await writeFile(join(lost, 'serve.lock'), `${process.ppid} somebody\n`)
+    expect(await coordinator({}, lost)).toEqual({ database: 'fail', 'database clock': 'skip', port: 'fail' })
   })
 
   test('lives without a Redis that does not answer', async () => {

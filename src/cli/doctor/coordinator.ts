@@ -71,7 +71,7 @@ export function coordinatorExaminations(dir: string, env: Environment, clock: Cl
       },
     },
     { check: 'redis', examine: async () => examineRedis((await opened()).config) },
-    { check: 'port', examine: async () => examinePort((await opened()).config, paths, dir, env) },
+    { check: 'port', examine: async () => examinePort((await opened()).config, dir, env) },
   ]
   return [directory, ...others.map((one) => ({ needs: directory.check, ...one }))]
 }
@@ -127,18 +127,13 @@ async function examineRedis({ redisUrl }: ServerConfig): Promise<Diagnosis> {
 }
 
 /** The port is this coordinator's own, or free. */
-async function examinePort(
-  { host, port }: ServerConfig,
-  paths: CoordinatorPaths,
-  dir: string,
-  env: Environment,
-): Promise<Diagnosis> {
+async function examinePort({ host, port }: ServerConfig, dir: string, env: Environment): Promise<Diagnosis> {
   const serving = await withOperator({ dir }, env, async (client) => {
     await client.call(OperatorService.method.listRuns, {}, { attempts: 1, deadlineMs: 5_000 })
     return client.address.text
   }).catch(() => undefined)
   if (serving !== undefined) return ok(`the coordinator serves at ${serving}`)
-  const holder = await holderOf(paths.lock)
+  const holder = await holderOf(coordinatorPaths(dir).lock)
   if (holder !== undefined)
     return fail(`the coordinator (process ${holder}) runs and does not answer`, 'mend what else is found; read its log')
   const problem = await bindProblem(host, port)
